@@ -1,0 +1,329 @@
+"""All settings, as frozen and validated dataclasses.
+
+The string below each field is its documentation and, through jsonargparse, the help text of the
+flag with the same name. The module imports nothing of this package and nothing heavy, so that the
+command line can show its help at once. A wrong value raises `ValueError`.
+
+Defaults are the paper's (section IV-C) or, where paper and published code differ, those named in
+docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = [
+    "MODEL_PRESETS",
+    "DataConfig",
+    "LossConfig",
+    "ModelConfig",
+    "TrainConfig",
+    "as_size",
+    "model_config",
+]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Injection = Literal["final", "none", "hierarchical", "broadcast"]
+
+
+def as_size(value: int | tuple[int, int]) -> tuple[int, int]:
+    """Returns `(height, width)` for one side of a square or for a pair."""
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def _require(condition: bool, field: str, value: object, rule: str) -> None:
+    if not condition:
+        raise ValueError(f"{field} is {value!r}, but {rule}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that is needed to build a network; saved in every weights file."""
+
+    name: str = "dsunet-large"
+    """The preset that this configuration started from."""
+
+    hiera: str = "sam2_hiera_large"
+    """Hierarchical encoder: any `sam2_hiera_*` of timm, or `hiera_nano`, our own small size."""
+
+    dinov2: str = "vit_large_patch14_dinov2"
+    """Plain encoder: any ViT of timm, or `vit_nano_patch14`, our own small size."""
+
+    sam_version: Literal["2.1", "2.0"] = "2.1"
+    """Which SAM 2 release pretrained Hiera weights come from; the published code takes 2.1."""
+
+    sam_size: int | tuple[int, int] = 352
+    """Side, or height and width, of Hiera's view in pixels; multiples of 32, at least 128."""
+
+    dino_size: int | tuple[int, int] = 518
+    """Side, or height and width, of DINOv2's view in pixels; multiples of the patch size."""
+
+    injection: Injection = "final"
+    """Where DINOv2 enters: `final` (last layer into the last level: the paper), `none` (ablation
+    A), `hierarchical` (four depths into four levels: B), `broadcast` (last layer into all: C)."""
+
+    dinov2_norm: bool = True
+    """Take DINOv2's patch tokens after its final LayerNorm, as the published code does; false
+    takes the plain output of the block, as the paper's text can be read."""
+
+    train_hiera: bool = False
+    """Train the whole of Hiera instead of its adapters alone."""
+
+    train_dinov2: bool = False
+    """Train DINOv2 instead of keeping it frozen."""
+
+    adapter_channels: int = 32
+    """Bottleneck of the adapter before every Hiera block; 0 leaves the adapters out."""
+
+    decoder_channels: int = 64
+    """Channels of every level after its receptive field block, and of the decoder."""
+
+    attention_channels: int = 32
+    """Channels of query, key and value in the decoder's spatial feature fusion."""
+
+    channel_modulation: Literal["resize_first", "resize_last"] = "resize_first"
+    """Order inside WTD: bilinear resize before the wavelet convolution (published code and Fig. 3)
+    or after it (the wording of section III)."""
+
+    pixel_attention: Literal["published", "single_sigmoid"] = "published"
+    """Content-guided attention's weights: sigmoid applied twice, as in the published code (and in
+    DEA-Net's, where it comes from), or once."""
+
+    decoder_merge: Literal["concat", "add"] = "concat"
+    """How attention and the finer map meet in the decoder: concatenation and one convolution
+    (published code), or a sum and two convolutions (Fig. 4)."""
+
+    def __post_init__(self) -> None:
+        for field in ("sam_size", "dino_size"):
+            value = getattr(self, field)
+            if isinstance(value, list):  # as YAML and JSON give it
+                object.__setattr__(self, field, tuple(value))
+                value = getattr(self, field)
+            _require(
+                isinstance(value, int) or len(value) == 2, field, value, "needs one or two integers"
+            )
+        smallest = 32 if self.injection == "none" else 128
+        for side in as_size(self.sam_size):
+            nearest = max(smallest, round(side / 32) * 32)
+            _require(
+                side == nearest,
+                "sam_size",
+                self.sam_size,
+                f"sides need to be multiples of 32 and at least {smallest}; nearest: {nearest}",
+            )
+        for side in as_size(self.dino_size):
+            _require(side > 0, "dino_size", self.dino_size, "sides need to be positive")
+        _require(self.adapter_channels >= 0, "adapter_channels", self.adapter_channels, "needs >= 0")
+        for field in ("decoder_channels", "attention_channels"):
+            _require(getattr(self, field) >= 1, field, getattr(self, field), "needs at least 1")
+
+    @property
+    def uses_dinov2(self) -> bool:
+        """Whether the network has a DINOv2 branch."""
+        return self.injection != "none"
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dictionary for JSON and YAML; `ModelConfig(**it)` gives the same back."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(self).items()
+        }
+
+
+MODEL_PRESETS: dict[str, ModelConfig] = {
+    preset.name: preset
+    for preset in (
+        ModelConfig(),
+        ModelConfig(
+            name="dsunet-base", hiera="sam2_hiera_base_plus", dinov2="vit_base_patch14_dinov2"
+        ),
+        ModelConfig(
+            name="dsunet-small", hiera="sam2_hiera_small", dinov2="vit_small_patch14_dinov2"
+        ),
+        ModelConfig(name="dsunet-tiny", hiera="sam2_hiera_tiny", dinov2="vit_small_patch14_dinov2"),
+        ModelConfig(
+            name="dsunet-nano",
+            hiera="hiera_nano",
+            dinov2="vit_nano_patch14",
+            sam_size=224,
+            dino_size=224,
+            train_hiera=True,
+            train_dinov2=True,
+            adapter_channels=0,
+            decoder_channels=32,
+            attention_channels=16,
+        ),
+    )
+}
+
+
+def model_config(name: str = "dsunet-large", **overrides: Any) -> ModelConfig:
+    """The preset `name` with some fields replaced; `None` leaves a field as the preset has it.
+
+    Raises:
+        ValueError: The preset or a field is unknown, or a value does not fit.
+    """
+    if name not in MODEL_PRESETS:
+        raise ValueError(f"model {name!r} is unknown; known: {', '.join(sorted(MODEL_PRESETS))}")
+    fields = {field.name for field in dataclasses.fields(ModelConfig)} - {"name"}
+    unknown = sorted(set(overrides) - fields)
+    if unknown:
+        raise ValueError(
+            f"model setting {unknown[0]!r} is unknown; known: {', '.join(sorted(fields))}"
+        )
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return dataclasses.replace(MODEL_PRESETS[name], **given)
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The paper's loss (equations 1 and 2)."""
+
+    bce: Literal["mean", "boundary_weighted"] = "mean"
+    """Binary cross-entropy: plain mean, as published, or weighted towards boundaries like the
+    IoU term, as the published code means it."""
+
+    output_weights: tuple[float, float, float] = (0.25, 0.5, 1.0)
+    """Weights of the coarse, middle and fine output in the total."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output_weights", tuple(self.output_weights))
+        _require(
+            len(self.output_weights) == 3 and min(self.output_weights) >= 0,
+            "output_weights",
+            self.output_weights,
+            "needs three numbers of at least 0",
+        )
+        _require(self.output_weights[2] > 0, "output_weights", self.output_weights,
+                 "the last, of the output that prediction uses, needs to be above 0")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where training and validation pairs come from."""
+
+    data: str | None = None
+    """Folder, or .tar file, that holds `images/` and `masks/` for training; pairs share a stem."""
+
+    images: str | None = None
+    """Folder of training images, instead of `--data`."""
+
+    masks: str | None = None
+    """Folder of training masks, instead of `--data`."""
+
+    val: str | None = None
+    """Folder, or .tar file, with `images/` and `masks/` for validation."""
+
+    val_fraction: float = 0.0
+    """Share of the training pairs, chosen by the seed, that is held out for validation."""
+
+    train_list: str | None = None
+    """Text file with one stem per line: train on these pairs of `--data` only."""
+
+    val_list: str | None = None
+    """Text file with one stem per line: validate on these pairs of `--data`; they are left out of
+    training."""
+
+    horizontal_flip: float = 0.5
+    """Probability of mirroring left and right."""
+
+    vertical_flip: float = 0.5
+    """Probability of mirroring top and bottom."""
+
+    workers: int = 2
+    """Processes that decode and resize images beside the training; 0 uses the training's own."""
+
+    def __post_init__(self) -> None:
+        folders = self.images is not None or self.masks is not None
+        if self.data is None and not folders:
+            raise ValueError("no training data: give --data DIR, or --images DIR and --masks DIR")
+        if self.data is not None and folders:
+            raise ValueError("--data and --images/--masks exclude each other: give one of them")
+        if folders and (self.images is None or self.masks is None):
+            raise ValueError("--images and --masks belong together: give both")
+        sources = [self.val is not None, self.val_list is not None, self.val_fraction > 0]
+        if sum(sources) > 1:
+            raise ValueError("--val, --val-list and --val-fraction exclude each other: give one")
+        _require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "needs [0, 1)")
+        for field in ("horizontal_flip", "vertical_flip"):
+            _require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "needs [0, 1]")
+        _require(self.workers >= 0, "workers", self.workers, "needs at least 0")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The training recipe; the defaults are the paper's."""
+
+    epochs: int = 50
+    """How often every training image is seen."""
+
+    batch_size: int = 8
+    """Images per step and device."""
+
+    lr: float = 1e-3
+    """AdamW's learning rate at the start."""
+
+    encoder_lr: float | None = None
+    """Learning rate of encoders that are trained as a whole; as `--lr` if not given. Adapters
+    always take `--lr`."""
+
+    min_lr: float = 1e-7
+    """Learning rate at the end of the cosine schedule, which steps once an epoch."""
+
+    warmup_epochs: int = 0
+    """Epochs of linear warm-up before the cosine schedule; the paper has none."""
+
+    weight_decay: float = 5e-4
+    """AdamW's weight decay, on every trained tensor (norms and biases too, as published)."""
+
+    accumulate: int = 1
+    """Batches whose gradients are summed before a step. BatchNorm still sees single batches."""
+
+    clip_grad_norm: float | None = None
+    """Largest norm of the gradient; longer ones are scaled down."""
+
+    early_stop: int | None = None
+    """Stop after this many epochs without a better S-measure on the validation set."""
+
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Autocast type; `auto` is bfloat16 where the GPU computes in it, and float32 elsewhere."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+
+    devices: int = 1
+    """How many devices of that kind to train on (distributed data parallel)."""
+
+    seed: int = 0
+    """Seed of initial weights, split, order and flips."""
+
+    deterministic: bool = False
+    """Ask torch for deterministic algorithms (slower on GPUs)."""
+
+    val_every: int = 1
+    """Validate after every this many epochs, and after the last."""
+
+    val_pictures: int = 6
+    """Validation images in the panel that is drawn at each new best epoch; 0 for none."""
+
+    log_every: int = 10
+    """Steps between two entries in TensorBoard."""
+
+    def __post_init__(self) -> None:
+        for field in ("epochs", "batch_size", "accumulate", "devices", "val_every", "log_every"):
+            _require(getattr(self, field) >= 1, field, getattr(self, field), "needs at least 1")
+        for field in ("min_lr", "warmup_epochs", "weight_decay", "val_pictures", "seed"):
+            _require(getattr(self, field) >= 0, field, getattr(self, field), "needs at least 0")
+        for field in ("lr", "encoder_lr", "clip_grad_norm", "early_stop"):
+            value = getattr(self, field)
+            _require(value is None or value > 0, field, value, "needs to be above 0")
+        _require(
+            self.warmup_epochs < self.epochs,
+            "warmup_epochs",
+            self.warmup_epochs,
+            f"needs fewer than the {self.epochs} epochs",
+        )

@@ -1,0 +1,150 @@
+"""The decoder: channel reduction, spatial feature fusion and three heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dsunet.layers import ConvBNReLU, ReceptiveFieldBlock
+
+__all__ = ["Decoder", "SegmentationLogits", "SpatialFeatureFusion"]
+
+
+class SegmentationLogits(NamedTuple):
+    """The network's three outputs D1, D2, D3, each B×1×H×W logits at the input's size.
+
+    `coarse` and `middle` are `None` when only the fine output was asked for.
+    """
+
+    coarse: Tensor | None
+    middle: Tensor | None
+    fine: Tensor
+
+
+class CrossScaleAttention(nn.Module):
+    """Attention over all positions: query and key from one map, value from another.
+
+    Args:
+        channels: C of both B×C×H×W inputs and of the output.
+        attention_channels: Channels of query, key and value.
+    """
+
+    def __init__(self, channels: int, attention_channels: int) -> None:
+        super().__init__()
+        c, a = channels, attention_channels
+        self.query = nn.Sequential(ConvBNReLU(c, a, 1), ConvBNReLU(a, a, 1))
+        self.key = nn.Sequential(ConvBNReLU(c, a, 1), ConvBNReLU(a, a, 1))
+        self.value = ConvBNReLU(c, a, 1)
+        self.out = ConvBNReLU(a, c, 1)
+
+    def forward(self, guide: Tensor, content: Tensor) -> Tensor:
+        height, width = content.shape[-2:]
+        query, key, value = (
+            # B A H W -> B 1 HW A; contiguous, or the CPU falls back to the full attention matrix
+            x.flatten(2).transpose(1, 2).contiguous().unsqueeze(1)
+            for x in (self.query(guide), self.key(guide), self.value(content))
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = mixed.squeeze(1).transpose(1, 2).unflatten(2, (height, width))
+        out: Tensor = self.out(mixed.contiguous())
+        return out
+
+
+class SpatialFeatureFusion(nn.Module):
+    """Merges a coarser map into a finer one: B×C×h×w and B×C×H×W → B×C×H×W.
+
+    Query and key come from the sum of both maps (the coarser one resized bilinearly, each through a
+    1×1 convolution), the value from the finer map.
+
+    Source: the SFF decoder that the paper takes from its reference [16]; section III, "Decoder".
+
+    Args:
+        channels: C.
+        attention_channels: Width of the attention.
+        merge: `concat` with the finer map and one 3×3 convolution, as published, or `add` and two,
+            as drawn in Fig. 4.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        attention_channels: int,
+        merge: Literal["concat", "add"] = "concat",
+    ) -> None:
+        super().__init__()
+        self.merge = merge
+        self.coarse = ConvBNReLU(channels, channels, 1)
+        self.fine = ConvBNReLU(channels, channels, 1)
+        self.attention = CrossScaleAttention(channels, attention_channels)
+        if merge == "concat":
+            self.conv: nn.Module = ConvBNReLU(2 * channels, channels, 3, padding=1)
+        else:
+            self.conv = nn.Sequential(
+                ConvBNReLU(channels, channels, 3, padding=1),
+                ConvBNReLU(channels, channels, 3, padding=1),
+            )
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
+        size = fine.shape[-2:]
+        coarse = F.interpolate(coarse, size, mode="bilinear", align_corners=False)
+        context = self.attention(self.coarse(coarse) + self.fine(fine), fine)
+        joined = torch.cat([context, fine], 1) if self.merge == "concat" else context + fine
+        out: Tensor = self.conv(joined)
+        return out
+
+
+class Decoder(nn.Module):
+    """A pyramid of encoder levels → logits at the input's size.
+
+    Every level passes a receptive field block; the levels are merged from coarse to fine; each
+    merged map has a head. Source: paper section III, "Channel Modulation" and "Decoder".
+
+    Args:
+        in_channels: Channels of the levels, fine to coarse.
+        channels: Channels after the receptive field blocks.
+        attention_channels: Width of the attention in the fusion blocks.
+        merge: See `SpatialFeatureFusion`.
+        classes: Output channels of every head.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        channels: int = 64,
+        attention_channels: int = 32,
+        *,
+        merge: Literal["concat", "add"] = "concat",
+        classes: int = 1,
+    ) -> None:
+        super().__init__()
+        merges = len(in_channels) - 1
+        self.reduce = nn.ModuleList(ReceptiveFieldBlock(c, channels) for c in in_channels)
+        self.fuse = nn.ModuleList(
+            SpatialFeatureFusion(channels, attention_channels, merge) for _ in range(merges)
+        )
+        self.heads = nn.ModuleList(nn.Conv2d(channels, classes, 1) for _ in range(merges))
+
+    def forward(
+        self,
+        pyramid: Sequence[Tensor],
+        size: tuple[int, int],
+        outputs: Literal["all", "fine"] = "all",
+    ) -> SegmentationLogits:
+        levels = [reduce(level) for reduce, level in zip(self.reduce, pyramid, strict=True)]
+        x = levels[-1]
+        logits: list[Tensor | None] = []
+        for fuse, head, level in zip(self.fuse, self.heads, reversed(levels[:-1]), strict=True):
+            x = fuse(x, level)
+            wanted = outputs == "all" or level is levels[0]
+            logits.append(_resize(head(x), size) if wanted else None)
+        coarse, middle, fine = logits
+        assert fine is not None
+        return SegmentationLogits(coarse, middle, fine)
+
+
+def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(x, size, mode="bilinear", align_corners=False)

@@ -1,0 +1,66 @@
+"""What an encoder is to the rest of the network."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from torch import Tensor, nn
+
+from dsunet.errors import InputSizeError
+
+__all__ = ["Encoder", "check_side"]
+
+
+class Encoder(nn.Module):
+    """A trunk of timm that turns an image into one or more feature maps.
+
+    A frozen encoder has no gradients and stays in evaluation mode whatever `train()` says, so that
+    neither BatchNorm nor drop path can drift. Adapters inside it stay trainable.
+
+    Attributes:
+        trunk: The timm model.
+        channels: Channels of each map that `forward` returns.
+        strides: Pixels of the input per position of each map.
+        multiple: Both sides of the input are a multiple of this.
+        trainable: Whether the trunk itself is trained.
+        source: Name of the public weights in the trunk, or `None` when they are nobody else's
+            (random, or trained here), so that a saved model has to carry them.
+    """
+
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    multiple: int
+    source: str | None = None
+
+    def __init__(self, trunk: nn.Module, trainable: bool) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.trainable = trainable
+        trunk.requires_grad_(trainable)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if not self.trainable:
+            self.trunk.eval()
+        return self
+
+    def check_size(self, image: Tensor, name: str, smallest: int | None = None) -> None:
+        """Raises `InputSizeError` unless `image` (B×3×H×W) fits, and names the nearest that does."""
+        if image.ndim != 4 or image.shape[1] != 3:
+            raise InputSizeError(
+                f"{name} has shape {tuple(image.shape)}, but B×3×H×W is needed; "
+                "for one image add a batch axis with image.unsqueeze(0)"
+            )
+        height, width = image.shape[-2:]
+        check_side(name, height, width, self.multiple, smallest or self.multiple)
+
+
+def check_side(name: str, height: int, width: int, multiple: int, smallest: int) -> None:
+    """Raises `InputSizeError` unless both sides are multiples of `multiple`, at least `smallest`."""
+    fits = [max(smallest, round(side / multiple) * multiple) for side in (height, width)]
+    if [height, width] != fits:
+        raise InputSizeError(
+            f"{name} is {height}×{width} px, but sides need to be multiples of {multiple} and at "
+            f"least {smallest}; resize it to {fits[0]}×{fits[1]}, the nearest valid size"
+        )

@@ -1,0 +1,85 @@
+"""DINOv2's plain vision transformer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from dsunet.encoders.base import Encoder
+
+__all__ = ["OWN_VIT", "DINOv2Encoder", "build_dinov2"]
+
+# Sizes of our own, without pretrained weights: arguments of timm's VisionTransformer.
+OWN_VIT: dict[str, dict[str, Any]] = {
+    "vit_nano_patch14": {
+        "patch_size": 14,
+        "embed_dim": 128,
+        "depth": 4,
+        "num_heads": 4,
+        "init_values": 0.1,
+    },
+}
+
+
+class DINOv2Encoder(Encoder):
+    """Patch tokens of one image as maps: B×3×H×W → one B×C×H/p×W/p per depth, for patch size p.
+
+    Args:
+        trunk: A ViT of timm.
+        depths: After how many blocks to take the tokens, ascending; the last block by default.
+        norm: Pass the tokens of every depth through the final LayerNorm, as the published code
+            does for the last one and DINOv2's `get_intermediate_layers(norm=True)` for all.
+        trainable: Train the trunk; otherwise it is frozen and builds no graph.
+    """
+
+    def __init__(
+        self,
+        trunk: VisionTransformer,
+        *,
+        depths: Sequence[int] | None = None,
+        norm: bool = True,
+        trainable: bool = False,
+    ) -> None:
+        super().__init__(trunk, trainable)
+        self.depths = tuple(depths or (len(trunk.blocks),))
+        self.norm = norm
+        self.multiple = trunk.patch_embed.patch_size[0]
+        self.channels = (trunk.embed_dim,) * len(self.depths)
+        self.strides = (self.multiple,) * len(self.depths)
+        if trainable:  # parameters that no output depends on would stall distributed training
+            trunk.blocks = trunk.blocks[: self.depths[-1]]
+            for parameter in trunk.norm.parameters():
+                parameter.requires_grad_(norm)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        trunk = cast(VisionTransformer, self.trunk)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.trainable):
+            maps = trunk.forward_intermediates(
+                image,
+                indices=[depth - 1 for depth in self.depths],
+                norm=self.norm,
+                intermediates_only=True,
+            )
+        return cast(list[Tensor], maps)
+
+
+def build_dinov2(name: str, size: tuple[int, int], **kwargs: Any) -> VisionTransformer:
+    """A ViT trunk without classification head for images of `size` (height, width) in pixels.
+
+    Other sizes than `size` work too; timm then resamples the position embedding at each call.
+
+    Raises:
+        ValueError: timm does not know `name`, or it is no plain ViT.
+    """
+    kwargs = {"img_size": size, "num_classes": 0, "dynamic_img_size": True, **kwargs}
+    if name in OWN_VIT:
+        return VisionTransformer(global_pool="", **OWN_VIT[name], **kwargs)
+    if not timm.is_model(name) or not name.startswith("vit_"):
+        known = sorted(timm.list_models("vit_*dinov2*") + list(OWN_VIT))
+        raise ValueError(f"dinov2 is {name!r}, but needs a ViT of timm, such as {', '.join(known)}")
+    return cast(VisionTransformer, timm.create_model(name, **kwargs))

@@ -1,0 +1,58 @@
+"""Every error that dsunet raises on purpose.
+
+Each message says what was given, what is needed and what to do. The command line prints it as one
+line and exits with status 1; from Python the classes let a caller tell causes apart.
+"""
+
+__all__ = [
+    "CheckpointError",
+    "DataError",
+    "DeviceError",
+    "DsunetError",
+    "ImageError",
+    "InputSizeError",
+    "MissingPackageError",
+    "OutputError",
+    "TrainingError",
+    "WeightsError",
+]
+
+
+class DsunetError(Exception):
+    """Base of all errors that dsunet raises on purpose."""
+
+
+class DataError(DsunetError):
+    """A data set, folder or archive is not laid out as needed."""
+
+
+class ImageError(DataError):
+    """One image or mask cannot be read."""
+
+
+class InputSizeError(DsunetError, ValueError):
+    """A tensor or a configured size does not fit the network."""
+
+
+class WeightsError(DsunetError):
+    """Pretrained weights are unknown, unreachable or do not fit."""
+
+
+class CheckpointError(WeightsError):
+    """A weights file is broken, of an unknown kind, or made for another model."""
+
+
+class DeviceError(DsunetError):
+    """The requested device or precision is not usable on this machine."""
+
+
+class OutputError(DsunetError):
+    """An output folder cannot be used."""
+
+
+class TrainingError(DsunetError):
+    """Training cannot go on."""
+
+
+class MissingPackageError(DsunetError):
+    """An optional dependency is needed and not installed."""

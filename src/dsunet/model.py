@@ -1,0 +1,250 @@
+"""The network, and the factory that builds it from a preset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from dsunet.checkpoint import load_state, read_checkpoint
+from dsunet.config import MODEL_PRESETS, ModelConfig, as_size, model_config
+from dsunet.decoder import Decoder, SegmentationLogits
+from dsunet.encoders import DINOv2Encoder, Encoder, HieraEncoder, build_dinov2, build_hiera
+from dsunet.errors import CheckpointError, InputSizeError
+from dsunet.fusion import FeatureInjection
+from dsunet.weights import find_pretrained, load_pretrained, load_weights
+
+__all__ = ["DSUNet", "build_model", "create_model", "find_weights", "list_models", "load", "parameter_counts"]
+
+
+class DSUNet(nn.Module):
+    """Segments the object in an image with two encoders and a light decoder (paper, Fig. 3).
+
+    Args:
+        hiera: Encoder with four levels at strides 4, 8, 16, 32.
+        dinov2: Encoder with one or more maps of semantic features; `None` leaves it out.
+        fusion: Where those maps enter the levels; `None` exactly when `dinov2` is.
+        decoder: Levels → logits.
+        config: The settings the parts were built from; needed to save the model.
+    """
+
+    def __init__(
+        self,
+        hiera: HieraEncoder,
+        dinov2: DINOv2Encoder | None,
+        fusion: FeatureInjection | None,
+        decoder: Decoder,
+        config: ModelConfig | None = None,
+    ) -> None:
+        super().__init__()
+        if (dinov2 is None) != (fusion is None):
+            raise ValueError("dinov2 and fusion belong together: give both, or None for both")
+        self.hiera = hiera
+        self.dinov2 = dinov2
+        self.fusion = fusion
+        self.decoder = decoder
+        self.config = config
+
+    @property
+    def encoders(self) -> dict[str, Encoder]:
+        """The encoders that the model has, by attribute name."""
+        both = {"hiera": self.hiera, "dinov2": self.dinov2}
+        return {name: encoder for name, encoder in both.items() if encoder is not None}
+
+    def forward(
+        self,
+        sam_image: Tensor,
+        dino_image: Tensor | None = None,
+        *,
+        dino_features: Sequence[Tensor] | None = None,
+        outputs: Literal["all", "fine"] = "all",
+    ) -> SegmentationLogits:
+        """Logits of the object at `sam_image`'s size.
+
+        Args:
+            sam_image: B×3×H×W, normalised by ImageNet's mean and standard deviation; both sides
+                multiples of 32, at least 128. They need not be equal.
+            dino_image: B×3×h×w, the same picture, normalised alike; both sides multiples of the
+                patch size. Not needed with `dino_features` or in a model without DINOv2.
+            dino_features: What `self.dinov2(dino_image)` gives, computed before.
+            outputs: `all`, or `fine` to leave out the two coarser outputs.
+
+        Returns:
+            `SegmentationLogits(coarse, middle, fine)`, each B×1×H×W.
+
+        Raises:
+            InputSizeError: A size does not fit, or no input for DINOv2 is given.
+        """
+        self.hiera.check_size(sam_image, "sam_image", smallest=128 if self.fusion else None)
+        levels = self.hiera(sam_image)
+        if self.fusion is not None:
+            semantics = dino_features or self.extract_semantics(dino_image)
+            levels = self.fusion(levels, semantics)
+        logits: SegmentationLogits = self.decoder(levels, sam_image.shape[-2:], outputs)
+        return logits
+
+    def extract_semantics(self, dino_image: Tensor | None) -> list[Tensor]:
+        """The DINOv2 maps that `forward` takes as `dino_features`: B×3×h×w → list of B×C×h/p×w/p."""
+        if self.dinov2 is None:
+            raise InputSizeError("this model has no DINOv2 branch, so it has no features to extract")
+        if dino_image is None:
+            raise InputSizeError(
+                "this model has a DINOv2 branch: give dino_image, the same picture at DINOv2's "
+                "size (model.config.dino_size), or dino_features"
+            )
+        self.dinov2.check_size(dino_image, "dino_image")
+        maps: list[Tensor] = self.dinov2(dino_image)
+        return maps
+
+
+def build_model(config: ModelConfig, pretrained: bool = False) -> DSUNet:
+    """Builds the parts that `config` names and puts them together.
+
+    Args:
+        config: What to build.
+        pretrained: Fill the encoders with SAM2's and DINOv2's public weights.
+
+    Raises:
+        ValueError: An encoder is unknown.
+        WeightsError: Public weights are asked for and cannot be had.
+    """
+    tag = find_pretrained(config.hiera, config.sam_version) if pretrained else None
+    trunk = build_hiera(config.hiera)
+    hiera = HieraEncoder(
+        trunk, trainable=config.train_hiera, adapter_channels=config.adapter_channels
+    )
+    if tag is not None:
+        load_pretrained(hiera, tag)
+    decoder = Decoder(
+        hiera.channels,
+        config.decoder_channels,
+        config.attention_channels,
+        merge=config.decoder_merge,
+    )
+    if not config.uses_dinov2:
+        return DSUNet(hiera, None, None, decoder, config)
+
+    tag = find_pretrained(config.dinov2) if pretrained else None
+    vit = build_dinov2(config.dinov2, as_size(config.dino_size))
+    depth, ranks = len(vit.blocks), len(hiera.channels)
+    four_depths = [depth * (i + 1) // ranks for i in range(ranks)]  # 6, 12, 18, 24 of 24
+    dinov2 = DINOv2Encoder(
+        vit,
+        depths=four_depths if config.injection == "hierarchical" else None,
+        norm=config.dinov2_norm,
+        trainable=config.train_dinov2,
+    )
+    if tag is not None:
+        load_pretrained(dinov2, tag)
+    fusion = FeatureInjection(
+        hiera.channels,
+        dinov2.channels[0],
+        levels=[ranks - 1] if config.injection == "final" else range(ranks),
+        order=config.channel_modulation,
+        pixel_attention=config.pixel_attention,
+    )
+    _check_patches(config, dinov2)
+    return DSUNet(hiera, dinov2, fusion, decoder, config)
+
+
+def _check_patches(config: ModelConfig, dinov2: DINOv2Encoder) -> None:
+    for side in as_size(config.dino_size):
+        nearest = max(1, round(side / dinov2.multiple)) * dinov2.multiple
+        if side != nearest:
+            raise InputSizeError(
+                f"dino_size is {config.dino_size}, but sides need to be multiples of "
+                f"{dinov2.multiple}, the patch size of {config.dinov2}; nearest: {nearest}"
+            )
+
+
+def create_model(
+    name: str = "dsunet-large",
+    weights: str | Path | None = "default",
+    **overrides: Any,
+) -> DSUNet:
+    """A network by the name of its preset.
+
+    Args:
+        name: One of `list_models()`.
+        weights: `None` for random weights (no network access), `"encoders"` for SAM2's and
+            DINOv2's public weights, a path to a file that `load_weights` reads, or `"default"`:
+            the encoders' public weights for large, base, small and tiny, random ones for nano.
+        **overrides: Fields of `ModelConfig`, such as `injection="none"` or `sam_size=512`.
+
+    Returns:
+        The model in training mode; call `.eval()` to predict.
+
+    Raises:
+        ValueError: A name or setting is unknown or does not fit.
+        WeightsError: The weights cannot be had or do not fit.
+    """
+    config = model_config(name, **overrides)
+    if weights == "default":
+        weights = None if config.hiera == "hiera_nano" else "encoders"
+    if weights == "full":
+        # Nobody has published a trained model in a form that could be fetched by name.
+        raise ValueError(
+            'weights="full" is not available: no trained DSU-Net is published for download; '
+            'give the path of a weights file, or "encoders"'
+        )
+    if weights is None or weights == "encoders":
+        return build_model(config, pretrained=weights == "encoders")
+    model = build_model(config)
+    load_weights(model, weights)
+    return model
+
+
+def load(path: str | Path) -> DSUNet:
+    """The model in a file that `dsunet.save` or a training run wrote, ready to predict.
+
+    Args:
+        path: A `.safetensors` file, or a run's folder, whose best (else last) weights are taken.
+
+    Returns:
+        The model in evaluation mode, on the CPU.
+
+    Raises:
+        CheckpointError: The file is missing, broken or not ours.
+        WeightsError: It refers to public encoder weights that cannot be had.
+    """
+    path = find_weights(path)
+    about, state = read_checkpoint(path)
+    try:
+        config = ModelConfig(**about["model"])
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} describes a model that cannot be built: {error}") from error
+    model = build_model(config, pretrained=any(about["encoders"].values()))
+    load_state(model, state, path)
+    return model.eval()
+
+
+def find_weights(path: str | Path) -> Path:
+    """The weights file meant by a path: itself, or the best (else last) one of a run's folder."""
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    for name in ("best.safetensors", "last.safetensors"):
+        if (path / name).is_file():
+            return path / name
+    raise CheckpointError(f"{path} is a folder without best.safetensors or last.safetensors")
+
+
+def list_models() -> list[str]:
+    """Names that `create_model` takes."""
+    return list(MODEL_PRESETS)
+
+
+def parameter_counts(model: DSUNet) -> dict[str, int]:
+    """Numbers of parameters: `total`, `trainable`, and the trainable ones of every part."""
+    parts = {
+        "adapters": [p for n, p in model.hiera.named_parameters() if ".adapter." in n],
+        "hiera": [p for n, p in model.hiera.named_parameters() if ".adapter." not in n],
+        "dinov2": list(model.dinov2.parameters()) if model.dinov2 else [],
+        "fusion": list(model.fusion.parameters()) if model.fusion else [],
+        "decoder": list(model.decoder.parameters()),
+    }
+    trainable = {k: sum(p.numel() for p in v if p.requires_grad) for k, v in parts.items()}
+    total = sum(p.numel() for p in model.parameters())
+    return {"total": total, "trainable": sum(trainable.values()), **trainable}

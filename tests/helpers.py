@@ -1,0 +1,71 @@
+"""What several tests share: golden files, the recipe of their values, small models."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import dsunet
+from dsunet.model import DSUNet
+
+GOLDEN = Path(__file__).parent / "golden"
+SHARED = Path(__file__).parents[2] / "shared"
+
+
+class Golden:
+    """One golden file: the authors' state by their names, inputs, outputs and gradients."""
+
+    def __init__(self, name: str) -> None:
+        with np.load(GOLDEN / f"{name}.npz") as file:
+            self.arrays = {key: torch.from_numpy(file[key].copy()) for key in file.files}
+
+    def __getitem__(self, key: str) -> Tensor:
+        return self.arrays[key]
+
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v for k, v in self.arrays.items() if k.startswith(prefix)}
+
+
+def fill(name: str, shape: list[int]) -> np.ndarray:
+    """The value that the golden whole-model run gave to the tensor of this name."""
+    rng = np.random.Generator(np.random.Philox(zlib.crc32(name.encode())))
+    if not shape:
+        return np.array(0)
+    x = rng.standard_normal(tuple(shape), dtype=np.float32)
+    one_axis = len(shape) == 1
+    affine = [
+        (name.endswith("running_var"), 1.0, 0.2 * np.abs(x)),
+        (name.endswith("running_mean"), 0.0, 0.1 * x),
+        ("wavelet_scale" in name, 0.1, 0.02 * x),
+        ("base_scale" in name, 1.0, 0.1 * x),
+        (one_axis and name.endswith(("weight", "gamma")), 1.0, 0.1 * x),
+        (one_axis, 0.0, 0.05 * x),
+        ("pos_embed" in name or "token" in name, 0.0, 0.2 * x),
+    ]
+    for applies, offset, value in affine:
+        if applies:
+            return (offset + value).astype(np.float32)
+    if "prompt_learn" in name:
+        x = 0.2 * x
+    return (x / np.sqrt(int(np.prod(shape[1:])) or 1)).astype(np.float32)
+
+
+def golden_image(seed: int, batch: int, side: int) -> np.ndarray:
+    """The input that the golden whole-model run used."""
+    rng = np.random.Generator(np.random.Philox(seed))
+    cells = side // 7 + 1
+    low = rng.standard_normal((batch, 3, cells, cells), dtype=np.float32)
+    blocks = np.repeat(np.repeat(low, 7, 2), 7, 3)[:, :, :side, :side]
+    noise = rng.standard_normal((batch, 3, side, side), dtype=np.float32)
+    return np.ascontiguousarray(blocks + 0.1 * noise)
+
+
+def nano(seed: int = 0, **overrides: object) -> DSUNet:
+    """The nano model at the smallest sizes, with random weights that do not change."""
+    torch.manual_seed(seed)
+    settings: dict[str, object] = {"sam_size": 128, "dino_size": 112, **overrides}
+    return dsunet.create_model("dsunet-nano", weights=None, **settings)
