@@ -46,8 +46,15 @@ class FixedSize(nn.Module):
 
 @dataclass(frozen=True)
 class Block:
+    """How to build our side of a golden file, and how the authors' names become ours.
+
+    `share` is the part of the README's tolerance that we allow ourselves, so that scaling any one
+    tensor by 1.001 is seen; it leaves at least three times the error measured.
+    """
+
     build: Callable[[], nn.Module]
     renames: tuple[tuple[str, str], ...]
+    share: float = 0.5
 
 
 BLOCKS = {
@@ -70,6 +77,7 @@ BLOCKS = {
             ("conv_cat", "merge"),
             ("conv_res", "shortcut"),
         ),
+        share=0.3,
     ),
     "content_guided_attention": Block(
         lambda: ContentGuidedAttention(16),
@@ -79,6 +87,7 @@ BLOCKS = {
             (r"^pa\.pa2", "pixel"),
             ("^conv", "project"),
         ),
+        share=0.1,
     ),
     "spatial_feature_fusion": Block(
         lambda: SpatialFeatureFusion(16, 8),
@@ -136,7 +145,7 @@ def test_eval_output(name: str) -> None:
     module, golden = load_block(name)
     with torch.no_grad():
         output = module.eval()(*inputs_of(golden))
-    assert output_error(output, golden["eval/output"]) <= 1
+    assert output_error(output, golden["eval/output"]) <= BLOCKS[name].share
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -144,18 +153,19 @@ def test_train_output_and_gradients(name: str) -> None:
     module, golden = load_block(name)
     inputs = inputs_of(golden)
     output = module.train()(*inputs)
-    assert output_error(output.detach(), golden["train/output"]) <= 1
+    share = BLOCKS[name].share
+    assert output_error(output.detach(), golden["train/output"]) <= share
     output.square().mean().backward()
     for i, x in enumerate(inputs):
         assert x.grad is not None
-        assert gradient_error(x.grad, golden[f"train/grad_input/{i}"]) <= 1, f"input {i}"
+        assert gradient_error(x.grad, golden[f"train/grad_input/{i}"]) <= share, f"input {i}"
     parameters = dict(module.named_parameters())
     expected = golden.under("train/grad/")
     assert {our_name(BLOCKS[name], key) for key in expected} == set(parameters)
     for key, gradient in expected.items():
         parameter = parameters[our_name(BLOCKS[name], key)]
         assert parameter.grad is not None
-        assert gradient_error(parameter.grad, gradient) <= 1, key
+        assert gradient_error(parameter.grad, gradient) <= share, key
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -164,10 +174,9 @@ def test_every_tensor_matters(name: str) -> None:
     module, golden = load_block(name)
     expected = golden.under("train/grad/")
     gradients = {our_name(BLOCKS[name], key): value for key, value in expected.items()}
-    for key, parameter in module.named_parameters():
-        kept = parameter.detach().clone()
-        parameter.data.mul_(1.001)
-        module.zero_grad()
+    for key in dict(module.named_parameters()):
+        module, _ = load_block(name)
+        dict(module.named_parameters())[key].data.mul_(1.001)
         inputs = inputs_of(golden)
         with torch.no_grad():
             errors = [output_error(module.eval()(*inputs), golden["eval/output"])]
@@ -178,9 +187,7 @@ def test_every_tensor_matters(name: str) -> None:
             gradient_error(x.grad, golden[f"train/grad_input/{i}"]) for i, x in enumerate(inputs)
         ]
         errors += [gradient_error(p.grad, gradients[n]) for n, p in module.named_parameters()]
-        parameter.data.copy_(kept)
-        module.load_state_dict(load_block(name)[0].state_dict())  # BatchNorm statistics moved
-        assert max(errors) > 1, f"{key} could be wrong unnoticed"
+        assert max(errors) > BLOCKS[name].share, f"{key} could be wrong unnoticed"
 
 
 @pytest.mark.parametrize("name", ["wavelet_conv_even_5x5", "wavelet_downsample_conv"])
