@@ -1,0 +1,163 @@
+"""Pairs as tensors, in an order and with flips that depend on the seed alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from dsunet.data.images import read_image, read_mask
+from dsunet.data.pairs import Pair
+from dsunet.data.views import Views, make_views, mask_view
+from dsunet.errors import DataError
+
+__all__ = ["EpochSampler", "PairDataset", "Sample", "collate"]
+
+
+class Sample(NamedTuple):
+    """One pair, or a batch of them with a leading axis.
+
+    `sam` 3×H×W and `dino` 3×h×w are the views, `mask` 1×H×W is the target in 0..1, `index` is the
+    pair's place in the data set. `truth` holds the mask at its own size, as H'×W' uint8, for
+    metrics; it is `None` in training.
+    """
+
+    sam: Tensor
+    dino: Tensor | None
+    mask: Tensor
+    index: int
+    truth: np.ndarray | None = None
+
+
+class Batch(NamedTuple):
+    """Samples side by side; `truths` stay apart because their sizes differ."""
+
+    sam: Tensor
+    dino: Tensor | None
+    mask: Tensor
+    index: Tensor
+    truths: list[np.ndarray | None]
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stacks samples to a batch."""
+    dinos = [sample.dino for sample in samples if sample.dino is not None]
+    return Batch(
+        torch.stack([sample.sam for sample in samples]),
+        torch.stack(dinos) if dinos else None,
+        torch.stack([sample.mask for sample in samples]),
+        torch.tensor([sample.index for sample in samples]),
+        [sample.truth for sample in samples],
+    )
+
+
+class PairDataset(Dataset[Sample]):
+    """Pairs of a data set, as the network takes them.
+
+    An item is asked for by `(epoch, index)`, so that its flips are a function of the seed, the
+    epoch and the index, whichever process makes them and however often a run was interrupted.
+
+    Args:
+        pairs: What `find_pairs` gives.
+        sam_size: Height and width of Hiera's view and of the mask.
+        dino_size: Height and width of DINOv2's view; `None` for models without DINOv2.
+        flips: Probabilities of a horizontal and a vertical flip.
+        seed: Seed of the flips.
+        keep_truth: Keep the mask at its own size as well.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        sam_size: tuple[int, int],
+        dino_size: tuple[int, int] | None,
+        *,
+        flips: tuple[float, float] = (0.0, 0.0),
+        seed: int = 0,
+        keep_truth: bool = False,
+    ) -> None:
+        self.pairs = list(pairs)
+        self.sam_size = sam_size
+        self.dino_size = dino_size
+        self.flips = flips
+        self.seed = seed
+        self.keep_truth = keep_truth
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, index = key
+        pair = self.pairs[index]
+        image, mask = read_image(pair.image), read_mask(pair.mask)
+        if image.size != mask.size:
+            raise DataError(
+                f"{pair.image} is {image.width}×{image.height} px, but its mask {pair.mask} is "
+                f"{mask.width}×{mask.height}; masks need the size of their image"
+            )
+        views = make_views(image, self.sam_size, self.dino_size)
+        target = mask_view(mask, self.sam_size)
+        views, target = self._flip(views, target, epoch, index)
+        truth = np.array(mask) if self.keep_truth else None
+        return Sample(views.sam, views.dino, target, index, truth)
+
+    def _flip(
+        self, views: Views, target: Tensor, epoch: int, index: int
+    ) -> tuple[Views, Tensor]:
+        # counter-based: the draw needs no state
+        rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, epoch, index]))
+        chances = rng.random(2)
+        axes = [axis for axis, p, u in zip((-1, -2), self.flips, chances, strict=True) if u < p]
+        if not axes:
+            return views, target
+        dino = views.dino.flip(axes) if views.dino is not None else None
+        return Views(views.sam.flip(axes), dino, views.size), target.flip(axes)
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Keys `(epoch, index)` in an order that depends on the seed and the epoch alone.
+
+    Each of `world` processes gets an equal share; the order is padded from its own start to a
+    multiple of it. `position` lets a resumed run begin inside an epoch: Lightning asks the loader
+    for its iterator before it tells the epoch, so the run sets both itself.
+
+    Args:
+        length: Number of items in the data set.
+        seed: Seed of the order.
+        shuffle: Whether to shuffle at all.
+        rank: This process's number.
+        world: How many processes share the data.
+    """
+
+    def __init__(
+        self, length: int, *, seed: int = 0, shuffle: bool = True, rank: int = 0, world: int = 1
+    ) -> None:
+        self.length = length
+        self.seed = seed
+        self.shuffle = shuffle
+        self.rank = rank
+        self.world = world
+        self.epoch = 0
+        self.position = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning at the start of every epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-self.length // self.world)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.arange(self.length)
+        if self.shuffle:
+            rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, self.epoch]))
+            rng.shuffle(order)
+        order = np.resize(order, len(self) * self.world)
+        mine = order[self.rank :: self.world][self.position :]
+        self.position = 0
+        epoch = self.epoch
+        return ((epoch, int(index)) for index in mine)

@@ -1,0 +1,61 @@
+"""One image → the two encoders' views of it, and back from the network's grid to its own size."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dsunet.config import IMAGENET_MEAN, IMAGENET_STD
+
+__all__ = ["Views", "image_view", "make_views", "mask_view"]
+
+
+class Views(NamedTuple):
+    """What the network sees of one image.
+
+    `sam` is 3×H×W and `dino` 3×h×w (`None` for models without DINOv2), both normalised;
+    `size` is the height and width of the original image in pixels.
+    """
+
+    sam: Tensor
+    dino: Tensor | None
+    size: tuple[int, int]
+
+
+def image_view(image: Image.Image, size: tuple[int, int]) -> Tensor:
+    """An RGB image resized to (height, width) and normalised: 3×height×width, float32.
+
+    Resized by Pillow's bilinear filter, which averages when it shrinks (antialias), as the
+    published code does; scaled to 0..1, minus ImageNet's mean, over its standard deviation.
+    """
+    pixels = _resize(image, size, Image.Resampling.BILINEAR)
+    return (pixels - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(
+        3, 1, 1
+    )
+
+
+def mask_view(mask: Image.Image, size: tuple[int, int]) -> Tensor:
+    """A grey mask resized to (height, width): 1×height×width in 0..1, float32.
+
+    Resized bicubically, as the published code does, so that its edge is soft.
+    """
+    return _resize(mask, size, Image.Resampling.BICUBIC)
+
+
+def _resize(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Tensor:
+    height, width = size
+    resized = image.resize((width, height), resampling)
+    array = np.array(resized, dtype=np.uint8).reshape(height, width, -1)
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous().float().div_(255)
+
+
+def make_views(
+    image: Image.Image, sam_size: tuple[int, int], dino_size: tuple[int, int] | None
+) -> Views:
+    """Both views, each made straight from the original image."""
+    dino = image_view(image, dino_size) if dino_size else None
+    return Views(image_view(image, sam_size), dino, (image.height, image.width))

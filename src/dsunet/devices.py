@@ -1,0 +1,61 @@
+"""Which device and number type to compute with."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from dsunet.errors import DeviceError
+
+__all__ = ["Precision", "choose_device", "choose_precision"]
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The device called `name`; `auto` is a GPU if there is a usable one, else the CPU.
+
+    Raises:
+        DeviceError: The device is unknown or not usable; there is no silent fallback.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise DeviceError(f"device {name!r} is unknown; use auto, cpu, cuda, cuda:1 or mps") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise DeviceError(
+                f"device {name!r} was asked for, but torch finds no usable NVIDIA GPU here; check "
+                "the driver (nvidia-smi), or use --device cpu"
+            )
+        if device.index is not None and device.index >= count:
+            raise DeviceError(f"device {name!r} was asked for, but there are only {count} GPUs")
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise DeviceError("device 'mps' was asked for, but torch finds none; use --device cpu")
+    elif device.type not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"device {name!r} is not supported; use auto, cpu, cuda, cuda:1 or mps")
+    return device
+
+
+def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
+    """The autocast type called `name`.
+
+    `auto` is bfloat16 on NVIDIA GPUs that compute in it (Ampere or later) and float32 elsewhere:
+    many processors only emulate bfloat16, which is slower by far.
+
+    Raises:
+        DeviceError: float16 is asked for on a CPU.
+    """
+    if name == "auto":
+        quick = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if quick else torch.float32
+    if name == "float16" and device.type == "cpu":
+        raise DeviceError("precision float16 needs a GPU; use --precision float32 on a CPU")
+    dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    return dtypes[name]

@@ -1,0 +1,59 @@
+"""From the network's output to a map at the image's own size, the same way everywhere.
+
+Validation, prediction and the Python interface all call these two functions, so that they agree to
+the last digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dsunet.model import DSUNet
+
+__all__ = ["predict_probabilities", "quantise"]
+
+
+@torch.inference_mode()
+def predict_probabilities(
+    model: DSUNet, sam: Tensor, dino: Tensor | None, sizes: Sequence[tuple[int, int]]
+) -> list[np.ndarray]:
+    """The object's probability at every pixel of some images.
+
+    The fine logits are resized bilinearly (align_corners false) to each image's own size before the
+    sigmoid, as the published code does.
+
+    Args:
+        model: In evaluation mode.
+        sam: B×3×H×W views for Hiera.
+        dino: B×3×h×w views for DINOv2; `None` for models without it.
+        sizes: Height and width in pixels of each of the B images.
+
+    Returns:
+        B arrays H'×W', float32 in 0..1.
+    """
+    logits = model(sam, dino, outputs="fine").fine.float()
+    return [
+        torch.sigmoid(F.interpolate(one[None], size, mode="bilinear"))[0, 0].cpu().numpy()
+        for one, size in zip(logits, sizes, strict=True)
+    ]
+
+
+def quantise(probability: np.ndarray, *, benchmark_normalization: bool = False) -> np.ndarray:
+    """A map as it is written to an 8-bit PNG: H×W float32 in 0..1 → H×W uint8 in 0..255.
+
+    Args:
+        probability: H×W in 0..1.
+        benchmark_normalization: The paper's protocol for benchmark maps: stretch each map to its
+            full range (ε = 1e-8 in the denominator) and truncate. It invents an object in images
+            that have none. Without it, values are rounded.
+    """
+    if benchmark_normalization:
+        low, high = probability.min(), probability.max()
+        stretched = (probability - low) / (high - low + np.float32(1e-8))
+        return (stretched * 255).astype(np.uint8)
+    return np.round(probability * 255).astype(np.uint8)

@@ -1,0 +1,125 @@
+"""The training step, the validation step and the optimiser."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from dsunet.config import LossConfig, TrainConfig
+from dsunet.data.dataset import Batch
+from dsunet.inference import predict_probabilities, quantise
+from dsunet.losses import deep_supervision_loss
+from dsunet.metrics import Measures
+from dsunet.model import DSUNet
+
+__all__ = ["SegmentationModule", "cosine_factor"]
+
+
+def cosine_factor(epoch: int, epochs: int, warmup: int, floor: float) -> float:
+    """The learning rate of an epoch as a share of the first one.
+
+    A cosine from 1 to `floor`, stepping once an epoch, after `warmup` epochs of linear rise. As a
+    plain function of the epoch it needs no state to resume from.
+    """
+    if epoch < warmup:
+        return (epoch + 1) / (warmup + 1)
+    progress = (epoch - warmup) / (epochs - warmup)
+    return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+
+
+class SegmentationModule(L.LightningModule):
+    """The paper's recipe (section IV-C) around a network.
+
+    Args:
+        model: The network.
+        config: The recipe.
+        loss: The loss.
+    """
+
+    def __init__(self, model: DSUNet, config: TrainConfig, loss: LossConfig) -> None:
+        super().__init__()
+        self.model = model
+        self.recipe = config
+        self.loss_config = loss
+        self.measures: Measures | None = None
+        self.latest: dict[str, float] = {}
+        self.strict_loading = False  # frozen tensors are not in the checkpoint, see below
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        outputs = self.model(batch.sam, batch.dino)
+        loss = deep_supervision_loss(
+            type(outputs)(*(logits.float() for logits in outputs)),
+            batch.mask,
+            self.loss_config.bce,
+            self.loss_config.output_weights,
+        )
+        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch.sam))
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        recipe = self.recipe
+        factor = cosine_factor(
+            self.current_epoch, recipe.epochs, recipe.warmup_epochs, recipe.min_lr / recipe.lr
+        )
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group["base_lr"] * factor
+        self.log("lr", recipe.lr * factor)
+
+    def on_validation_epoch_start(self) -> None:
+        self.measures = Measures()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        assert self.measures is not None
+        truths = [truth for truth in batch.truths if truth is not None]
+        maps = predict_probabilities(
+            self.model, batch.sam, batch.dino, [(t.shape[0], t.shape[1]) for t in truths]
+        )
+        for probability, truth in zip(maps, truths, strict=True):
+            self.measures.update(quantise(probability), truth)
+
+    def on_validation_epoch_end(self) -> None:
+        assert self.measures is not None
+        self.latest = self.measures.compute()
+        self.measures = None
+        # logged in float64 by the callback that writes metrics.csv; torch keeps float32 here
+        self.log_dict(self.latest, prog_bar=True, sync_dist=False)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        recipe = self.recipe
+        whole = {
+            id(parameter)
+            for encoder in self.model.encoders.values()
+            if encoder.trainable
+            for name, parameter in encoder.named_parameters()
+            if ".adapter." not in name
+        }
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        groups: list[dict[str, Any]] = [
+            {
+                "params": [p for p in trained if (id(p) in whole) is is_encoder],
+                "lr": rate,
+                "base_lr": rate,
+            }
+            for is_encoder, rate in ((False, recipe.lr), (True, recipe.encoder_lr or recipe.lr))
+        ]
+        groups = [group for group in groups if group["params"]]
+        return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        keep = self._changing_names()
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: state[name] for name in state if name in keep}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        absent = self._changing_names() - set(checkpoint["state_dict"])
+        if absent:
+            raise RuntimeError(f"the resume state lacks {sorted(absent)[:3]}")
+
+    def _changing_names(self) -> set[str]:
+        """Names of everything that training changes: trained parameters and statistics."""
+        frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
+        return set(self.state_dict()) - frozen

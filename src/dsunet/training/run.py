@@ -1,0 +1,367 @@
+"""One training run, from settings to a folder that explains itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch.utils.data import DataLoader
+
+from dsunet.checkpoint import write_atomically
+from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig, as_size
+from dsunet.data import EpochSampler, Pair, PairDataset, collate, find_pairs, select_pairs, split_pairs
+from dsunet.data.pairs import read_names
+from dsunet.devices import choose_device, choose_precision
+from dsunet.errors import DsunetError, MissingPackageError, OutputError, TrainingError
+from dsunet.model import DSUNet, build_model, parameter_counts
+from dsunet.weights import load_weights
+
+__all__ = ["TrainResult", "train"]
+
+logger = logging.getLogger(__name__)
+
+# Remarks of Lightning and torch that say nothing a user could act on, by their exact words.
+_REMARKS = (
+    "does not have many workers",
+    "The number of training batches",
+    "Precision bf16-mixed is not supported by the model summary",
+    "You're resuming from a checkpoint that ended before the epoch ended",
+    "`isinstance(treespec, LeafSpec)` is deprecated",
+    "Checkpoint directory",
+)
+_LIGHTNING = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to."""
+
+    folder: Path
+    """The run's folder."""
+    epochs: int
+    """Epochs that were trained in all."""
+    measures: dict[str, float]
+    """S, F, E and MAE of the best epoch; empty without validation."""
+    best_epoch: int
+    """The epoch with the highest S-measure; 0 without validation."""
+    weights: Path
+    """The best weights, or the last without validation."""
+
+
+def train(
+    output: str | Path,
+    model: ModelConfig,
+    data: DataConfig,
+    recipe: TrainConfig | None = None,
+    loss: LossConfig | None = None,
+    *,
+    weights: str | None = "default",
+    resume: bool = False,
+    on_line: Callable[[str], None] | None = None,
+    progress_bar: bool = False,
+) -> TrainResult:
+    """Trains a network and writes the run's folder.
+
+    The folder holds `config.yaml` (every setting), `train.txt` and `val.txt` (the split),
+    `environment.json`, `metrics.csv` (a row per epoch), `curves.png`, `validation.png`,
+    `best.safetensors` and `last.safetensors`, `resume.ckpt`, and TensorBoard's files.
+
+    Args:
+        output: The run's folder; new or empty unless `resume`.
+        model: What to train.
+        data: What to train on.
+        recipe: How; the paper's recipe by default.
+        loss: The loss; the paper's by default.
+        weights: What the model starts from, as in `create_model`.
+        resume: Go on from the folder's `resume.ckpt`.
+        on_line: Called with every line of progress.
+        progress_bar: Show Lightning's progress bar.
+
+    Raises:
+        DsunetError: Data, weights, device or folder cannot be used; each says why.
+    """
+    try:
+        import lightning as L
+        from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        from dsunet.training.callbacks import RunFolder
+        from dsunet.training.module import SegmentationModule
+    except ImportError as error:
+        raise MissingPackageError(
+            f"training needs the package {error.name}; install all it needs by "
+            "pip install 'dsunet[train]'"
+        ) from error
+
+    recipe, loss = recipe or TrainConfig(), loss or LossConfig()
+    say = on_line or logger.info
+    folder = Path(output)
+    settings = _settings(model, data, recipe, loss, weights)
+    device = choose_device(recipe.device)
+    precision = choose_precision(recipe.precision, device)
+    training_pairs, validation_pairs = _split(data, recipe.seed)
+    if recipe.early_stop is not None and not validation_pairs:
+        raise ValueError(
+            "early_stop needs a validation set: give --val, --val-list or --val-fraction"
+        )
+    if len(training_pairs) < recipe.batch_size:
+        raise TrainingError(
+            f"{len(training_pairs)} training pairs do not fill one batch of {recipe.batch_size}; "
+            "give more pairs or a smaller --batch-size"
+        )
+    _prepare_folder(folder, settings, resume)
+
+    with _quiet():
+        L.seed_everything(recipe.seed, verbose=False)
+        network = _build(model, weights)
+        network.train()
+        if device.type == "cpu":
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        dino_size = as_size(model.dino_size) if network.dinov2 else None
+        world = recipe.devices
+        training = PairDataset(
+            training_pairs,
+            as_size(model.sam_size),
+            dino_size,
+            flips=(data.horizontal_flip, data.vertical_flip),
+            seed=recipe.seed,
+        )
+        validation = PairDataset(
+            validation_pairs, as_size(model.sam_size), dino_size, keep_truth=True
+        )
+        sampler = EpochSampler(
+            len(training), seed=recipe.seed, rank=int(os.environ.get("LOCAL_RANK", 0)), world=world
+        )
+        loaders = {
+            "num_workers": data.workers,
+            "persistent_workers": data.workers > 0,
+            "pin_memory": device.type == "cuda",
+            "collate_fn": collate,
+        }
+        train_loader = DataLoader(
+            training, recipe.batch_size, sampler=sampler, drop_last=True, **loaders
+        )
+        # one image a batch, so that the measures are those of prediction to the last digit
+        val_loader = DataLoader(
+            validation, 1, sampler=EpochSampler(len(validation), shuffle=False), **loaders
+        )
+        facts = _facts(data, training_pairs, validation_pairs, recipe)
+        run_folder = RunFolder(folder, validation if validation_pairs else None, facts, say)
+        callbacks: list[Any] = [run_folder]
+        if recipe.early_stop is not None:
+            callbacks.append(EarlyStopping("S", mode="max", patience=recipe.early_stop))
+        if progress_bar:
+            callbacks.append(RichProgressBar(leave=False))
+        trainer = L.Trainer(
+            accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device.type],
+            devices=[device.index] if device.index is not None else world,
+            precision=_LIGHTNING[str(precision).removeprefix("torch.")],  # type: ignore[arg-type]
+            max_epochs=recipe.epochs,
+            accumulate_grad_batches=recipe.accumulate,
+            gradient_clip_val=recipe.clip_grad_norm,
+            check_val_every_n_epoch=recipe.val_every,
+            deterministic=recipe.deterministic,
+            log_every_n_steps=recipe.log_every,
+            logger=TensorBoardLogger(folder, name="tensorboard", version=""),
+            callbacks=callbacks,
+            enable_checkpointing=False,
+            enable_progress_bar=progress_bar,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+            benchmark=device.type == "cuda" and not recipe.deterministic,
+        )
+        checkpoint = folder / "resume.ckpt" if resume and (folder / "resume.ckpt").exists() else None
+        if checkpoint is not None:
+            sampler.set_epoch(_finished_epochs(checkpoint))
+        _write_settings(folder, settings, training_pairs, validation_pairs, network)
+        say(_headline(network, training_pairs, validation_pairs, device, precision))
+        try:
+            trainer.fit(
+                SegmentationModule(network, recipe, loss),
+                train_loader,
+                val_loader if validation_pairs else None,
+                ckpt_path=checkpoint,
+                weights_only=True,
+            )
+        except DsunetError as error:
+            raise _from_worker(error) from error
+    best = validation_pairs and run_folder.best is not None
+    return TrainResult(
+        folder,
+        trainer.current_epoch,
+        _measures_of(folder / "best.safetensors") if best else {},
+        run_folder.best_epoch,
+        folder / ("best.safetensors" if best else "last.safetensors"),
+    )
+
+
+def _build(config: ModelConfig, weights: str | None) -> DSUNet:
+    if weights == "default":
+        weights = None if config.hiera == "hiera_nano" else "encoders"
+    if weights is None or weights == "encoders":
+        return build_model(config, pretrained=weights == "encoders")
+    network = build_model(config)
+    load_weights(network, weights)
+    return network
+
+
+def _split(data: DataConfig, seed: int) -> tuple[list[Pair], list[Pair]]:
+    pairs = find_pairs(data.data, images=data.images, masks=data.masks)
+    if data.val is not None:
+        validation = find_pairs(data.val)
+    elif data.val_list is not None:
+        validation = select_pairs(pairs, read_names(data.val_list), data.val_list)
+    elif data.val_fraction > 0:
+        pairs, validation = split_pairs(pairs, data.val_fraction, seed)
+    else:
+        validation = []
+    if data.train_list is not None:
+        pairs = select_pairs(pairs, read_names(data.train_list), data.train_list)
+    held_out = {pair.image for pair in validation}
+    return [pair for pair in pairs if pair.image not in held_out], validation
+
+
+def _settings(
+    model: ModelConfig, data: DataConfig, recipe: TrainConfig, loss: LossConfig, weights: str | None
+) -> dict[str, Any]:
+    """All settings under the names of the command line's flags, ready for YAML."""
+    flat: dict[str, Any] = {"model": model.name, "weights": weights or "none"}
+    for part in (model, data, recipe, loss):
+        flat |= {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(part).items()
+            if key != "name"
+        }
+    return flat
+
+
+def _prepare_folder(folder: Path, settings: dict[str, Any], resume: bool) -> None:
+    config = folder / "config.yaml"
+    if resume:
+        if not config.is_file():
+            raise OutputError(f"there is no run to resume in {folder}; start it without --resume")
+        before = yaml.safe_load(config.read_text(encoding="utf-8"))
+        free = {"workers", "device", "log_every", "val_pictures"}
+        changed = [k for k in settings if k not in free and before.get(k) != settings[k]]
+        if changed:
+            key = changed[0]
+            raise OutputError(
+                f"the run in {folder} was started with {key} = {before.get(key)!r}, not "
+                f"{settings[key]!r}; resume it with the settings it was started with "
+                f"(--config {config}), or choose another --output"
+            )
+        return
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(
+            f"{folder} exists and is not empty; choose another --output, or go on with --resume"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {folder} cannot be made ({error}); choose another") from error
+
+
+def _write_settings(
+    folder: Path,
+    settings: dict[str, Any],
+    training: list[Pair],
+    validation: list[Pair],
+    network: DSUNet,
+) -> None:
+    write_atomically(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
+    for name, pairs in (("train.txt", training), ("val.txt", validation)):
+        write_atomically(folder / name, "".join(f"{pair.name}\n" for pair in pairs).encode())
+    environment = {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "parameters": parameter_counts(network),
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "packages": {
+            name: metadata.version(name)
+            for name in ("dsunet", "torch", "torchvision", "timm", "lightning", "pysodmetrics")
+        },
+    }
+    write_atomically(folder / "environment.json", json.dumps(environment, indent=2).encode())
+
+
+def _facts(
+    data: DataConfig, training: list[Pair], validation: list[Pair], recipe: TrainConfig
+) -> dict[str, Any]:
+    source = data.data or data.images or ""
+    return {
+        "data": Path(source).name,
+        "training_pairs": len(training),
+        "validation_pairs": len(validation),
+        "seed": recipe.seed,
+        "epochs": recipe.epochs,
+    }
+
+
+def _headline(
+    network: DSUNet,
+    training: list[Pair],
+    validation: list[Pair],
+    device: torch.device,
+    precision: torch.dtype,
+) -> str:
+    counts = parameter_counts(network)
+    share = 100 * counts["trainable"] / counts["total"]
+    return (
+        f"{network.config.name if network.config else 'model'}: {counts['trainable']:,} of "
+        f"{counts['total']:,} parameters trained ({share:.2f} %); {len(training)} training and "
+        f"{len(validation)} validation pairs; {device}, {str(precision).removeprefix('torch.')}"
+    )
+
+
+def _finished_epochs(checkpoint: Path) -> int:
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return int(state["epoch"]) + 1
+
+
+def _measures_of(weights: Path) -> dict[str, float]:
+    from dsunet.checkpoint import read_metadata
+
+    measures: dict[str, float] = read_metadata(weights)["training"]["measures"]
+    return measures
+
+
+def _from_worker(error: DsunetError) -> DsunetError:
+    """The error itself, without the traceback that a loader's process wraps around it."""
+    lines = str(error).strip().splitlines()
+    if len(lines) > 1 and "Original Traceback" in str(error):
+        return type(error)(lines[-1].split(": ", 1)[-1])
+    return error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps Lightning's banners and the remarks in `_REMARKS` off the screen."""
+    chatty = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [each.level for each in chatty]
+    for each in chatty:
+        each.setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        for remark in _REMARKS:
+            warnings.filterwarnings("ignore", f".*{remark}")
+        try:
+            yield
+        finally:
+            for each, level in zip(chatty, levels, strict=True):
+                each.setLevel(level)

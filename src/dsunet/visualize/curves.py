@@ -1,0 +1,41 @@
+"""Training curves from a run's metrics.csv."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+__all__ = ["plot_curves"]
+
+
+def plot_curves(metrics: Path, output: Path) -> None:
+    """Draws loss, learning rate and validation measures over epochs as a PNG.
+
+    Args:
+        metrics: A run's `metrics.csv`.
+        output: The PNG file to write.
+    """
+    from matplotlib.figure import Figure
+
+    with open(metrics, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+
+    def series(name: str) -> tuple[list[int], list[float]]:
+        points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
+        return [x for x, _ in points], [y for _, y in points]
+
+    measured = bool(series("S")[0])
+    figure = Figure(figsize=(10 if measured else 5, 3.6), layout="constrained")
+    axes = figure.subplots(1, 2 if measured else 1, squeeze=False)[0]
+    axes[0].plot(*series("loss"), color="tab:blue")
+    axes[0].set(xlabel="epoch", ylabel="training loss", title="Training")
+    axes[0].set_ylim(bottom=0)
+    if measured:
+        for name in ("S", "F", "E", "MAE"):
+            axes[1].plot(*series(name), label=name, marker="." if len(rows) < 40 else None)
+        axes[1].set(xlabel="epoch", title="Validation", ylim=(0, 1))
+        axes[1].legend(loc="center right")
+    for axis in axes:
+        axis.grid(alpha=0.3)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    figure.savefig(output, dpi=110)
