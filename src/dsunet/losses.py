@@ -10,6 +10,8 @@ from torch import Tensor
 
 from dsunet.decoder import SegmentationLogits
 
+Bce = Literal["mean", "boundary_weighted"]
+
 __all__ = ["boundary_weight", "deep_supervision_loss", "structure_loss"]
 
 
@@ -26,7 +28,7 @@ def boundary_weight(target: Tensor) -> Tensor:
 
 
 def structure_loss(
-    logits: Tensor, target: Tensor, bce: Literal["mean", "boundary_weighted"] = "mean"
+    logits: Tensor, target: Tensor, bce: Bce = "mean"
 ) -> Tensor:
     """Boundary-weighted IoU loss plus binary cross-entropy of one output, a scalar.
 
@@ -43,12 +45,11 @@ def structure_loss(
     Raises:
         ValueError: The shapes differ.
     """
-    if logits.shape != target.shape:
-        raise ValueError(
-            f"logits have shape {tuple(logits.shape)} and the target {tuple(target.shape)}; "
-            "structure_loss needs the same B×1×H×W for both"
-        )
-    weight = boundary_weight(target)
+    _check_shapes(logits, target)
+    return _structure_loss(logits, target, boundary_weight(target), bce)
+
+
+def _structure_loss(logits: Tensor, target: Tensor, weight: Tensor, bce: Bce) -> Tensor:
     if bce == "mean":
         cross_entropy = F.binary_cross_entropy_with_logits(logits, target)
     else:
@@ -64,14 +65,28 @@ def structure_loss(
 def deep_supervision_loss(
     outputs: SegmentationLogits,
     target: Tensor,
-    bce: Literal["mean", "boundary_weighted"] = "mean",
+    bce: Bce = "mean",
     weights: tuple[float, float, float] = (0.25, 0.5, 1.0),
 ) -> Tensor:
-    """Weighted sum of `structure_loss` over the coarse, middle and fine output (equation 2)."""
+    """Weighted sum of `structure_loss` over the coarse, middle and fine output (equation 2).
+
+    Raises:
+        ValueError: An output that has a weight is missing, or the shapes differ.
+    """
+    boundary = boundary_weight(target)  # the same for every output
     total = target.new_zeros(())
     for logits, weight in zip(outputs, weights, strict=True):
         if weight:
             if logits is None:
                 raise ValueError('an output with a weight is missing; run the model with "all"')
-            total = total + weight * structure_loss(logits, target, bce)
+            _check_shapes(logits, target)
+            total = total + weight * _structure_loss(logits, target, boundary, bce)
     return total
+
+
+def _check_shapes(logits: Tensor, target: Tensor) -> None:
+    if logits.shape != target.shape:
+        raise ValueError(
+            f"logits have shape {tuple(logits.shape)} and the target {tuple(target.shape)}; "
+            "the loss needs the same B×1×H×W for both"
+        )

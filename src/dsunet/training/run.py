@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import platform
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -359,7 +360,7 @@ def _quiet() -> Iterator[None]:
         each.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         for remark in _REMARKS:
-            warnings.filterwarnings("ignore", f".*{remark}")
+            warnings.filterwarnings("ignore", f".*{re.escape(remark)}")
         try:
             yield
         finally:
