@@ -27,7 +27,9 @@ def main() -> None:
     parser.add_argument("--steel", type=Path, required=True)
     parser.add_argument("--polyps", type=Path, required=True)
     arguments = parser.parse_args()
-    steel = [name for kind in ("In_", "Pa_", "Sc_") for name in numbered(arguments.steel, kind)[-20:]]
+    steel = [
+        name for kind in ("In_", "Pa_", "Sc_") for name in numbered(arguments.steel, kind)[-20:]
+    ]
     (HERE / "steel" / "val.txt").write_text("\n".join(steel) + "\n")
     polyps = numbered(arguments.polyps)[160:]
     (HERE / "polyps" / "val.txt").write_text("\n".join(polyps) + "\n")

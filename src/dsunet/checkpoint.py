@@ -24,7 +24,14 @@ from dsunet.errors import CheckpointError
 if TYPE_CHECKING:
     from dsunet.model import DSUNet
 
-__all__ = ["is_checkpoint", "load_state", "read_checkpoint", "read_metadata", "save", "state_to_save"]
+__all__ = [
+    "is_checkpoint",
+    "load_state",
+    "read_checkpoint",
+    "read_metadata",
+    "save",
+    "state_to_save",
+]
 
 FORMAT = 1
 
@@ -79,7 +86,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        Path(temporary).chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -118,7 +125,8 @@ def _open(path: Path, *, tensors: bool) -> tuple[dict[str, Any], dict[str, Tenso
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()} if tensors else {}
+            names = file.keys() if tensors else ()
+            state = {name: file.get_tensor(name) for name in names}
     except safetensors.SafetensorError as error:
         raise CheckpointError(
             f"{path} is no readable safetensors file ({error}); it may be cut off: copy it again"

@@ -19,7 +19,14 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
 import dsunet
-from dsunet.config import MODEL_PRESETS, DataConfig, LossConfig, ModelConfig, TrainConfig, model_config
+from dsunet.config import (
+    MODEL_PRESETS,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    TrainConfig,
+    model_config,
+)
 from dsunet.errors import DsunetError
 
 __all__ = ["main"]
@@ -36,8 +43,9 @@ class Parser(ArgumentParser):
         )
         self.examples = examples
 
-    def format_help(self) -> str:
-        text = re.sub(r"--[a-z]\w*", lambda m: m[0].replace("_", "-"), super().format_help())
+    def format_help(self, formatter: Any = None) -> str:
+        text = super().format_help() if formatter is None else super().format_help(formatter)
+        text = re.sub(r"--[a-z]\w*", lambda m: m[0].replace("_", "-"), text)
         text = text.replace(", default: null)", ")")
         return f"{text}\nexamples:\n{self.examples}"
 
@@ -353,8 +361,14 @@ class _progress:  # noqa: N801 -- used as a function
         if not sys.stderr.isatty():
             return None
         from rich.console import Console
-        from rich.progress import Progress, SpinnerColumn
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
 
         self.bar = Progress(
             SpinnerColumn(),

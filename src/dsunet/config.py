@@ -117,7 +117,9 @@ class ModelConfig:
             )
         for side in as_size(self.dino_size):
             _require(side > 0, "dino_size", self.dino_size, "sides need to be positive")
-        _require(self.adapter_channels >= 0, "adapter_channels", self.adapter_channels, "needs >= 0")
+        _require(
+            self.adapter_channels >= 0, "adapter_channels", self.adapter_channels, "needs >= 0"
+        )
         for field in ("decoder_channels", "attention_channels"):
             _require(getattr(self, field) >= 1, field, getattr(self, field), "needs at least 1")
 
@@ -198,8 +200,12 @@ class LossConfig:
             self.output_weights,
             "needs three numbers of at least 0",
         )
-        _require(self.output_weights[2] > 0, "output_weights", self.output_weights,
-                 "the last, of the output that prediction uses, needs to be above 0")
+        _require(
+            self.output_weights[2] > 0,
+            "output_weights",
+            self.output_weights,
+            "the last, of the output that prediction uses, needs to be above 0",
+        )
 
 
 @dataclass(frozen=True)

@@ -49,8 +49,8 @@ class CrossScaleAttention(nn.Module):
             for x in (self.query(guide), self.key(guide), self.value(content))
         )
         mixed = F.scaled_dot_product_attention(query, key, value)
-        mixed = mixed.squeeze(1).transpose(1, 2).unflatten(2, (height, width))
-        out: Tensor = self.out(mixed.contiguous())
+        mixed = mixed.squeeze(1).transpose(1, 2).reshape(len(mixed), -1, height, width)
+        out: Tensor = self.out(mixed)
         return out
 
 

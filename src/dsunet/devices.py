@@ -26,7 +26,9 @@ def choose_device(name: str = "auto") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(f"device {name!r} is unknown; use auto, cpu, cuda, cuda:1 or mps") from error
+        raise DeviceError(
+            f"device {name!r} is unknown; use auto, cpu, cuda, cuda:1 or mps"
+        ) from error
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count == 0:

@@ -56,8 +56,8 @@ class ContentGuidedAttention(nn.Module):
     Args:
         channels: C.
         reduction: Factor between C and the width inside channel attention.
-        pixel_attention: The published code applies the sigmoid twice, which keeps w in (0.5, 0.731);
-            `single_sigmoid` applies it once.
+        pixel_attention: The published code applies the sigmoid twice, which keeps w between 0.5 and
+            0.731; `single_sigmoid` applies it once.
     """
 
     def __init__(

@@ -55,5 +55,5 @@ def quantise(probability: np.ndarray, *, benchmark_normalization: bool = False) 
     if benchmark_normalization:
         low, high = probability.min(), probability.max()
         stretched = (probability - low) / (high - low + np.float32(1e-8))
-        return (stretched * 255).astype(np.uint8)
-    return np.round(probability * 255).astype(np.uint8)
+        return np.asarray((stretched * 255).astype(np.uint8))
+    return np.asarray(np.round(probability * 255).astype(np.uint8))

@@ -27,13 +27,11 @@ def boundary_weight(target: Tensor) -> Tensor:
     return 1 + 5 * (local_mean - target).abs()
 
 
-def structure_loss(
-    logits: Tensor, target: Tensor, bce: Bce = "mean"
-) -> Tensor:
+def structure_loss(logits: Tensor, target: Tensor, bce: Bce = "mean") -> Tensor:
     """Boundary-weighted IoU loss plus binary cross-entropy of one output, a scalar.
 
-    Source: paper equation 1; F³Net (Wei et al., AAAI 2020), where the loss comes from. The published
-    code means to weight the cross-entropy by the boundary weight as well, but passes
+    Source: paper equation 1; F³Net (Wei et al., AAAI 2020), where the loss comes from. The
+    published code means to weight the cross-entropy by the boundary weight as well, but passes
     `reduce="none"`, which torch takes for true, so that a plain mean over the whole batch is what
     was trained with. That is the default; `boundary_weighted` is what was meant.
 

@@ -16,7 +16,15 @@ from dsunet.errors import CheckpointError, InputSizeError
 from dsunet.fusion import FeatureInjection
 from dsunet.weights import find_pretrained, load_pretrained, load_weights
 
-__all__ = ["DSUNet", "build_model", "create_model", "find_weights", "list_models", "load", "parameter_counts"]
+__all__ = [
+    "DSUNet",
+    "build_model",
+    "create_model",
+    "find_weights",
+    "list_models",
+    "load",
+    "parameter_counts",
+]
 
 
 class DSUNet(nn.Module):
@@ -86,9 +94,11 @@ class DSUNet(nn.Module):
         return logits
 
     def extract_semantics(self, dino_image: Tensor | None) -> list[Tensor]:
-        """The DINOv2 maps that `forward` takes as `dino_features`: B×3×h×w → list of B×C×h/p×w/p."""
+        """The maps that `forward` takes as `dino_features`: B×3×h×w → list of B×C×h/p×w/p."""
         if self.dinov2 is None:
-            raise InputSizeError("this model has no DINOv2 branch, so it has no features to extract")
+            raise InputSizeError(
+                "this model has no DINOv2 branch, so it has no features to extract"
+            )
         if dino_image is None:
             raise InputSizeError(
                 "this model has a DINOv2 branch: give dino_image, the same picture at DINOv2's "

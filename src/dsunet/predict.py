@@ -145,8 +145,8 @@ def plan_outputs(paths: Sequence[str | Path]) -> list[Job]:
             name = relative.with_suffix(".png")
             if name in jobs:
                 raise DataError(
-                    f"{jobs[name].image} and {file} would both be written to {name}; rename one, or "
-                    "predict them into different folders"
+                    f"{jobs[name].image} and {file} would both be written to {name}; rename one, "
+                    "or predict them into different folders"
                 )
             jobs[name] = Job(file, name)
     return [jobs[name] for name in sorted(jobs)]

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import timm
 import torch
+from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
 from dsunet.checkpoint import is_checkpoint, load_state, read_checkpoint
@@ -49,7 +50,7 @@ def find_pretrained(name: str, sam_version: str = "2.1") -> str:
         tags = [tag for tag in tags if tag.endswith("_2pt1") == (sam_version == "2.1")]
     if not tags:
         raise WeightsError(f"there are no public weights for {name!r}; use weights=None for random")
-    return cast(str, tags[0])
+    return tags[0]
 
 
 def load_pretrained(encoder: Encoder, tag: str) -> None:
@@ -72,8 +73,10 @@ def load_pretrained(encoder: Encoder, tag: str) -> None:
     own = dict(_trunk_state(encoder))
     if position in own and own[position].shape != state[position].shape:
         vit = cast(Any, encoder.trunk)
-        state[position] = timm.layers.resample_abs_pos_embed(
-            state[position], new_size=vit.patch_embed.grid_size, num_prefix_tokens=vit.num_prefix_tokens
+        state[position] = resample_abs_pos_embed(
+            state[position],
+            new_size=vit.patch_embed.grid_size,
+            num_prefix_tokens=vit.num_prefix_tokens,
         )
     for name, tensor in own.items():
         if name not in state or state[name].shape != tensor.shape:
@@ -107,9 +110,10 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"there is no weights file {path}; give the path of an existing one")
+    ignored: tuple[str, ...] = ()
     if is_checkpoint(path):
         _, state = read_checkpoint(path)
-        kind, ignored = "dsunet", ()
+        kind = "dsunet"
     else:
         state, ignored = rename_published(_read_pickle(path))
         kind = "published"
@@ -139,13 +143,25 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 # The authors' names → ours. Order matters: the first pattern that matches wins.
 _PUBLISHED: tuple[tuple[str, str], ...] = (
     (r"backbone_dino\.dino_encoder\.(.*)", r"dinov2.trunk.\1"),
-    (r"backbone_sam\.sam_encoder\.(blocks\.\d+)\.prompt_learn\.0\.(.*)", r"hiera.trunk.\1.adapter.down.\2"),
-    (r"backbone_sam\.sam_encoder\.(blocks\.\d+)\.prompt_learn\.2\.(.*)", r"hiera.trunk.\1.adapter.up.\2"),
+    (
+        r"backbone_sam\.sam_encoder\.(blocks\.\d+)\.prompt_learn\.0\.(.*)",
+        r"hiera.trunk.\1.adapter.down.\2",
+    ),
+    (
+        r"backbone_sam\.sam_encoder\.(blocks\.\d+)\.prompt_learn\.2\.(.*)",
+        r"hiera.trunk.\1.adapter.up.\2",
+    ),
     (r"backbone_sam\.sam_encoder\.(.*)\.mlp\.layers\.0\.(.*)", r"hiera.trunk.\1.mlp.fc1.\2"),
     (r"backbone_sam\.sam_encoder\.(.*)\.mlp\.layers\.1\.(.*)", r"hiera.trunk.\1.mlp.fc2.\2"),
     (r"backbone_sam\.sam_encoder\.(.*)", r"hiera.trunk.\1"),
-    (r"dino2sam_down14\.depthwise\.wavelet_convs\.(.*)", r"fusion.modulate.0.depthwise.band_convs.\1"),
-    (r"dino2sam_down14\.depthwise\.wavelet_scale\.(.*)", r"fusion.modulate.0.depthwise.band_scales.\1"),
+    (
+        r"dino2sam_down14\.depthwise\.wavelet_convs\.(.*)",
+        r"fusion.modulate.0.depthwise.band_convs.\1",
+    ),
+    (
+        r"dino2sam_down14\.depthwise\.wavelet_scale\.(.*)",
+        r"fusion.modulate.0.depthwise.band_scales.\1",
+    ),
     (r"dino2sam_down14\.(.*)", r"fusion.modulate.0.\1"),
     (r"fusion4\.ca\.ca\.(.*)", r"fusion.attend.0.channel.\1"),
     (r"fusion4\.sa\.sa\.(.*)", r"fusion.attend.0.spatial.\1"),
@@ -160,12 +176,30 @@ _PUBLISHED: tuple[tuple[str, str], ...] = (
     (r"decoder(\d)\.conv_big\.1\.(.*)", r"decoder.fuse.<\1>.fine.bn.\2"),
     (r"decoder(\d)\.catconv\.0\.(.*)", r"decoder.fuse.<\1>.conv.conv.\2"),
     (r"decoder(\d)\.catconv\.1\.(.*)", r"decoder.fuse.<\1>.conv.bn.\2"),
-    (r"decoder(\d)\.attention\.(query|key)_project\.0\.(.*)", r"decoder.fuse.<\1>.attention.\2.0.conv.\3"),
-    (r"decoder(\d)\.attention\.(query|key)_project\.1\.(.*)", r"decoder.fuse.<\1>.attention.\2.0.bn.\3"),
-    (r"decoder(\d)\.attention\.(query|key)_project\.3\.0\.(.*)", r"decoder.fuse.<\1>.attention.\2.1.conv.\3"),
-    (r"decoder(\d)\.attention\.(query|key)_project\.3\.1\.(.*)", r"decoder.fuse.<\1>.attention.\2.1.bn.\3"),
-    (r"decoder(\d)\.attention\.(value|out)_project\.0\.(.*)", r"decoder.fuse.<\1>.attention.\2.conv.\3"),
-    (r"decoder(\d)\.attention\.(value|out)_project\.1\.(.*)", r"decoder.fuse.<\1>.attention.\2.bn.\3"),
+    (
+        r"decoder(\d)\.attention\.(query|key)_project\.0\.(.*)",
+        r"decoder.fuse.<\1>.attention.\2.0.conv.\3",
+    ),
+    (
+        r"decoder(\d)\.attention\.(query|key)_project\.1\.(.*)",
+        r"decoder.fuse.<\1>.attention.\2.0.bn.\3",
+    ),
+    (
+        r"decoder(\d)\.attention\.(query|key)_project\.3\.0\.(.*)",
+        r"decoder.fuse.<\1>.attention.\2.1.conv.\3",
+    ),
+    (
+        r"decoder(\d)\.attention\.(query|key)_project\.3\.1\.(.*)",
+        r"decoder.fuse.<\1>.attention.\2.1.bn.\3",
+    ),
+    (
+        r"decoder(\d)\.attention\.(value|out)_project\.0\.(.*)",
+        r"decoder.fuse.<\1>.attention.\2.conv.\3",
+    ),
+    (
+        r"decoder(\d)\.attention\.(value|out)_project\.1\.(.*)",
+        r"decoder.fuse.<\1>.attention.\2.bn.\3",
+    ),
     (r"side(\d)\.(.*)", r"decoder.heads.<\1>.\2"),
     (r"head\.(.*)", r"decoder.heads.2.\1"),
 )
@@ -177,7 +211,7 @@ def rename_published(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tu
     Not needed are DINOv2's `mask_token` and the wavelet taps, which are checked to be Haar's.
 
     Raises:
-        CheckpointError: The names are not those of the authors' DSU-Net, or its taps are not Haar's.
+        CheckpointError: The names are not those of the authors' DSU-Net, or the taps not Haar's.
     """
     renamed: dict[str, Tensor] = {}
     ignored: list[str] = []

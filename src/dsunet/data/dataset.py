@@ -21,7 +21,7 @@ __all__ = ["EpochSampler", "PairDataset", "Sample", "collate"]
 class Sample(NamedTuple):
     """One pair, or a batch of them with a leading axis.
 
-    `sam` 3×H×W and `dino` 3×h×w are the views, `mask` 1×H×W is the target in 0..1, `index` is the
+    `sam` 3×H×W and `dino` 3×h×w are the views, `mask` 1×H×W the target in 0..1, `position` is the
     pair's place in the data set. `truth` holds the mask at its own size, as H'×W' uint8, for
     metrics; it is `None` in training.
     """
@@ -29,7 +29,7 @@ class Sample(NamedTuple):
     sam: Tensor
     dino: Tensor | None
     mask: Tensor
-    index: int
+    position: int
     truth: np.ndarray | None = None
 
 
@@ -39,7 +39,7 @@ class Batch(NamedTuple):
     sam: Tensor
     dino: Tensor | None
     mask: Tensor
-    index: Tensor
+    positions: Tensor
     truths: list[np.ndarray | None]
 
 
@@ -50,7 +50,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         torch.stack([sample.sam for sample in samples]),
         torch.stack(dinos) if dinos else None,
         torch.stack([sample.mask for sample in samples]),
-        torch.tensor([sample.index for sample in samples]),
+        torch.tensor([sample.position for sample in samples]),
         [sample.truth for sample in samples],
     )
 
@@ -105,9 +105,7 @@ class PairDataset(Dataset[Sample]):
         truth = np.array(mask) if self.keep_truth else None
         return Sample(views.sam, views.dino, target, index, truth)
 
-    def _flip(
-        self, views: Views, target: Tensor, epoch: int, index: int
-    ) -> tuple[Views, Tensor]:
+    def _flip(self, views: Views, target: Tensor, epoch: int, index: int) -> tuple[Views, Tensor]:
         # counter-based: the draw needs no state
         rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, epoch, index]))
         chances = rng.random(2)
@@ -154,7 +152,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.arange(self.length)
         if self.shuffle:
-            rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, 0, self.epoch]))
+            rng = np.random.Generator(
+                np.random.Philox(key=self.seed, counter=[0, 0, 0, self.epoch])
+            )
             rng.shuffle(order)
         order = np.resize(order, len(self) * self.world)
         mine = order[self.rank :: self.world][self.position :]

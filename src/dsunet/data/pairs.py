@@ -47,6 +47,8 @@ def find_pairs(
     Raises:
         DataError: A folder is missing or empty, a stem occurs twice, or a file has no partner.
     """
+    image_files: list[Source]
+    mask_files: list[Source]
     if data is not None:
         root = Path(data)
         if root.suffix == ".tar":
@@ -57,7 +59,7 @@ def find_pairs(
     else:
         if images is None or masks is None:
             raise DataError("give data, or both images and masks")
-        image_files, mask_files = list_images(images), list_images(masks)
+        image_files, mask_files = [*list_images(images)], [*list_images(masks)]
         places = (str(images), str(masks))
     by_stem = [_by_stem(image_files, places[0]), _by_stem(mask_files, places[1])]
     names = match_by_stem(by_stem[0], by_stem[1], places)
@@ -87,11 +89,11 @@ def list_images(folder: str | Path) -> list[Path]:
     return files
 
 
-def _list_tar(archive: Path) -> tuple[list[TarMember], list[TarMember]]:
+def _list_tar(archive: Path) -> tuple[list[Source], list[Source]]:
     """The members of `images/` and `masks/`; nothing is ever unpacked."""
     if not archive.is_file():
         raise DataError(f"there is no archive {archive}; give an existing .tar file or a folder")
-    found: dict[str, list[TarMember]] = {"images": [], "masks": []}
+    found: dict[str, list[Source]] = {"images": [], "masks": []}
     try:
         with tarfile.open(archive, "r:") as tar:
             for member in tar:
@@ -162,9 +164,7 @@ def _first(names: Iterable[str], limit: int = 5) -> str:
     return ", ".join(ordered[:limit]) + (", …" if len(ordered) > limit else "")
 
 
-def split_pairs(
-    pairs: Sequence[Pair], fraction: float, seed: int
-) -> tuple[list[Pair], list[Pair]]:
+def split_pairs(pairs: Sequence[Pair], fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
     """Training and validation pairs: `fraction` of them, at least one, held out by chance.
 
     The choice depends on the seed and the set of names alone.

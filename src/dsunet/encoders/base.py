@@ -46,7 +46,7 @@ class Encoder(nn.Module):
         return self
 
     def check_size(self, image: Tensor, name: str, smallest: int | None = None) -> None:
-        """Raises `InputSizeError` unless `image` (B×3×H×W) fits, and names the nearest that does."""
+        """Raises `InputSizeError` unless `image` (B×3×H×W) fits; it names the nearest size."""
         if image.ndim != 4 or image.shape[1] != 3:
             raise InputSizeError(
                 f"{name} has shape {tuple(image.shape)}, but B×3×H×W is needed; "
@@ -57,7 +57,7 @@ class Encoder(nn.Module):
 
 
 def check_side(name: str, height: int, width: int, multiple: int, smallest: int) -> None:
-    """Raises `InputSizeError` unless both sides are multiples of `multiple`, at least `smallest`."""
+    """Raises `InputSizeError` unless both sides are multiples of `multiple` from `smallest` on."""
     fits = [max(smallest, round(side / multiple) * multiple) for side in (height, width)]
     if [height, width] != fits:
         raise InputSizeError(

@@ -44,7 +44,7 @@ class HieraEncoder(Encoder):
         self.multiple = self.strides[0] * trunk.window_spec[0]
         if adapter_channels:
             for i, block in enumerate(trunk.blocks):
-                trunk.blocks[i] = AdaptedBlock(block, block.dim, adapter_channels)
+                trunk.blocks[i] = AdaptedBlock(block, cast(int, block.dim), adapter_channels)
 
     @property
     def needs_grad(self) -> bool:

@@ -55,7 +55,9 @@ class WaveletConv2d(nn.Module):
         taps = torch.tensor(HAAR_TAPS).unsqueeze(1)  # 4 1 2 2
         self.register_buffer("taps", taps, persistent=False)
         padding = kernel_size // 2
-        self.base_conv = nn.Conv2d(channels, channels, kernel_size, padding=padding, groups=channels)
+        self.base_conv = nn.Conv2d(
+            channels, channels, kernel_size, padding=padding, groups=channels
+        )
         self.base_scale = ChannelScale(channels, 1.0)
         bands = 4 * channels
         self.band_convs = nn.ModuleList(
@@ -83,10 +85,11 @@ class WaveletConv2d(nn.Module):
         if level + 1 < len(self.band_convs):
             low = self._wavelet_path(bands[:, ::4], level + 1)
             # the four bands of a channel are neighbours: the low-low one is every fourth
-            split = filtered.unflatten(1, (self.channels, 4))
+            split = filtered.reshape(len(x), self.channels, 4, *filtered.shape[-2:])
             filtered = torch.cat([split[:, :, :1] + low.unsqueeze(2), split[:, :, 1:]], 2)
             filtered = filtered.flatten(1, 2)
         return self.synthesise(filtered)[..., :height, :width]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.base_scale(self.base_conv(x)) + self._wavelet_path(x, 0)
+        base: Tensor = self.base_scale(self.base_conv(x))
+        return base + self._wavelet_path(x, 0)

@@ -31,7 +31,7 @@ class Measures:
             from py_sod_metrics.utils import prepare_data
         except ImportError as error:
             raise MissingPackageError(
-                "metrics need the package pysodmetrics; install it by pip install 'dsunet[evaluate]'"
+                "metrics need the package pysodmetrics; pip install 'dsunet[evaluate]'"
             ) from error
         self._prepare = prepare_data
         with warnings.catch_warnings():

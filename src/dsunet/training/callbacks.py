@@ -20,7 +20,7 @@ from dsunet.inference import quantise
 from dsunet.metrics import MEASURES
 from dsunet.predict import Segmenter
 from dsunet.training.module import SegmentationModule
-from dsunet.visualize import overlay, panel
+from dsunet.visualize import panel
 from dsunet.visualize.curves import plot_curves
 
 __all__ = ["RunFolder"]
@@ -121,7 +121,9 @@ class RunFolder(L.Callback):
         if self.validation is None or count == 0:
             return
         pairs = self.validation.pairs
-        chosen = [pairs[i] for i in np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int)]
+        chosen = [
+            pairs[i] for i in np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int)
+        ]
         segmenter = Segmenter(module.model, str(module.device), module.recipe.precision)
         rows = []
         for pair in chosen:
@@ -137,8 +139,8 @@ class RunFolder(L.Callback):
         sheet.save(path.with_suffix(".tmp"), "PNG")
         os.replace(path.with_suffix(".tmp"), path)
         for logger in trainer.loggers:
-            board = logger.experiment
-            if hasattr(board, "add_image"):
+            board = getattr(logger, "experiment", None)
+            if board is not None and hasattr(board, "add_image"):
                 pixels = torch.from_numpy(np.array(sheet)).permute(2, 0, 1)
                 board.add_image("validation", pixels, trainer.current_epoch + 1)
 

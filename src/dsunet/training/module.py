@@ -57,7 +57,9 @@ class SegmentationModule(L.LightningModule):
             self.loss_config.bce,
             self.loss_config.output_weights,
         )
-        self.log("loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch.sam))
+        self.log(
+            "loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch.sam)
+        )
         return loss
 
     def on_train_epoch_start(self) -> None:

@@ -24,7 +24,15 @@ from torch.utils.data import DataLoader
 
 from dsunet.checkpoint import write_atomically
 from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig, as_size
-from dsunet.data import EpochSampler, Pair, PairDataset, collate, find_pairs, select_pairs, split_pairs
+from dsunet.data import (
+    EpochSampler,
+    Pair,
+    PairDataset,
+    collate,
+    find_pairs,
+    select_pairs,
+    split_pairs,
+)
 from dsunet.data.pairs import read_names
 from dsunet.devices import choose_device, choose_precision
 from dsunet.errors import DsunetError, MissingPackageError, OutputError, TrainingError
@@ -131,7 +139,7 @@ def train(
         network = _build(model, weights)
         network.train()
         if device.type == "cpu":
-            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.to(memory_format=torch.channels_last)
         dino_size = as_size(model.dino_size) if network.dinov2 else None
         world = recipe.devices
         training = PairDataset(
@@ -147,7 +155,7 @@ def train(
         sampler = EpochSampler(
             len(training), seed=recipe.seed, rank=int(os.environ.get("LOCAL_RANK", 0)), world=world
         )
-        loaders = {
+        loaders: dict[str, Any] = {
             "num_workers": data.workers,
             "persistent_workers": data.workers > 0,
             "pin_memory": device.type == "cuda",
@@ -186,7 +194,9 @@ def train(
             use_distributed_sampler=False,
             benchmark=device.type == "cuda" and not recipe.deterministic,
         )
-        checkpoint = folder / "resume.ckpt" if resume and (folder / "resume.ckpt").exists() else None
+        checkpoint = (
+            folder / "resume.ckpt" if resume and (folder / "resume.ckpt").exists() else None
+        )
         if checkpoint is not None:
             sampler.set_epoch(_finished_epochs(checkpoint))
         _write_settings(folder, settings, training_pairs, validation_pairs, network)
@@ -274,7 +284,9 @@ def _prepare_folder(folder: Path, settings: dict[str, Any], resume: bool) -> Non
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"the folder {folder} cannot be made ({error}); choose another") from error
+        raise OutputError(
+            f"the folder {folder} cannot be made ({error}); choose another"
+        ) from error
 
 
 def _write_settings(
