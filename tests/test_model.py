@@ -64,10 +64,11 @@ class TestEveryVariant:
         assert fine.shape == (1, 1, 128, 192)
 
     def test_features_computed_before_give_the_same(self, model: dsunet.DSUNet) -> None:
+        sam, dino = views(model.eval())
         if model.dinov2 is None:
-            pytest.skip("this variant has no DINOv2 branch")
-        sam, dino = views(model)
-        model.eval()
+            with pytest.raises(InputSizeError, match="no DINOv2 branch"):
+                model.extract_semantics(sam)
+            return
         features = model.extract_semantics(dino)
         assert torch.equal(model(sam, dino).fine, model(sam, dino_features=features).fine)
 
@@ -167,8 +168,6 @@ def test_wrong_inputs() -> None:
         model(sam)
     with pytest.raises(InputSizeError, match="unsqueeze"):
         model(sam[0], torch.zeros(1, 3, 112, 112))
-    with pytest.raises(InputSizeError, match="no DINOv2 branch"):
-        nano(injection="none").extract_semantics(sam)
 
 
 def test_without_fusion_smaller_views_do() -> None:
@@ -261,7 +260,7 @@ def test_encoders_with_public_weights_are_saved_by_name(tmp_path: Path) -> None:
 def test_weights_for_another_model(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
     dsunet.save(nano(), file)
-    with pytest.raises(CheckpointError, match=r"is \(16, 32, 1, 1\) in the file.*\(24, 32, 1, 1\)"):
+    with pytest.raises(CheckpointError, match=r"is \(16,\) in the file and \(24,\)"):
         dsunet.load_weights(nano(attention_channels=24), file)
     with pytest.raises(CheckpointError, match=r"unexpected \(dinov2"):
         dsunet.load_weights(nano(injection="none"), file)

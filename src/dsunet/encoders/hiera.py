@@ -65,10 +65,11 @@ def build_hiera(name: str, **kwargs: Any) -> HieraDet:
         ValueError: timm does not know `name`, or it is no Hiera with SAM2's layout.
     """
     if name in OWN_HIERA:
-        return HieraDet(num_classes=0, **OWN_HIERA[name], **kwargs)
-    if not timm.is_model(name) or not name.startswith(("sam2_hiera", "hieradet")):
+        trunk = HieraDet(num_classes=0, **OWN_HIERA[name], **kwargs)
+    elif not timm.is_model(name) or not name.startswith(("sam2_hiera", "hieradet")):
         known = sorted(timm.list_models("sam2_hiera*") + list(OWN_HIERA))
         raise ValueError(f"hiera is {name!r}, but needs one of {', '.join(known)}")
-    trunk = cast(HieraDet, timm.create_model(name, num_classes=0, **kwargs))
+    else:
+        trunk = cast(HieraDet, timm.create_model(name, num_classes=0, **kwargs))
     trunk.reset_classifier(0, reset_other=True)  # drops head.norm, which nothing uses
     return trunk
