@@ -50,7 +50,8 @@ _REMARKS = (
     "Precision bf16-mixed is not supported by the model summary",
     "You're resuming from a checkpoint that ended before the epoch ended",
     "`isinstance(treespec, LeafSpec)` is deprecated",
-    "Checkpoint directory",
+    "module(s) in eval mode at the start of training",
+    "You defined a `validation_step` but have no `val_dataloader`",
 )
 _LIGHTNING = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 

@@ -1,0 +1,168 @@
+"""The command line as a user meets it: real processes for the main road, `main` for the rest."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dsunet.cli import COMMANDS, main
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_straight_road(tmp_path: Path) -> None:
+    """generate, train, predict and evaluate, each from one command."""
+
+    def dsunet(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "dsunet.cli", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Warning" not in done.stderr
+        return done.stdout
+
+    assert "8 pairs" in dsunet("generate", "--output", "set", "--count", "8", "--size", "64")
+    lines = dsunet(
+        *"train --data set --model dsunet-nano --val-fraction 0.25 --output run --epochs 2".split(),
+        *"--batch-size 3 --sam-size 128 --dino-size 112 --device cpu --workers 1".split(),
+    ).splitlines()
+    assert lines[0].startswith("dsunet-nano: ")
+    assert "6 training and 2 validation pairs" in lines[0]
+    assert lines[1].startswith("epoch 1/2  loss ")
+    assert lines[-2].startswith("best epoch ")
+    again = dsunet("train", "--config", "run/config.yaml", "--output", "run", "--resume")
+    assert "epoch 1/2" not in again  # all is done
+
+    out = dsunet(
+        "predict", "set/images", "--weights", "run", "--output", "out", "--device", "cpu",
+        "--save", "probability,overlay",
+    )
+    assert "8 of 8 images written to out" in out
+    table = dsunet(
+        "evaluate", "--predictions", "out/probability", "--masks", "set/masks",
+        "--json", "scores.json", "--csv", "scores.csv",
+    )
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert f"{scores['S']:.4f}" in table
+    assert len((tmp_path / "scores.csv").read_text().splitlines()) == 10
+
+
+def test_overview_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in ([], ["--help"], ["-h"]):
+        assert main(arguments) == 0
+    main([])
+    shown = capsys.readouterr().out
+    assert all(f"  {name} " in shown for name in COMMANDS)
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("dsunet ")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_has_hyphens_and_a_working_example(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([name, "--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"dsunet {name}" in shown.split("examples:")[1]
+    flags = [word for word in shown.split() if word.startswith("--")]
+    assert not [flag for flag in flags if "_" in flag]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ("trian", 2, "no command 'trian'; did you mean train?"),
+        ("nonsense-word", 2, "known: train"),
+        ("train --output x", 1, "no training data: give --data DIR"),
+        ("train --output x --data d --epochs soon", 2, "epochs"),
+        ("train --output x --data d --bogus 1", 2, "--bogus"),
+        ("train --data d", 2, "output"),
+        ("train --output x --data d --val-fraction 1", 1, "val_fraction is 1.0, but needs [0, 1)"),
+        ("train --output x --data d --val v --val-fraction 0.1", 1, "exclude each other"),
+        ("train --output x --data d --model big", 1, "model 'big' is unknown"),
+        ("train --output x --data absent --weights none", 1, "there is no folder absent/images"),
+        ("predict absent.jpg --weights w --output o", 1, "there is no file or folder absent.jpg"),
+        ("predict . --weights w --output o --save mask", 1, "needs some of probability"),
+        ("predict . --weights w --output o --threshold 2", 1, "--threshold is 2.0"),
+        ("evaluate --predictions a --masks b", 1, "there is no folder a"),
+        ("evaluate --predictions a", 2, "masks"),
+        ("generate --output g --count 0", 1, "at least 1"),
+    ],
+)
+def test_bad_usage_is_one_clear_line(
+    arguments: str,
+    status: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments.split()) == status
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert shown.err.startswith("dsunet")
+    assert len(shown.err.splitlines()) == 1
+    assert shown.out == ""
+    assert not any(tmp_path.iterdir())
+
+
+def test_wrong_weights_and_device(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    command = ["predict", str(tmp_path / "a.png"), "--output", str(tmp_path / "o"), "--weights"]
+    assert main([*command, str(tmp_path / "absent.safetensors")]) == 1
+    assert "there is no weights file" in capsys.readouterr().err
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main([*command, "x", "--device", "cuda"]) == 1
+    assert "no usable NVIDIA GPU" in capsys.readouterr().err
+
+
+def test_failures_give_status_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import dsunet
+    from helpers import nano
+
+    dsunet.save(nano(), tmp_path / "w.safetensors")
+    (tmp_path / "in").mkdir()
+    Image.new("RGB", (20, 30)).save(tmp_path / "in" / "good.png")
+    (tmp_path / "in" / "bad.png").write_bytes(b"bad")
+    status = main(
+        ["predict", str(tmp_path / "in"), "--weights", str(tmp_path / "w.safetensors")]
+        + ["--output", str(tmp_path / "out"), "--device", "cpu"]
+    )
+    shown = capsys.readouterr()
+    assert status == 1
+    assert "bad.png: not a readable image" in shown.err
+    assert "1 of 2 images written" in shown.out
+    with Image.open(tmp_path / "out" / "good.png") as image:
+        assert image.size == (20, 30)
+
+
+def test_models_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models"]) == 0
+    shown = capsys.readouterr().out
+    assert "7,225,830" in shown
+    assert "1.38 %" in shown
+    assert shown.count("dsunet-") == 5
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda f: f.name)
+def test_configs_parse(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every config is accepted; it then fails on the data folder, which is not there."""
+    data = str(tmp_path / "absent")
+    assert main(["train", "--config", str(file), "--data", data, "--output", "x"]) == 1
+    assert f"there is no folder {data}" in capsys.readouterr().err

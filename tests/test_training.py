@@ -1,0 +1,286 @@
+"""Training from end to end on small generated pictures."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import dsunet
+from dsunet.checkpoint import read_checkpoint
+from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig, model_config
+from dsunet.data.synthetic import write_synthetic
+from dsunet.errors import DataError, DeviceError, OutputError, TrainingError
+from dsunet.training.module import SegmentationModule, cosine_factor
+from helpers import nano
+
+MODEL = model_config("dsunet-nano", sam_size=128, dino_size=112)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "set"
+    write_synthetic(folder, 10, 72)
+    return folder
+
+
+def run(
+    output: Path,
+    pictures: Path,
+    model: ModelConfig = MODEL,
+    data: dict[str, object] | None = None,
+    resume: bool = False,
+    **recipe: object,
+) -> dsunet.training.TrainResult:
+    return dsunet.train(
+        output,
+        model,
+        DataConfig(str(pictures), workers=0) if data is None else DataConfig(**data),
+        TrainConfig(**{"epochs": 2, "batch_size": 4, "device": "cpu", **recipe}),
+        resume=resume,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs with validation."""
+    output = tmp_path_factory.mktemp("runs") / "run"
+    run(output, pictures, data={"data": str(pictures), "val_fraction": 0.3, "workers": 1})
+    return output
+
+
+def test_the_folder_explains_itself(trained: Path) -> None:
+    names = {path.name for path in trained.iterdir()}
+    assert names == {
+        "best.safetensors",
+        "config.yaml",
+        "curves.png",
+        "environment.json",
+        "last.safetensors",
+        "metrics.csv",
+        "resume.ckpt",
+        "tensorboard",
+        "train.txt",
+        "val.txt",
+        "validation.png",
+    }
+    settings = yaml.safe_load((trained / "config.yaml").read_text())
+    assert settings["model"] == "dsunet-nano"
+    assert settings["sam_size"] == 128
+    assert settings["lr"] == 1e-3
+    training = (trained / "train.txt").read_text().split()
+    validation = (trained / "val.txt").read_text().split()
+    assert (len(training), len(validation)) == (7, 3)
+    assert not set(training) & set(validation)
+    environment = json.loads((trained / "environment.json").read_text())
+    assert environment["packages"]["torch"]
+    assert environment["parameters"]["trainable"] > 0
+    with open(trained / "metrics.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert all(float(row["loss"]) > 0 and 0 <= float(row["S"]) <= 1 for row in rows)
+    assert float(rows[0]["lr"]) == 1e-3
+    for name in ("curves.png", "validation.png"):
+        with Image.open(trained / name) as image:
+            image.load()
+    assert list((trained / "tensorboard").glob("events*"))
+
+
+def test_prediction_gives_the_very_measures_of_validation(
+    trained: Path, pictures: Path, tmp_path: Path
+) -> None:
+    names = (trained / "val.txt").read_text().split()
+    for folder, suffix in (("images", "jpg"), ("masks", "png")):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            source = pictures / folder / f"{name}.{suffix}"
+            (tmp_path / folder / source.name).write_bytes(source.read_bytes())
+    for weights in ("best", "last"):
+        about, _ = read_checkpoint(trained / f"{weights}.safetensors")
+        segmenter = dsunet.Segmenter(trained / f"{weights}.safetensors", device="cpu")
+        jobs = dsunet.predict.plan_outputs([tmp_path / "images"])
+        dsunet.predict.predict_files(segmenter, jobs, tmp_path / weights)
+        scores = dsunet.evaluate(tmp_path / weights, tmp_path / "masks")
+        assert scores == {**about["training"]["measures"], "images": 3}
+
+
+def test_best_is_the_best(trained: Path) -> None:
+    with open(trained / "metrics.csv", newline="") as file:
+        best = max(csv.DictReader(file), key=lambda row: float(row["S"]))
+    about, _ = read_checkpoint(trained / "best.safetensors")
+    assert about["training"]["epoch"] == int(best["epoch"])
+    assert about["training"]["measures"]["S"] == float(best["S"])
+
+
+def test_training_learns(pictures: Path, tmp_path: Path) -> None:
+    """Twelve steps on four pictures bring the loss down by a third."""
+    names = tmp_path / "few.txt"
+    names.write_text("salient_00000\nsalient_00002\nsalient_00004\nsalient_00006\n")
+    data = {
+        "data": str(pictures),
+        "train_list": str(names),
+        "workers": 0,
+        "horizontal_flip": 0,
+        "vertical_flip": 0,
+    }
+    run(tmp_path / "run", pictures, data=data, epochs=12, encoder_lr=2e-4, clip_grad_norm=1)
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        losses = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert losses[-1] < losses[0] * 2 / 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resumed_run_equals_uninterrupted(pictures: Path, tmp_path: Path, workers: int) -> None:
+    data = {"data": str(pictures), "workers": workers}
+    whole = run(tmp_path / "whole", pictures, data=data, epochs=3)
+
+    class Killed(Exception):
+        pass
+
+    def stop_after_first_epoch(line: str) -> None:
+        if line.startswith("epoch 1"):
+            raise Killed
+
+    recipe = TrainConfig(epochs=3, batch_size=4, device="cpu")
+    with pytest.raises(Killed):
+        dsunet.train(
+            tmp_path / "cut", MODEL, DataConfig(**data), recipe, on_line=stop_after_first_epoch
+        )
+    resumed = run(tmp_path / "cut", pictures, data=data, epochs=3, resume=True)
+    assert resumed.epochs == whole.epochs == 3
+    expected = read_checkpoint(whole.weights)[1]
+    actual = read_checkpoint(resumed.weights)[1]
+    assert expected.keys() == actual.keys()
+    for name in expected:
+        assert torch.equal(expected[name], actual[name]), name
+    logs = [(tmp_path / n / "metrics.csv").read_text().splitlines() for n in ("whole", "cut")]
+    assert [row.rsplit(",", 1)[0] for row in logs[0]] == [row.rsplit(",", 1)[0] for row in logs[1]]
+
+
+def test_same_seed_same_weights(pictures: Path, tmp_path: Path) -> None:
+    first = run(tmp_path / "a", pictures, epochs=1)
+    second = run(tmp_path / "b", pictures, epochs=1)
+    other = run(tmp_path / "c", pictures, epochs=1, seed=1)
+    states = [read_checkpoint(result.weights)[1] for result in (first, second, other)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
+
+
+def test_frozen_encoders_are_left_alone(pictures: Path, tmp_path: Path) -> None:
+    model = dataclasses.replace(MODEL, train_hiera=False, train_dinov2=False, adapter_channels=8)
+    torch.manual_seed(0)
+    result = run(tmp_path / "run", pictures, model, epochs=1, seed=3)
+    import lightning as L
+
+    L.seed_everything(3, verbose=False)
+    fresh = dsunet.model.build_model(model).state_dict()
+    for name, value in read_checkpoint(result.weights)[1].items():
+        frozen = name.startswith(("hiera.trunk", "dinov2.trunk")) and ".adapter." not in name
+        assert torch.equal(value, fresh[name]) == frozen, name
+    resume = torch.load(tmp_path / "run" / "resume.ckpt", weights_only=True)
+    assert not [
+        n for n in resume["state_dict"] if ".trunk." in n and ".adapter." not in n
+    ], "the resume state holds frozen encoders"
+
+
+def test_ablation_without_dinov2_trains(pictures: Path, tmp_path: Path) -> None:
+    model = dataclasses.replace(MODEL, injection="none")
+    result = run(tmp_path / "run", pictures, model, epochs=1)
+    assert dsunet.load(result.weights).dinov2 is None
+
+
+def test_accumulation_loss_and_other_options(pictures: Path, tmp_path: Path) -> None:
+    result = dsunet.train(
+        tmp_path / "run",
+        MODEL,
+        DataConfig(images=f"{pictures}/images", masks=f"{pictures}/masks", workers=0),
+        TrainConfig(
+            epochs=1, batch_size=2, accumulate=2, device="cpu", deterministic=True, weight_decay=0
+        ),
+        LossConfig("boundary_weighted", (0, 0, 1)),
+    )
+    assert result.weights.name == "last.safetensors"
+    assert result.measures == {}
+    assert result.best_epoch == 0
+
+
+def test_early_stop(pictures: Path, tmp_path: Path) -> None:
+    data = {"data": str(pictures), "val": str(pictures), "train_list": None, "workers": 0}
+    # with a learning rate of almost nothing, S cannot improve for long
+    data["train_list"] = str(tmp_path / "few.txt")
+    (tmp_path / "few.txt").write_text("salient_00000\nsalient_00002\n")
+    val = tmp_path / "val"
+    write_synthetic(val, 2, 64, seed=9)
+    data["val"] = str(val)
+    result = run(
+        tmp_path / "run", pictures, data=data, epochs=40, batch_size=2, lr=1e-12, min_lr=0,
+        early_stop=2,
+    )
+    assert result.epochs < 40
+
+
+def test_bad_starts(pictures: Path, trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="exists and is not empty"):
+        run(trained, pictures)
+    with pytest.raises(OutputError, match=r"was started with val_fraction = 0\.3, not 0\.0"):
+        run(trained, pictures, resume=True)
+    with pytest.raises(OutputError, match="no run to resume"):
+        run(tmp_path / "new", pictures, resume=True)
+    with pytest.raises(TrainingError, match="10 training pairs do not fill one batch of 64"):
+        run(tmp_path / "new", pictures, batch_size=64)
+    with pytest.raises(ValueError, match="early_stop needs a validation set"):
+        run(tmp_path / "new", pictures, early_stop=1)
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="no usable NVIDIA GPU"):
+            run(tmp_path / "new", pictures, device="cuda")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_broken_image_is_one_clear_line(pictures: Path, tmp_path: Path, workers: int) -> None:
+    write_synthetic(tmp_path / "set", 4, 64)
+    broken = tmp_path / "set" / "images" / "salient_00000.jpg"
+    broken.write_bytes(broken.read_bytes()[:400])
+    with pytest.raises(DataError) as caught:
+        run(tmp_path / "run", tmp_path / "set", data={"data": str(tmp_path / "set"), "workers": workers})
+    assert "salient_00000.jpg: not a readable image" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_cosine_by_hand() -> None:
+    assert cosine_factor(0, 10, 0, 0.1) == 1
+    assert cosine_factor(5, 10, 0, 0.1) == pytest.approx(0.55)
+    assert cosine_factor(10, 10, 0, 0.1) == pytest.approx(0.1)
+    assert [cosine_factor(e, 10, 3, 0.0) for e in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1])
+
+
+def test_cosine_is_torchs() -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1e-3)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50, 1e-7)
+    for epoch in range(50):
+        ours = 1e-3 * cosine_factor(epoch, 50, 0, 1e-7 / 1e-3)
+        assert ours == pytest.approx(schedule.get_last_lr()[0], rel=1e-9)
+        optimizer.step()
+        schedule.step()
+
+
+def test_parameter_groups() -> None:
+    recipe = TrainConfig(encoder_lr=1e-5)
+    module = SegmentationModule(nano(adapter_channels=4), recipe, LossConfig())
+    decoder, encoders = module.configure_optimizers().param_groups
+    assert (decoder["lr"], encoders["lr"]) == (1e-3, 1e-5)
+    adapters = [p for n, p in module.named_parameters() if ".adapter." in n]
+    assert {id(p) for p in adapters} <= {id(p) for p in decoder["params"]}
+    counted = sum(len(group["params"]) for group in (decoder, encoders))
+    assert counted == len(list(module.parameters()))
+    frozen = nano(train_hiera=False, train_dinov2=False, adapter_channels=4)
+    groups = SegmentationModule(frozen, recipe, LossConfig()).configure_optimizers().param_groups
+    assert len(groups) == 1
+    assert all(parameter.requires_grad for parameter in groups[0]["params"])
+    assert groups[0]["weight_decay"] == 5e-4
