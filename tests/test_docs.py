@@ -1,0 +1,99 @@
+"""Every command, Python snippet and link in README and docs works as written.
+
+Commands run in order in one sandbox per page, on tiny pictures, with settings appended that make
+them quick; snippets run after the commands, because they use what those made.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dsunet.cli import main
+from dsunet.data.synthetic import synthetic_pair, write_synthetic
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+QUICK = {
+    "train": "--epochs 1 --warmup-epochs 0 --batch-size 2 --workers 0 --device cpu "
+    "--sam-size 128 --dino-size 112",
+    "generate": "--count 8 --size 64",
+    "predict": "--device cpu",
+}
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Image.Image, "show", lambda self: None)
+    synthetic_pair(0, 64)[0].save("photo.jpg")
+    write_synthetic("other-data", 2, 64, seed=5)
+    write_synthetic("new", 2, 64, seed=6)
+    Path("new/images").rename("new-images")
+    return tmp_path
+
+
+def run_page(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    for line in [line for line in lines if line.startswith("dsunet ")]:
+        arguments = shlex.split(line)[1:]
+        if "--config" not in arguments:
+            arguments += shlex.split(QUICK.get(arguments[0], ""))
+        status = main(arguments)
+        shown = capsys.readouterr()
+        if "dsunet-small" in arguments:  # wants public weights, and tests have no network
+            assert status == 1
+            assert "could not be fetched from the Hugging Face Hub" in shown.err, line
+            assert "timm/sam2_hiera_small.fb_r896_2pt1" in shown.err
+        else:
+            assert status == 0, f"{line}: {shown.err}"
+    for snippet in blocks(page, "python"):
+        exec(compile(snippet, page.name, "exec"), {"__name__": "snippet"})
+
+
+def test_readme(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_page(ROOT / "README.md", capsys)
+    assert Path("out/photo.png").is_file()
+    assert Path("scores.json").is_file()
+
+
+def test_own_data(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 8, 64)
+    Path("val.txt").write_text("salient_00000\ncamouflaged_00001\n")
+    Path("maps").mkdir()
+    for mask in Path("data/masks").iterdir():
+        Path("maps", mask.name).write_bytes(mask.read_bytes())
+    run_page(ROOT / "docs" / "own-data.md", capsys)
+    assert Path("object.png").is_file()
+    assert {p.name for p in Path("out").iterdir()} == {"probability", "binary", "overlay"}
+
+
+def test_no_page_has_commands_that_no_test_runs() -> None:
+    tested = {"README.md", "own-data.md"}
+    for page in PAGES:
+        if blocks(page, "sh") or blocks(page, "python"):
+            assert page.name in tested, f"{page.name} has commands; add it to these tests"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_readmes_parameter_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["models"])
+    shown = capsys.readouterr().out
+    table = re.findall(r"\| `(dsunet-\w+)` .*\| ([\d,]+) \| ([\d,]+) \(", PAGES[0].read_text())
+    assert len(table) == 5
+    for name, total, trained in table:
+        assert re.search(rf"{name} .*{total} .*{trained} ", shown), name
