@@ -22,9 +22,7 @@ def test_haar_analysis_equals_pywavelets() -> None:
     bands = WaveletConv2d(2).analyse(x).reshape(2, 4, 3, 4)
     for channel in range(2):
         low, (horizontal, vertical, diagonal) = pywt.dwt2(x[0, channel].numpy(), "haar")
-        for ours, theirs in zip(
-            bands[channel], (low, horizontal, vertical, diagonal), strict=True
-        ):
+        for ours, theirs in zip(bands[channel], (low, horizontal, vertical, diagonal), strict=True):
             np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-6)
 
 
@@ -135,7 +133,9 @@ def test_merge_by_addition_has_two_convolutions() -> None:
 def test_injection_changes_just_its_levels(maps: int, levels: list[int]) -> None:
     channels = [8, 12, 16, 20]
     injection = FeatureInjection(channels, 6, levels).eval()
-    pyramid = [torch.randn(1, c, 4 + s, 5 + s) for c, s in zip(channels, (24, 12, 4, 0), strict=True)]
+    pyramid = [
+        torch.randn(1, c, 4 + s, 5 + s) for c, s in zip(channels, (24, 12, 4, 0), strict=True)
+    ]
     fused = injection(pyramid, [torch.randn(1, 6, 7, 7) for _ in range(maps)])
     for i, (before, after) in enumerate(zip(pyramid, fused, strict=True)):
         assert after.shape == before.shape

@@ -43,13 +43,28 @@ def test_the_straight_road(tmp_path: Path) -> None:
     assert "epoch 1/2" not in again  # all is done
 
     out = dsunet(
-        "predict", "set/images", "--weights", "run", "--output", "out", "--device", "cpu",
-        "--save", "probability,overlay",
+        "predict",
+        "set/images",
+        "--weights",
+        "run",
+        "--output",
+        "out",
+        "--device",
+        "cpu",
+        "--save",
+        "probability,overlay",
     )
     assert "8 of 8 images written to out" in out
     table = dsunet(
-        "evaluate", "--predictions", "out/probability", "--masks", "set/masks",
-        "--json", "scores.json", "--csv", "scores.csv",
+        "evaluate",
+        "--predictions",
+        "out/probability",
+        "--masks",
+        "set/masks",
+        "--json",
+        "scores.json",
+        "--csv",
+        "scores.csv",
     )
     scores = json.loads((tmp_path / "scores.json").read_text())
     assert f"{scores['S']:.4f}" in table
@@ -130,9 +145,7 @@ def test_wrong_weights_and_device(
     assert "no usable NVIDIA GPU" in capsys.readouterr().err
 
 
-def test_failures_give_status_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_failures_give_status_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import dsunet
     from helpers import nano
 

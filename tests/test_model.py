@@ -112,7 +112,7 @@ def test_presets_build(name: str) -> None:
 
 
 def test_frozen_means_frozen() -> None:
-    """Two optimiser steps over everything that asks for gradients leave the encoders as they are."""
+    """Two steps over everything that asks for gradients leave the encoders as they are."""
     model = nano(**FROZEN)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     model.train()
@@ -189,6 +189,18 @@ def test_without_fusion_smaller_views_do() -> None:
 def test_wrong_settings(overrides: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dsunet.create_model("dsunet-nano", weights=None, **overrides)
+
+
+@pytest.mark.parametrize("vit", ["vit_tiny_patch16_224", "vit_small_patch14_reg4_dinov2"])
+def test_any_encoder_of_timm(vit: str) -> None:
+    """A ViT of another patch size, and one with register tokens, at sizes not their own."""
+    model = dsunet.create_model(
+        "dsunet-nano", weights=None, hiera="hieradet_small", dinov2=vit, dino_size=224
+    ).eval()
+    side = 10 * model.dinov2.multiple
+    features = model.extract_semantics(torch.randn(1, 3, side, side))
+    assert features[0].shape == (1, model.dinov2.channels[0], 10, 10)
+    assert model(torch.randn(1, 3, 128, 128), dino_features=features).fine.shape[-1] == 128
 
 
 def test_unknown_preset() -> None:

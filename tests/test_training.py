@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -184,9 +186,9 @@ def test_frozen_encoders_are_left_alone(pictures: Path, tmp_path: Path) -> None:
         frozen = name.startswith(("hiera.trunk", "dinov2.trunk")) and ".adapter." not in name
         assert torch.equal(value, fresh[name]) == frozen, name
     resume = torch.load(tmp_path / "run" / "resume.ckpt", weights_only=True)
-    assert not [
-        n for n in resume["state_dict"] if ".trunk." in n and ".adapter." not in n
-    ], "the resume state holds frozen encoders"
+    assert not [n for n in resume["state_dict"] if ".trunk." in n and ".adapter." not in n], (
+        "the resume state holds frozen encoders"
+    )
 
 
 def test_ablation_without_dinov2_trains(pictures: Path, tmp_path: Path) -> None:
@@ -219,7 +221,13 @@ def test_early_stop(pictures: Path, tmp_path: Path) -> None:
     write_synthetic(val, 2, 64, seed=9)
     data["val"] = str(val)
     result = run(
-        tmp_path / "run", pictures, data=data, epochs=40, batch_size=2, lr=1e-12, min_lr=0,
+        tmp_path / "run",
+        pictures,
+        data=data,
+        epochs=40,
+        batch_size=2,
+        lr=1e-12,
+        min_lr=0,
         early_stop=2,
     )
     assert result.epochs < 40
@@ -248,7 +256,11 @@ def test_a_broken_image_is_one_clear_line(pictures: Path, tmp_path: Path, worker
     broken = tmp_path / "set" / "images" / "salient_00000.jpg"
     broken.write_bytes(broken.read_bytes()[:400])
     with pytest.raises(DataError) as caught:
-        run(tmp_path / "run", tmp_path / "set", data={"data": str(tmp_path / "set"), "workers": workers})
+        run(
+            tmp_path / "run",
+            tmp_path / "set",
+            data={"data": str(tmp_path / "set"), "workers": workers},
+        )
     assert "salient_00000.jpg: not a readable image" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -284,3 +296,25 @@ def test_parameter_groups() -> None:
     assert len(groups) == 1
     assert all(parameter.requires_grad for parameter in groups[0]["params"])
     assert groups[0]["weight_decay"] == 5e-4
+
+
+@pytest.mark.slow
+def test_two_processes(pictures: Path, tmp_path: Path) -> None:
+    """Distributed data parallel on two CPU processes, from the command line, leaves one run."""
+    arguments = [
+        *"train --model dsunet-nano --val-fraction 0.2 --epochs 2 --batch-size 2".split(),
+        *"--sam-size 128 --dino-size 112 --device cpu --devices 2 --workers 0".split(),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "dsunet.cli", *arguments, "--data", pictures, "--output", "run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("epoch 1/2") == 1
+    scores = read_checkpoint(tmp_path / "run" / "last.safetensors")[0]["training"]["measures"]
+    assert 0 <= scores["S"] <= 1
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]

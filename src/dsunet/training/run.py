@@ -133,7 +133,9 @@ def train(
             f"{len(training_pairs)} training pairs do not fill one batch of {recipe.batch_size}; "
             "give more pairs or a smaller --batch-size"
         )
-    _prepare_folder(folder, settings, resume)
+    first = int(os.environ.get("LOCAL_RANK", 0)) == 0  # Lightning starts the others by itself
+    if first:
+        _prepare_folder(folder, settings, resume)
 
     with _quiet():
         L.seed_everything(recipe.seed, verbose=False)
@@ -200,8 +202,9 @@ def train(
         )
         if checkpoint is not None:
             sampler.set_epoch(_finished_epochs(checkpoint))
-        _write_settings(folder, settings, training_pairs, validation_pairs, network)
-        say(_headline(network, training_pairs, validation_pairs, device, precision))
+        if first:
+            _write_settings(folder, settings, training_pairs, validation_pairs, network)
+            say(_headline(network, training_pairs, validation_pairs, device, precision))
         try:
             trainer.fit(
                 SegmentationModule(network, recipe, loss),
@@ -309,7 +312,7 @@ def _write_settings(
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "packages": {
             name: metadata.version(name)
-            for name in ("dsunet", "torch", "torchvision", "timm", "lightning", "pysodmetrics")
+            for name in ("dsunet", "torch", "timm", "lightning", "pysodmetrics")
         },
     }
     write_atomically(folder / "environment.json", json.dumps(environment, indent=2).encode())
