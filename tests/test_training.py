@@ -112,6 +112,14 @@ def test_prediction_gives_the_very_measures_of_validation(
         assert scores == {**about["training"]["measures"], "images": 3}
 
 
+def test_every_step_trains_batchnorm(trained: Path) -> None:
+    """Validation and pictures in between leave the model in training mode."""
+    steps = 2 * (7 // 4)
+    for name, value in read_checkpoint(trained / "last.safetensors")[1].items():
+        if name.endswith("num_batches_tracked"):
+            assert int(value) == steps, name
+
+
 def test_best_is_the_best(trained: Path) -> None:
     with open(trained / "metrics.csv", newline="") as file:
         best = max(csv.DictReader(file), key=lambda row: float(row["S"]))

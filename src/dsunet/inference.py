@@ -1,7 +1,7 @@
 """From the network's output to a map at the image's own size, the same way everywhere.
 
-Validation, prediction and the Python interface all call these two functions, so that they agree to
-the last digit.
+Validation, prediction and the Python interface all go through these functions, so that they agree
+to the last digit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from torch import Tensor
 
 from dsunet.model import DSUNet
 
-__all__ = ["predict_probabilities", "quantise"]
+__all__ = ["lay_out", "predict_probabilities", "quantise"]
+
+
+def lay_out(model: DSUNet, device: torch.device) -> DSUNet:
+    """Gives a model the memory layout that is quickest on a device; returns it.
+
+    On CPUs that is channels_last: depthwise convolutions train about three times faster. Layouts
+    round differently, so training and prediction need the same one to agree to the last digit.
+    """
+    return model.to(memory_format=torch.channels_last) if device.type == "cpu" else model
 
 
 @torch.inference_mode()

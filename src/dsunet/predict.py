@@ -18,7 +18,7 @@ from dsunet.data.images import IMAGE_SUFFIXES, read_image
 from dsunet.data.views import Views, make_views
 from dsunet.devices import Precision, choose_device, choose_precision
 from dsunet.errors import DataError, ImageError
-from dsunet.inference import predict_probabilities, quantise
+from dsunet.inference import lay_out, predict_probabilities, quantise
 from dsunet.model import DSUNet, load
 from dsunet.visualize import cutout, overlay
 
@@ -74,7 +74,7 @@ class Segmenter:
         network = model if isinstance(model, DSUNet) else load(model)
         if network.config is None:
             raise ValueError("the model has no config to take its image sizes from")
-        self.model = network.to(self.device).eval()
+        self.model = lay_out(network.to(self.device), self.device).eval()
         self.sam_size = as_size(network.config.sam_size)
         self.dino_size = as_size(network.config.dino_size) if network.dinov2 else None
 

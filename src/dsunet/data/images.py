@@ -88,8 +88,8 @@ def read_image(source: Source) -> Image.Image:
 
 
 def _holds_16_bit(image: Image.Image) -> bool:
-    low, high = image.getextrema()
-    return bool(low >= 0 and 255 < high <= 65535)
+    values = np.asarray(image)
+    return bool(values.min(initial=0) >= 0 and 255 < values.max(initial=0) <= 65535)
 
 
 def read_mask(source: Source, *, stretch: bool = True) -> Image.Image:

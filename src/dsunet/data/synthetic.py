@@ -106,7 +106,7 @@ def _object(rng: np.random.Generator, x: Array, y: Array, size: int) -> Array:
         )
         edge = (radius * outline - distance) * size
         coverage = np.maximum(coverage, np.clip(edge + 0.5, 0, 1))
-    return coverage
+    return np.asarray(coverage)
 
 
 def _palette(rng: np.random.Generator, unlike: Array | None = None) -> Array:
@@ -123,7 +123,7 @@ def _paint(field: Array, palette: Array) -> Array:
     position = np.clip(field, 0, 1) * 2
     low = np.clip(position, 0, 1)[..., None]
     high = np.clip(position - 1, 0, 1)[..., None]
-    return palette[0] * (1 - low) + palette[1] * (low - high) + palette[2] * high
+    return np.asarray(palette[0] * (1 - low) + palette[1] * (low - high) + palette[2] * high)
 
 
 def _noise(rng: np.random.Generator, size: int, cells: int) -> Array:

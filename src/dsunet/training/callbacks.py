@@ -101,6 +101,7 @@ class RunFolder(L.Callback):
         if improved:
             save(pl_module.model, self.folder / "best.safetensors", training=training)
             self._draw_panel(pl_module, trainer)
+            pl_module.train()  # the panel's segmenter has put the model into evaluation mode
         os.replace(resume.with_suffix(".tmp"), resume)
         plot_curves(self.folder / "metrics.csv", self.folder / "curves.png")
         if self.print_line:

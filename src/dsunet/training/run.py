@@ -36,6 +36,7 @@ from dsunet.data import (
 from dsunet.data.pairs import read_names
 from dsunet.devices import choose_device, choose_precision
 from dsunet.errors import DsunetError, MissingPackageError, OutputError, TrainingError
+from dsunet.inference import lay_out
 from dsunet.model import DSUNet, build_model, parameter_counts
 from dsunet.weights import load_weights
 
@@ -139,10 +140,7 @@ def train(
 
     with _quiet():
         L.seed_everything(recipe.seed, verbose=False)
-        network = _build(model, weights)
-        network.train()
-        if device.type == "cpu":
-            network.to(memory_format=torch.channels_last)
+        network = lay_out(_build(model, weights), device).train()
         dino_size = as_size(model.dino_size) if network.dinov2 else None
         world = recipe.devices
         training = PairDataset(

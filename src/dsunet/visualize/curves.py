@@ -34,7 +34,7 @@ def plot_curves(metrics: Path, output: Path) -> None:
         for name in ("S", "F", "E", "MAE"):
             axes[1].plot(*series(name), label=name, marker="." if len(rows) < 40 else None)
         axes[1].set(xlabel="epoch", title="Validation", ylim=(0, 1))
-        axes[1].legend(loc="center right")
+        axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     for axis in axes:
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
