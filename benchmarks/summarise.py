@@ -3,10 +3,10 @@
     python benchmarks/summarise.py RUN --data DIR --to benchmarks/steel --commit HASH
 
 Predicts the validation images with the run's best weights through the same code as
-`dsunet predict`, measures them like `dsunet evaluate`, checks that both give the very figures of the
-training's own validation, and writes `result.json`, `metrics.csv`, `config.yaml`, `curves.png` and `maps.png`. The
-last shows predicted maps only, because the data sets' images and masks must not be passed on; the
-run's own `validation.png` shows them side by side.
+`dsunet predict`, measures them like `dsunet evaluate`, checks that both give the very figures of
+the training's own validation, and writes `result.json`, `metrics.csv`, `config.yaml`,
+`curves.png` and `maps.png`. The last shows predicted maps only, because the data sets' images and
+masks must not be passed on; the run's own `validation.png` shows them side by side.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -326,3 +327,34 @@ def test_two_processes(pictures: Path, tmp_path: Path) -> None:
     assert 0 <= scores["S"] <= 1
     with open(tmp_path / "run" / "metrics.csv", newline="") as file:
         assert [row["epoch"] for row in csv.DictReader(file)] == ["1", "2"]
+
+
+def test_interrupted_run_says_how_to_go_on(pictures: Path, tmp_path: Path) -> None:
+    """Ctrl-C after the first epoch: one line, and the command in it finishes the run."""
+    command = [sys.executable, "-m", "dsunet.cli"]
+    arguments = [
+        *"train --model dsunet-nano --epochs 3 --batch-size 4 --output run".split(),
+        *"--sam-size 128 --dino-size 112 --device cpu --workers 0".split(),
+    ]
+    process = subprocess.Popen(
+        [*command, *arguments, "--data", pictures],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch 1/3"):
+            process.send_signal(signal.SIGINT)
+            break
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    go_on = errors.strip().splitlines()[-1].split("go on with: dsunet ")[1]
+    done = subprocess.run(
+        [*command, *go_on.split()], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "epoch 1/3" not in done.stdout
+    assert "epoch 3/3" in done.stdout

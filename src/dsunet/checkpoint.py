@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dsunet.model import DSUNet
 
 __all__ = [
+    "find_weights",
     "is_checkpoint",
     "load_state",
     "read_checkpoint",
@@ -97,6 +98,17 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def find_weights(path: str | Path) -> Path:
+    """The weights file meant by a path: itself, or the best (else last) one of a run's folder."""
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    for name in ("best.safetensors", "last.safetensors"):
+        if (path / name).is_file():
+            return path / name
+    raise CheckpointError(f"{path} is a folder without best.safetensors or last.safetensors")
 
 
 def is_checkpoint(path: Path) -> bool:

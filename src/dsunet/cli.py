@@ -177,18 +177,22 @@ def _train(arguments: Namespace) -> int:
     model = model_config(arguments.model, **{n: arguments[n] for n in _fields(ModelConfig)})
     data, recipe = _pick(DataConfig, arguments), _pick(TrainConfig, arguments)
     loss = _pick(LossConfig, arguments)
-    show_bar = sys.stderr.isatty() and sys.stdout.isatty()
-    result = dsunet.train(
-        arguments.output,
-        model,
-        data,
-        recipe,
-        loss,
-        weights=None if arguments.weights == "none" else arguments.weights,
-        resume=arguments.resume,
-        on_line=lambda line: print(line, flush=True),
-        progress_bar=show_bar,
-    )
+    try:
+        result = dsunet.train(
+            arguments.output,
+            model,
+            data,
+            recipe,
+            loss,
+            weights=None if arguments.weights == "none" else arguments.weights,
+            resume=arguments.resume,
+            on_line=lambda line: print(line, flush=True),
+            progress_bar=sys.stderr.isatty() and sys.stdout.isatty(),
+        )
+    except KeyboardInterrupt:
+        folder = arguments.output
+        go_on = f"dsunet train --config {folder}/config.yaml --output {folder} --resume"
+        return _fail("dsunet train", f"interrupted; go on with: {go_on}", 130)
     if result.measures:
         print(f"best epoch {result.best_epoch}: {_scores(result.measures)}")
     print(f"weights: {result.weights}")

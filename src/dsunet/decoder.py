@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsunet.layers import ConvBNReLU, ReceptiveFieldBlock
+from dsunet.layers import ConvBNReLU, ReceptiveFieldBlock, resize_bilinear
 
 __all__ = ["Decoder", "SegmentationLogits", "SpatialFeatureFusion"]
 
@@ -89,8 +89,7 @@ class SpatialFeatureFusion(nn.Module):
             )
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        size = fine.shape[-2:]
-        coarse = F.interpolate(coarse, size, mode="bilinear", align_corners=False)
+        coarse = resize_bilinear(coarse, fine.shape[-2:])
         context = self.attention(self.coarse(coarse) + self.fine(fine), fine)
         joined = torch.cat([context, fine], 1) if self.merge == "concat" else context + fine
         out: Tensor = self.conv(joined)
@@ -140,11 +139,7 @@ class Decoder(nn.Module):
         for fuse, head, level in zip(self.fuse, self.heads, reversed(levels[:-1]), strict=True):
             x = fuse(x, level)
             wanted = outputs == "all" or level is levels[0]
-            logits.append(_resize(head(x), size) if wanted else None)
+            logits.append(resize_bilinear(head(x), size) if wanted else None)
         coarse, middle, fine = logits
         assert fine is not None
         return SegmentationLogits(coarse, middle, fine)
-
-
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(x, size, mode="bilinear", align_corners=False)

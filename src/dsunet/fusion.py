@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsunet.layers import WaveletConv2d
+from dsunet.layers import WaveletConv2d, resize_bilinear
 
 __all__ = ["ChannelModulation", "ContentGuidedAttention", "FeatureInjection"]
 
@@ -36,9 +36,9 @@ class ChannelModulation(nn.Module):
 
     def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
         if self.order == "resize_first":
-            x = self.pointwise(self.depthwise(_resize(x, size)))
+            x = self.pointwise(self.depthwise(resize_bilinear(x, size)))
         else:
-            x = _resize(self.pointwise(self.depthwise(x)), size)
+            x = resize_bilinear(self.pointwise(self.depthwise(x)), size)
         return F.relu(self.bn(x))
 
 
@@ -133,7 +133,3 @@ class FeatureInjection(nn.Module):
             semantics = modulate(source, pyramid[level].shape[-2:])
             fused[level] = attend(pyramid[level], semantics)
         return fused
-
-
-def _resize(x: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(x, size, mode="bilinear", align_corners=False)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from dsunet.layers import resize_bilinear
 from dsunet.model import DSUNet
 
 __all__ = ["lay_out", "predict_probabilities", "quantise"]
@@ -47,7 +47,7 @@ def predict_probabilities(
     """
     logits = model(sam, dino, outputs="fine").fine.float()
     return [
-        torch.sigmoid(F.interpolate(one[None], size, mode="bilinear"))[0, 0].cpu().numpy()
+        torch.sigmoid(resize_bilinear(one[None], size))[0, 0].cpu().numpy()
         for one, size in zip(logits, sizes, strict=True)
     ]
 

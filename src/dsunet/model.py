@@ -8,10 +8,11 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from dsunet.checkpoint import load_state, read_checkpoint
+from dsunet.checkpoint import find_weights, load_state, read_checkpoint
 from dsunet.config import MODEL_PRESETS, ModelConfig, as_size, model_config
 from dsunet.decoder import Decoder, SegmentationLogits
 from dsunet.encoders import DINOv2Encoder, Encoder, HieraEncoder, build_dinov2, build_hiera
+from dsunet.encoders.hiera import OWN_HIERA
 from dsunet.errors import CheckpointError, InputSizeError
 from dsunet.fusion import FeatureInjection
 from dsunet.weights import find_pretrained, load_pretrained, load_weights
@@ -19,8 +20,8 @@ from dsunet.weights import find_pretrained, load_pretrained, load_weights
 __all__ = [
     "DSUNet",
     "build_model",
+    "create_from_config",
     "create_model",
-    "find_weights",
     "list_models",
     "load",
     "parameter_counts",
@@ -66,7 +67,7 @@ class DSUNet(nn.Module):
         sam_image: Tensor,
         dino_image: Tensor | None = None,
         *,
-        dino_features: Sequence[Tensor] | None = None,
+        dino_features: Tensor | Sequence[Tensor] | None = None,
         outputs: Literal["all", "fine"] = "all",
     ) -> SegmentationLogits:
         """Logits of the object at `sam_image`'s size.
@@ -76,7 +77,8 @@ class DSUNet(nn.Module):
                 multiples of 32, at least 128. They need not be equal.
             dino_image: B×3×h×w, the same picture, normalised alike; both sides multiples of the
                 patch size. Not needed with `dino_features` or in a model without DINOv2.
-            dino_features: What `self.dinov2(dino_image)` gives, computed before.
+            dino_features: What `extract_semantics(dino_image)` gives, computed before; a single
+                map need not be in a list.
             outputs: `all`, or `fine` to leave out the two coarser outputs.
 
         Returns:
@@ -88,8 +90,10 @@ class DSUNet(nn.Module):
         self.hiera.check_size(sam_image, "sam_image", smallest=128 if self.fusion else None)
         levels = self.hiera(sam_image)
         if self.fusion is not None:
-            semantics = dino_features or self.extract_semantics(dino_image)
-            levels = self.fusion(levels, semantics)
+            if dino_features is None:
+                dino_features = self.extract_semantics(dino_image)
+            maps = [dino_features] if isinstance(dino_features, Tensor) else dino_features
+            levels = self.fusion(levels, maps)
         logits: SegmentationLogits = self.decoder(levels, sam_image.shape[-2:], outputs)
         return logits
 
@@ -190,19 +194,22 @@ def create_model(
         ValueError: A name or setting is unknown or does not fit.
         WeightsError: The weights cannot be had or do not fit.
     """
-    config = model_config(name, **overrides)
+    return create_from_config(model_config(name, **overrides), weights)
+
+
+def create_from_config(config: ModelConfig, weights: str | Path | None = "default") -> DSUNet:
+    """As `create_model`, from a whole configuration."""
     if weights == "default":
-        weights = None if config.hiera == "hiera_nano" else "encoders"
+        weights = None if config.hiera in OWN_HIERA else "encoders"
     if weights == "full":
         # Nobody has published a trained model in a form that could be fetched by name.
         raise ValueError(
             'weights="full" is not available: no trained DSU-Net is published for download; '
             'give the path of a weights file, or "encoders"'
         )
-    if weights is None or weights == "encoders":
-        return build_model(config, pretrained=weights == "encoders")
-    model = build_model(config)
-    load_weights(model, weights)
+    model = build_model(config, pretrained=weights == "encoders")
+    if weights is not None and weights != "encoders":
+        load_weights(model, weights)
     return model
 
 
@@ -228,17 +235,6 @@ def load(path: str | Path) -> DSUNet:
     model = build_model(config, pretrained=any(about["encoders"].values()))
     load_state(model, state, path)
     return model.eval()
-
-
-def find_weights(path: str | Path) -> Path:
-    """The weights file meant by a path: itself, or the best (else last) one of a run's folder."""
-    path = Path(path)
-    if not path.is_dir():
-        return path
-    for name in ("best.safetensors", "last.safetensors"):
-        if (path / name).is_file():
-            return path / name
-    raise CheckpointError(f"{path} is a folder without best.safetensors or last.safetensors")
 
 
 def list_models() -> list[str]:

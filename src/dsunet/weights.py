@@ -13,7 +13,7 @@ import torch
 from timm.layers.pos_embed import resample_abs_pos_embed
 from torch import Tensor, nn
 
-from dsunet.checkpoint import is_checkpoint, load_state, read_checkpoint
+from dsunet.checkpoint import find_weights, is_checkpoint, load_state, read_checkpoint
 from dsunet.encoders import Encoder
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.layers import HAAR_TAPS
@@ -101,13 +101,13 @@ def load_weights(model: nn.Module, path: str | Path, *, strict: bool = True) -> 
 
     Args:
         model: A `DSUNet` of the architecture that the file was made for.
-        path: The file.
+        path: The file, or the folder of a training run.
         strict: Raise if anything is missing or left over.
 
     Raises:
         CheckpointError: The file is unreadable, of an unknown format, or does not fit.
     """
-    path = Path(path)
+    path = find_weights(path)
     if not path.is_file():
         raise CheckpointError(f"there is no weights file {path}; give the path of an existing one")
     ignored: tuple[str, ...] = ()

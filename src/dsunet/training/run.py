@@ -37,8 +37,7 @@ from dsunet.data.pairs import read_names
 from dsunet.devices import choose_device, choose_precision
 from dsunet.errors import DsunetError, MissingPackageError, OutputError, TrainingError
 from dsunet.inference import lay_out
-from dsunet.model import DSUNet, build_model, parameter_counts
-from dsunet.weights import load_weights
+from dsunet.model import DSUNet, create_from_config, parameter_counts
 
 __all__ = ["TrainResult", "train"]
 
@@ -104,6 +103,7 @@ def train(
 
     Raises:
         DsunetError: Data, weights, device or folder cannot be used; each says why.
+        KeyboardInterrupt: Interrupted; the last whole epoch is saved.
     """
     try:
         import lightning as L
@@ -140,7 +140,7 @@ def train(
 
     with _quiet():
         L.seed_everything(recipe.seed, verbose=False)
-        network = lay_out(_build(model, weights), device).train()
+        network = lay_out(create_from_config(model, weights), device).train()
         dino_size = as_size(model.dino_size) if network.dinov2 else None
         world = recipe.devices
         training = PairDataset(
@@ -213,6 +213,10 @@ def train(
             )
         except DsunetError as error:
             raise _from_worker(error) from error
+        except SystemExit:
+            if trainer.interrupted:  # Lightning turns Ctrl-C into an exit of its own
+                raise KeyboardInterrupt from None
+            raise
     best = validation_pairs and run_folder.best is not None
     return TrainResult(
         folder,
@@ -221,16 +225,6 @@ def train(
         run_folder.best_epoch,
         folder / ("best.safetensors" if best else "last.safetensors"),
     )
-
-
-def _build(config: ModelConfig, weights: str | None) -> DSUNet:
-    if weights == "default":
-        weights = None if config.hiera == "hiera_nano" else "encoders"
-    if weights is None or weights == "encoders":
-        return build_model(config, pretrained=weights == "encoders")
-    network = build_model(config)
-    load_weights(network, weights)
-    return network
 
 
 def _split(data: DataConfig, seed: int) -> tuple[list[Pair], list[Pair]]:
