@@ -62,6 +62,7 @@ def test_the_nearest_size_that_is_named_is_valid(side: int) -> None:
         (TrainConfig, {"lr": -1.0}, "lr is -1.0, but needs to be above 0"),
         (TrainConfig, {"epochs": 3, "warmup_epochs": 3}, "needs fewer than the 3 epochs"),
         (TrainConfig, {"seed": -1}, "seed is -1"),
+        (TrainConfig, {"lr": 1e-9}, "min_lr is 1e-07, but needs at most lr"),
         (TrainConfig, {"clip_grad_norm": 0.0}, "above 0"),
         (LossConfig, {"output_weights": (1.0, 1.0)}, "three numbers"),
         (LossConfig, {"output_weights": (1.0, 1.0, 0.0)}, "the last"),

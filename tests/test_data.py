@@ -28,8 +28,8 @@ from dsunet.data import (
     select_pairs,
     split_pairs,
 )
-from dsunet.data.images import TarMember
-from dsunet.data.pairs import read_names
+from dsunet.data.images import TarMember, image_size, read_map
+from dsunet.data.pairs import check_sizes, read_names
 from dsunet.data.synthetic import synthetic_pair, write_synthetic
 from dsunet.errors import DataError, ImageError, OutputError
 from helpers import SHARED
@@ -193,16 +193,53 @@ class TestImages:
             "rgb.png": Image.fromarray(values * 255).convert("RGB"),
             "palette.png": palette,
             "grey16.png": Image.fromarray(values.astype(np.uint16) * 65535),
+            "one16.png": Image.fromarray(values.astype(np.uint16)),
         }
         for name, image in cases.items():
             image.save(tmp_path / name)
             np.testing.assert_array_equal(
                 np.asarray(read_mask(tmp_path / name)), values * 255, name
             )
-        Image.fromarray(values * 90).save(tmp_path / "soft.png")
-        np.testing.assert_array_equal(np.asarray(read_mask(tmp_path / "soft.png")), values * 90)
-        dark = read_mask(tmp_path / "zero-one.png", stretch=False)
-        np.testing.assert_array_equal(np.asarray(dark), values)
+        Image.fromarray(values * 190).save(tmp_path / "soft.png")
+        np.testing.assert_array_equal(np.asarray(read_mask(tmp_path / "soft.png")), values * 190)
+        np.testing.assert_array_equal(read_map(tmp_path / "zero-one.png"), values)
+        Image.fromarray(values * 2).save(tmp_path / "classes.png")
+        with pytest.raises(ImageError, match="the largest value of this mask is 2; needed are"):
+            read_mask(tmp_path / "classes.png")
+
+    def test_black_and_white_palette(self, tmp_path: Path) -> None:
+        """Which index is white does not matter where the palette holds greys alone."""
+        indices = np.ones((4, 4), np.uint8)
+        indices[1:3, 1:3] = 0
+        image = Image.fromarray(indices, "P")
+        image.putpalette([255, 255, 255, 0, 0, 0])
+        image.save(tmp_path / "bw.png")
+        mask = np.asarray(read_mask(tmp_path / "bw.png"))
+        np.testing.assert_array_equal(mask, np.where(indices == 0, 255, 0))
+
+    def test_floating_point_images_are_refused(self, tmp_path: Path) -> None:
+        Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "f.tif")
+        with pytest.raises(ImageError, match=r"f\.tif: .*floating-point"):
+            read_image(tmp_path / "f.tif")
+
+    def test_broken_exif_counts_as_none(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+
+        def broken(image: Image.Image) -> None:
+            raise SyntaxError("not a TIFF file")
+
+        monkeypatch.setattr("dsunet.data.images.ImageOps.exif_transpose", broken)
+        assert read_image(tmp_path / "a.png").size == (6, 4)
+
+    def test_size_from_the_header(self, folder: Path, tmp_path: Path) -> None:
+        for pair in find_pairs(folder) + find_pairs(tar_of(folder, tmp_path / "a.tar")):
+            assert image_size(pair.image) == read_image(pair.image).size
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", (6, 4)).save(tmp_path / "turned.jpg", exif=exif)
+        assert image_size(tmp_path / "turned.jpg") == (4, 6)
 
 
 class TestViews:
@@ -260,7 +297,6 @@ class TestDataset:
         assert sample.truth.shape == (48, 48)
         batch = collate([sample, self.dataset(folder)[0, 2]])
         assert batch.sam.shape == (2, 3, 64, 64)
-        assert batch.positions.tolist() == [1, 2]
         assert batch.truths[1] is None
 
     @pytest.mark.parametrize(
@@ -286,8 +322,11 @@ class TestDataset:
     def test_mask_of_another_size(self, folder: Path) -> None:
         Image.new("L", (10, 20)).save(folder / "masks" / "salient_00000.png")
         position = [p.name for p in find_pairs(folder)].index("salient_00000")
-        with pytest.raises(DataError, match=r"48×48 px, but its mask .* is 10×20"):
+        with pytest.raises(DataError, match=r"48×48 px, but its mask .* is 10×20; masks need"):
             _ = self.dataset(folder)[0, position]
+        (folder / "images" / "salient_00002.jpg").write_bytes(b"broken")
+        with pytest.raises(DataError, match=r"2 pairs cannot be used"):
+            check_sizes(find_pairs(folder))
 
 
 class TestSampler:
@@ -302,13 +341,6 @@ class TestSampler:
         sampler.set_epoch(0)
         assert list(sampler) == first
         assert list(EpochSampler(10, seed=6)) != first
-
-    def test_starting_inside_an_epoch(self) -> None:
-        sampler = EpochSampler(10)
-        whole = list(sampler)
-        sampler.position = 4
-        assert list(sampler) == whole[4:]
-        assert list(sampler) == whole  # the next epoch is whole again
 
     def test_ranks_share_the_data(self) -> None:
         parts = [list(EpochSampler(10, rank=rank, world=4)) for rank in range(4)]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dsunet.cli import main
+from dsunet.cli import COMMANDS, main
 from dsunet.data.synthetic import synthetic_pair, write_synthetic
 
 ROOT = Path(__file__).parents[1]
@@ -41,20 +41,24 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def run_line(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = shlex.split(line)[1:]
+    if "--config" not in arguments:
+        arguments += shlex.split(QUICK.get(arguments[0], ""))
+    status = main(arguments)
+    shown = capsys.readouterr()
+    if "dsunet-small" in arguments:  # wants public weights, and tests have no network
+        assert status == 1
+        assert "could not be fetched from the Hugging Face Hub" in shown.err, line
+        assert "timm/sam2_hiera_small.fb_r896_2pt1" in shown.err
+    else:
+        assert status == 0, f"{line}: {shown.err}"
+
+
 def run_page(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
     for line in [line for line in lines if line.startswith("dsunet ")]:
-        arguments = shlex.split(line)[1:]
-        if "--config" not in arguments:
-            arguments += shlex.split(QUICK.get(arguments[0], ""))
-        status = main(arguments)
-        shown = capsys.readouterr()
-        if "dsunet-small" in arguments:  # wants public weights, and tests have no network
-            assert status == 1
-            assert "could not be fetched from the Hugging Face Hub" in shown.err, line
-            assert "timm/sam2_hiera_small.fb_r896_2pt1" in shown.err
-        else:
-            assert status == 0, f"{line}: {shown.err}"
+        run_line(line, capsys)
     for snippet in blocks(page, "python"):
         exec(compile(snippet, page.name, "exec"), {"__name__": "snippet"})
 
@@ -68,12 +72,18 @@ def test_readme(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_own_data(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_synthetic("data", 8, 64)
     Path("val.txt").write_text("salient_00000\ncamouflaged_00001\n")
-    Path("maps").mkdir()
-    for mask in Path("data/masks").iterdir():
-        Path("maps", mask.name).write_bytes(mask.read_bytes())
     run_page(ROOT / "docs" / "own-data.md", capsys)
     assert Path("object.png").is_file()
     assert {p.name for p in Path("out").iterdir()} == {"probability", "binary", "overlay"}
+
+
+def test_the_examples_of_the_commands_help(
+    sandbox: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_synthetic("DIR", 8, 64)
+    for command in COMMANDS.values():
+        for line in command.examples.strip().splitlines():
+            run_line(line.strip(), capsys)
 
 
 def test_no_page_has_commands_that_no_test_runs() -> None:

@@ -109,6 +109,23 @@ def test_missing_and_extra_files_are_listed(folders: tuple[Path, Path]) -> None:
         dsunet.evaluate(maps, masks)
 
 
+def test_a_stem_twice(folders: tuple[Path, Path]) -> None:
+    save(np.zeros((4, 4), np.uint8), folders[0] / "2.bmp")
+    with pytest.raises(DataError, match="'2' twice"):
+        dsunet.evaluate(*folders)
+
+
+def test_a_list_of_names(folders: tuple[Path, Path]) -> None:
+    maps, masks = folders
+    (maps / "7.png").unlink()
+    result = evaluate_folders(maps, masks, names=["1", "4"])
+    assert list(result.per_image) == ["1", "4"]
+    (maps.parent / "list.txt").write_text("1\n4\n")
+    assert dsunet.evaluate(maps, masks, names=maps.parent / "list.txt") == result.to_dict()
+    with pytest.raises(DataError, match=r"maps lacks 1 of the 2 names in the list \(7\)"):
+        evaluate_folders(maps, masks, names=["1", "7"])
+
+
 def test_unreadable_map(folders: tuple[Path, Path]) -> None:
     (folders[0] / "4.png").write_bytes(b"no image")
     with pytest.raises(ImageError, match=r"4\.png: not a readable image"):

@@ -13,7 +13,7 @@ from dsunet.checkpoint import read_metadata
 from dsunet.config import MODEL_PRESETS, model_config
 from dsunet.encoders import DINOv2Encoder, HieraEncoder, build_dinov2, build_hiera
 from dsunet.errors import CheckpointError, InputSizeError, WeightsError
-from dsunet.model import build_model, parameter_counts
+from dsunet.model import build_model, create_from_config, parameter_counts
 from helpers import nano
 
 FROZEN = {"train_hiera": False, "train_dinov2": False, "adapter_channels": 8}
@@ -183,7 +183,8 @@ def test_without_fusion_smaller_views_do() -> None:
         ({"dino_size": 100}, "multiples of 14.*nearest: 98"),
         ({"colour": 1}, "'colour' is unknown; known:"),
         ({"hiera": "resnet50"}, "needs one of .*sam2_hiera_tiny"),
-        ({"dinov2": "resnet50"}, "needs a ViT of timm"),
+        ({"dinov2": "resnet50"}, "needs a plain ViT of timm"),
+        ({"dinov2": "vit_relpos_small_patch16_224"}, "needs a plain ViT of timm"),
     ],
 )
 def test_wrong_settings(overrides: dict[str, object], message: str) -> None:
@@ -249,6 +250,56 @@ def test_public_weights_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     weights.load_pretrained(adapted, "other_tag")
     ours, theirs = adapted.trunk.blocks[2].block.mlp.fc1.weight, hiera.blocks[2].mlp.fc1.weight
     assert torch.equal(ours, theirs)
+
+
+def test_files_with_encoders_by_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole circle: public weights, save, load, start a new model from the file."""
+    from dsunet import weights
+
+    public = {
+        "hiera_nano.a": build_hiera("hiera_nano"),
+        "vit_nano_patch14.b": build_dinov2("vit_nano_patch14", (112, 112)),
+    }
+    asked = []
+
+    def fetch(tag: str, **kwargs: object) -> torch.nn.Module:
+        asked.append(tag)
+        return public[tag]
+
+    monkeypatch.setattr(weights.timm, "create_model", fetch)
+    config = nano(**FROZEN).config
+    tags = {"hiera": "hiera_nano.a", "dinov2": "vit_nano_patch14.b"}
+    model = build_model(config, tags).eval()
+    dsunet.save(model, tmp_path / "m.safetensors")
+    about = read_metadata(tmp_path / "m.safetensors")
+    assert about["encoders"] == {name: f"timm/{tag}" for name, tag in tags.items()}
+    expected = model(*views(model)).fine
+    again = dsunet.load(tmp_path / "m.safetensors")
+    assert torch.equal(again(*views(model)).fine, expected)
+    started = create_from_config(config, tmp_path / "m.safetensors").eval()
+    assert torch.equal(started(*views(model)).fine, expected)
+    assert asked == 3 * list(tags.values())
+
+    # an encoder that is trained as a whole is in the file, whatever it started from
+    trained = build_model(nano(adapter_channels=8).config, tags)
+    dsunet.save(trained, tmp_path / "t.safetensors")
+    assert read_metadata(tmp_path / "t.safetensors")["encoders"] == {"hiera": None, "dinov2": None}
+
+    # and one that was overwritten by a file's values is nobody else's any more
+    dsunet.save(nano(3, **FROZEN), tmp_path / "other.safetensors")
+    dsunet.load_weights(model, tmp_path / "other.safetensors")
+    assert model.hiera.source is model.dinov2.source is None
+
+
+def test_default_weights_are_chosen_for_each_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("dsunet.model.load_pretrained", lambda encoder, tag: asked.append(tag))
+    dsunet.create_model("dsunet-nano", hiera="sam2_hiera_tiny", train_hiera=False)
+    assert asked == ["sam2_hiera_tiny.fb_r896_2pt1"]
+    with pytest.raises(
+        ValueError, match="'hiera_nano', which has no public weights and would stay"
+    ):
+        dsunet.create_model("dsunet-small", hiera="hiera_nano")
 
 
 def test_encoders_with_public_weights_are_saved_by_name(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 import dsunet
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.devices import choose_device, choose_precision
-from dsunet.errors import DataError, DeviceError, ImageError
+from dsunet.errors import DataError, DeviceError, ImageError, OutputError
 from dsunet.inference import quantise
 from dsunet.predict import plan_outputs, predict_files
 from helpers import nano
@@ -53,6 +53,25 @@ def test_path_picture_and_array_agree(segmenter: dsunet.Segmenter, images: Path)
     expected = segmenter(path).probability
     for given in (str(path), picture, np.asarray(picture)):
         np.testing.assert_array_equal(segmenter(given).probability, expected)
+
+
+def test_a_picture_is_treated_like_its_file(segmenter: dsunet.Segmenter, tmp_path: Path) -> None:
+    """EXIF orientation, transparency and 16 bits, which Pillow leaves to the caller."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture, mask = synthetic_pair(0, 60)
+    picture.crop((0, 0, 60, 40)).save(tmp_path / "turned.jpg", exif=exif)
+    clear = picture.copy()
+    clear.putalpha(mask)
+    clear.save(tmp_path / "clear.png")
+    deep = np.asarray(picture.convert("L")).astype(np.uint16) * 257
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    for file in sorted(tmp_path.iterdir()):
+        with Image.open(file) as image:
+            given = segmenter(image)
+        expected = segmenter(file)
+        assert given.image.size == expected.image.size
+        np.testing.assert_array_equal(given.probability, expected.probability, file.name)
 
 
 def test_wrong_arrays(segmenter: dsunet.Segmenter) -> None:
@@ -102,7 +121,7 @@ def test_overlay_marks_the_object_and_leaves_the_rest() -> None:
 
 
 def test_folder_keeps_its_tree(segmenter: dsunet.Segmenter, images: Path, tmp_path: Path) -> None:
-    jobs = plan_outputs([images])
+    jobs = plan_outputs([images], tmp_path / "out")
     assert [str(job.name) for job in jobs] == ["0.png", "1.png", "2.png", "deep/0.png"]
     seen: list[tuple[int, int]] = []
     failures = predict_files(
@@ -121,7 +140,7 @@ def test_folder_keeps_its_tree(segmenter: dsunet.Segmenter, images: Path, tmp_pa
 def test_several_kinds_get_a_folder_each(
     segmenter: dsunet.Segmenter, images: Path, tmp_path: Path
 ) -> None:
-    jobs = plan_outputs([images / "0.png"])
+    jobs = plan_outputs([images / "0.png"], tmp_path / "o", dsunet.predict.KINDS)
     predict_files(segmenter, jobs, tmp_path / "o", save=dsunet.predict.KINDS, threshold=0.4)
     modes = {"probability": "L", "binary": "L", "overlay": "RGB", "cutout": "RGBA"}
     for kind, mode in modes.items():
@@ -136,22 +155,46 @@ def test_a_broken_image_does_not_stop_the_others(
     segmenter: dsunet.Segmenter, images: Path, tmp_path: Path
 ) -> None:
     (images / "1.png").write_bytes(b"broken")
-    failures = predict_files(segmenter, plan_outputs([images]), tmp_path / "out", batch_size=4)
+    failures = predict_files(
+        segmenter, plan_outputs([images], tmp_path / "out"), tmp_path / "out", batch_size=4
+    )
     assert [path.name for path, _ in failures] == ["1.png"]
     assert "not a readable image" in failures[0][1]
     written = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.png")}
     assert written == {"0.png", "2.png", "deep/0.png"}
 
 
+def test_outputs_never_replace_inputs(images: Path) -> None:
+    with pytest.raises(OutputError, match=r"0\.png would be overwritten by its own probability"):
+        plan_outputs([images / "0.png"], images)
+    with pytest.raises(OutputError, match="overwritten"):
+        plan_outputs([images], images)
+    assert len(plan_outputs([images], images, ["binary", "overlay"])) == 4
+
+
+def test_earlier_outputs_are_not_segmented(images: Path) -> None:
+    (images / "out").mkdir()
+    Image.new("L", (4, 4)).save(images / "out" / "0.png")
+    names = [str(job.name) for job in plan_outputs([images], images / "out")]
+    assert names == ["0.png", "1.png", "2.png", "deep/0.png"]
+
+
+def test_a_list_of_names(images: Path) -> None:
+    jobs = plan_outputs([images], "out", names=["1", "2"])
+    assert [str(job.name) for job in jobs] == ["1.png", "2.png"]
+    with pytest.raises(DataError, match=r"1 of the 2 names .*\(nobody\)"):
+        plan_outputs([images], "out", names=["1", "nobody"])
+
+
 def test_plans_that_cannot_work(images: Path, tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(images / "0.bmp")
     with pytest.raises(DataError, match=r"0\.bmp and .*0\.png would both be written to 0\.png"):
-        plan_outputs([images])
+        plan_outputs([images], "out")
     with pytest.raises(DataError, match="there is no file or folder"):
-        plan_outputs([tmp_path / "absent"])
+        plan_outputs([tmp_path / "absent"], "out")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no images"):
-        plan_outputs([tmp_path / "empty"])
+        plan_outputs([tmp_path / "empty"], "out")
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, so cuda is no error")

@@ -39,6 +39,7 @@ def run(
     model: ModelConfig = MODEL,
     data: dict[str, object] | None = None,
     resume: bool = False,
+    weights: str | None = "default",
     **recipe: object,
 ) -> dsunet.training.TrainResult:
     return dsunet.train(
@@ -47,6 +48,7 @@ def run(
         DataConfig(str(pictures), workers=0) if data is None else DataConfig(**data),
         TrainConfig(**{"epochs": 2, "batch_size": 4, "device": "cpu", **recipe}),
         resume=resume,
+        weights=weights,
     )
 
 
@@ -107,7 +109,7 @@ def test_prediction_gives_the_very_measures_of_validation(
     for weights in ("best", "last"):
         about, _ = read_checkpoint(trained / f"{weights}.safetensors")
         segmenter = dsunet.Segmenter(trained / f"{weights}.safetensors", device="cpu")
-        jobs = dsunet.predict.plan_outputs([tmp_path / "images"])
+        jobs = dsunet.predict.plan_outputs([tmp_path / "images"], tmp_path / weights)
         dsunet.predict.predict_files(segmenter, jobs, tmp_path / weights)
         scores = dsunet.evaluate(tmp_path / weights, tmp_path / "masks")
         assert scores == {**about["training"]["measures"], "images": 3}
@@ -186,7 +188,7 @@ def test_same_seed_same_weights(pictures: Path, tmp_path: Path) -> None:
 def test_frozen_encoders_are_left_alone(pictures: Path, tmp_path: Path) -> None:
     model = dataclasses.replace(MODEL, train_hiera=False, train_dinov2=False, adapter_channels=8)
     torch.manual_seed(0)
-    result = run(tmp_path / "run", pictures, model, epochs=1, seed=3)
+    result = run(tmp_path / "run", pictures, model, epochs=1, seed=3, weights=None)
     import lightning as L
 
     L.seed_everything(3, verbose=False)
@@ -222,24 +224,72 @@ def test_accumulation_loss_and_other_options(pictures: Path, tmp_path: Path) -> 
 
 
 def test_early_stop(pictures: Path, tmp_path: Path) -> None:
-    data = {"data": str(pictures), "val": str(pictures), "train_list": None, "workers": 0}
-    # with a learning rate of almost nothing, S cannot improve for long
-    data["train_list"] = str(tmp_path / "few.txt")
-    (tmp_path / "few.txt").write_text("salient_00000\nsalient_00002\n")
-    val = tmp_path / "val"
-    write_synthetic(val, 2, 64, seed=9)
-    data["val"] = str(val)
-    result = run(
+    """With a learning rate of nothing, S moves by BatchNorm's statistics alone and soon stops."""
+    data = {"data": str(pictures), "val_fraction": 0.5, "workers": 0}
+    options = {"epochs": 40, "lr": 1e-12, "min_lr": 0.0, "early_stop": 2}
+    result = run(tmp_path / "run", pictures, data=data, **options)
+    assert result.epochs == result.best_epoch + 2
+    before = (tmp_path / "run" / "last.safetensors").read_bytes()
+    again = run(tmp_path / "run", pictures, data=data, resume=True, **options)
+    assert again.epochs == result.epochs
+    assert (tmp_path / "run" / "last.safetensors").read_bytes() == before
+
+
+def test_the_last_epoch_is_always_validated(pictures: Path, tmp_path: Path) -> None:
+    data = {"data": str(pictures), "val_fraction": 0.5, "workers": 0}
+    run(tmp_path / "run", pictures, data=data, epochs=3, val_every=2)
+    with open(tmp_path / "run" / "metrics.csv", newline="") as file:
+        assert [bool(row["S"]) for row in csv.DictReader(file)] == [False, True, True]
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"the loss of epoch 1 is nan.*lower --lr"):
+        run(tmp_path / "run", pictures, lr=1e30, epochs=2)
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_starting_from_a_run(trained: Path, pictures: Path, tmp_path: Path) -> None:
+    result = dsunet.train(
         tmp_path / "run",
-        pictures,
-        data=data,
-        epochs=40,
-        batch_size=2,
-        lr=1e-12,
-        min_lr=0,
-        early_stop=2,
+        MODEL,
+        DataConfig(pictures, workers=0),
+        TrainConfig(epochs=1, batch_size=4, lr=1e-12, min_lr=0, device="cpu"),
+        weights=trained,
     )
-    assert result.epochs < 40
+    before = read_checkpoint(trained / "best.safetensors")[1]
+    after = read_checkpoint(result.weights)[1]
+    name = "decoder.heads.2.weight"
+    torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-9)
+
+
+def test_lists_and_fractions_go_together(pictures: Path, tmp_path: Path) -> None:
+    names = [f"salient_{n:05d}" for n in (0, 2, 4, 6, 8)]
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    data = {
+        "data": str(pictures),
+        "train_list": str(tmp_path / "list.txt"),
+        "val_fraction": 0.4,
+        "workers": 0,
+    }
+    run(tmp_path / "run", pictures, data=data, epochs=1, batch_size=2)
+    lists = [(tmp_path / "run" / n).read_text().split() for n in ("train.txt", "val.txt")]
+    assert [len(each) for each in lists] == [3, 2]
+    assert sorted(lists[0] + lists[1]) == names
+
+
+def test_resuming_on_changed_data_is_refused(pictures: Path, tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "set", 6, 64)
+    data = {"data": str(tmp_path / "set"), "val_fraction": 0.3, "workers": 0}
+    run(tmp_path / "run", pictures, data=data, epochs=1, batch_size=2)
+    started = json.loads((tmp_path / "run" / "environment.json").read_text())["started"]
+    run(tmp_path / "run", pictures, data=data, epochs=1, batch_size=2, resume=True)
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["started"] == started
+    assert len(environment["resumed"]) == 1
+    (tmp_path / "set" / "images" / "salient_00000.jpg").unlink()
+    (tmp_path / "set" / "masks" / "salient_00000.png").unlink()
+    with pytest.raises(OutputError, match=r"data set has changed .*train\.txt names other pairs"):
+        run(tmp_path / "run", pictures, data=data, epochs=1, batch_size=2, resume=True)
 
 
 def test_bad_starts(pictures: Path, trained: Path, tmp_path: Path) -> None:
@@ -249,25 +299,42 @@ def test_bad_starts(pictures: Path, trained: Path, tmp_path: Path) -> None:
         run(trained, pictures, resume=True)
     with pytest.raises(OutputError, match="no run to resume"):
         run(tmp_path / "new", pictures, resume=True)
-    with pytest.raises(TrainingError, match="10 training pairs do not fill one batch of 64"):
+    with pytest.raises(
+        TrainingError, match="10 training pairs do not fill one batch of 64 on each of 1 devices"
+    ):
         run(tmp_path / "new", pictures, batch_size=64)
     with pytest.raises(ValueError, match="early_stop needs a validation set"):
         run(tmp_path / "new", pictures, early_stop=1)
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="no usable NVIDIA GPU"):
             run(tmp_path / "new", pictures, device="cuda")
+    with pytest.raises(DeviceError, match="names one, but devices is 2"):
+        run(tmp_path / "new", pictures, device="cpu:0", devices=2)
     assert not (tmp_path / "new").exists()
+
+
+def test_broken_headers_and_sizes_are_found_before_training(pictures: Path, tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "set", 6, 64)
+    (tmp_path / "set" / "images" / "salient_00000.jpg").write_bytes(b"broken")
+    Image.new("L", (9, 9)).save(tmp_path / "set" / "masks" / "salient_00002.png")
+    with pytest.raises(DataError, match="2 pairs cannot be used") as caught:
+        run(tmp_path / "run", pictures, data={"data": str(tmp_path / "set"), "workers": 0})
+    assert "salient_00000.jpg: not a readable image" in str(caught.value)
+    assert "is 9×9" in str(caught.value)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_broken_image_is_one_clear_line(pictures: Path, tmp_path: Path, workers: int) -> None:
+    """Its header is whole, so it is found only when it is read."""
     write_synthetic(tmp_path / "set", 4, 64)
     broken = tmp_path / "set" / "images" / "salient_00000.jpg"
-    broken.write_bytes(broken.read_bytes()[:400])
+    data = broken.read_bytes()
+    broken.write_bytes(data[: data.index(b"\xff\xda") + 20])
     with pytest.raises(DataError) as caught:
         run(
             tmp_path / "run",
-            tmp_path / "set",
+            pictures,
             data={"data": str(tmp_path / "set"), "workers": workers},
         )
     assert "salient_00000.jpg: not a readable image" in str(caught.value)
@@ -305,6 +372,8 @@ def test_parameter_groups() -> None:
     assert len(groups) == 1
     assert all(parameter.requires_grad for parameter in groups[0]["params"])
     assert groups[0]["weight_decay"] == 5e-4
+    default = SegmentationModule(nano(), TrainConfig(), LossConfig()).configure_optimizers()
+    assert [group["lr"] for group in default.param_groups] == [1e-3, pytest.approx(2e-4)]
 
 
 @pytest.mark.slow
@@ -322,7 +391,8 @@ def test_two_processes(pictures: Path, tmp_path: Path) -> None:
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("epoch 1/2") == 1
+    for line in ("epoch 1/2", "best epoch", "weights: "):
+        assert done.stdout.count(line) == 1, line
     scores = read_checkpoint(tmp_path / "run" / "last.safetensors")[0]["training"]["measures"]
     assert 0 <= scores["S"] <= 1
     with open(tmp_path / "run" / "metrics.csv", newline="") as file:

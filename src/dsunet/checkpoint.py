@@ -30,8 +30,10 @@ __all__ = [
     "load_state",
     "read_checkpoint",
     "read_metadata",
+    "replace_durably",
     "save",
     "state_to_save",
+    "write_atomically",
 ]
 
 FORMAT = 1
@@ -70,7 +72,10 @@ def save(model: DSUNet, path: str | Path, *, training: Mapping[str, Any] | None 
     about = {
         "format": FORMAT,
         "model": model.config.to_dict(),
-        "encoders": {name: encoder.source for name, encoder in model.encoders.items()},
+        "encoders": {
+            name: None if encoder.trainable else encoder.source
+            for name, encoder in model.encoders.items()
+        },
         "training": dict(training or {}),
     }
     tensors = {name: t.cpu().contiguous() for name, t in state_to_save(model).items()}
@@ -85,13 +90,18 @@ def write_atomically(path: Path, data: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        replace_durably(Path(temporary), path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def replace_durably(temporary: Path, path: Path) -> None:
+    """Flushes a finished file to disk and renames it to `path`, in the same folder."""
+    with open(temporary, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
 
 
 def _umask() -> int:
@@ -179,6 +189,9 @@ def load_state(
         raise CheckpointError(f"{path} does not fit the model: {_differences(missing, unexpected)}")
     for name in loaded:
         own[name].copy_(state[name])
+    for name, encoder in getattr(model, "encoders", {}).items():
+        if any(key.startswith(f"{name}.trunk.") and ".adapter." not in key for key in loaded):
+            encoder.source = None  # whatever public weights it held, it holds the file's now
     return loaded, missing, unexpected
 
 

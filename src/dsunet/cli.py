@@ -14,6 +14,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
@@ -31,6 +32,7 @@ from dsunet.errors import DsunetError
 
 __all__ = ["main"]
 
+LIST_HELP = "Text file with one stem per line, such as RUN/val.txt: take these only."
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -51,7 +53,15 @@ class Parser(ArgumentParser):
 
     def parse(self, argv: list[str]) -> Namespace:
         """Parses the arguments; raises `ArgumentError` with one clear line."""
-        return self.parse_args([_with_underscores(argument) for argument in argv])
+        arguments = [_with_underscores(argument) for argument in argv]
+        # flags beat the config file wherever they stand
+        for i, argument in enumerate(arguments):
+            if argument == "--config":
+                pair = arguments[i : i + 2]
+                arguments = [*pair, *arguments[:i], *arguments[i + 2 :]]
+            elif argument.startswith("--config="):
+                arguments = [argument, *arguments[:i], *arguments[i + 1 :]]
+        return self.parse_args(arguments)
 
 
 def _with_underscores(argument: str) -> str:
@@ -103,12 +113,16 @@ def main(argv: list[str] | None = None) -> int:
         if os.environ.get("DSUNET_DEBUG"):
             raise
         return _fail(prog, _one_line(error), 1)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # whoever read our output went away; nothing is wrong
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        if os.environ.get("DSUNET_DEBUG"):
+            raise
+        return _fail(prog, f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
     except KeyboardInterrupt:
         return _fail(prog, "interrupted", 130)
-    except BrokenPipeError:
-        # whoever read our output went away; nothing is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def _overview() -> str:
@@ -143,7 +157,9 @@ def _one_line(error: BaseException) -> str:
 
 
 def _train_arguments(parser: Parser) -> None:
-    parser.add_argument("--config", action="config", help="YAML file with any of these settings.")
+    parser.add_argument(
+        "--config", action="config", help="YAML file with any of these settings; flags beat it."
+    )
     parser.add_argument("--output", type=str, required=True, help="The run's folder.")
     parser.add_argument(
         "--model",
@@ -191,8 +207,12 @@ def _train(arguments: Namespace) -> int:
         )
     except KeyboardInterrupt:
         folder = arguments.output
+        if not Path(folder, "resume.ckpt").exists():
+            return _fail("dsunet train", "interrupted before the first epoch was done", 130)
         go_on = f"dsunet train --config {folder}/config.yaml --output {folder} --resume"
         return _fail("dsunet train", f"interrupted; go on with: {go_on}", 130)
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # the first process speaks for all
+        return 0
     if result.measures:
         print(f"best epoch {result.best_epoch}: {_scores(result.measures)}")
     print(f"weights: {result.weights}")
@@ -227,12 +247,14 @@ def _predict_arguments(parser: Parser) -> None:
         help="Stretch every map to its full range, as the paper's benchmark protocol does; it "
         "invents an object where there is none.",
     )
+    parser.add_argument("--list", type=str, help=LIST_HELP)
     parser.add_argument("--batch_size", type=int, default=1, help="Images per pass.")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="Number type.")
 
 
 def _predict(arguments: Namespace) -> int:
+    from dsunet.data.pairs import read_names
     from dsunet.predict import KINDS, Segmenter, plan_outputs, predict_files
 
     kinds = [kind.strip() for kind in arguments.save.split(",") if kind.strip()]
@@ -245,7 +267,9 @@ def _predict(arguments: Namespace) -> int:
         raise ValueError(f"--threshold is {arguments.threshold}, but needs 0 to 1")
     if arguments.batch_size < 1:
         raise ValueError(f"--batch-size is {arguments.batch_size}, but needs at least 1")
-    jobs = plan_outputs(arguments.paths)
+    names = read_names(arguments.list) if arguments.list else None
+    jobs = plan_outputs(arguments.paths, arguments.output, kinds, names)
+    Path(arguments.output).mkdir(parents=True, exist_ok=True)
     segmenter = Segmenter(arguments.weights, arguments.device, arguments.precision)
     with _progress("predicting") as progress:
         failures = predict_files(
@@ -272,21 +296,22 @@ def _evaluate_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--masks", required=True, type=str, help="Folder of masks with the same stems."
     )
+    parser.add_argument("--list", type=str, help=LIST_HELP)
     parser.add_argument("--json", type=str, help="Write means and every image's values here.")
     parser.add_argument("--csv", type=str, help="Write a row per image here.")
 
 
 def _evaluate(arguments: Namespace) -> int:
-    from pathlib import Path
-
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    from dsunet.data.pairs import read_names
     from dsunet.metrics import MEASURES, evaluate_folders
 
+    names = read_names(arguments.list) if arguments.list else None
     with _progress("evaluating") as progress:
-        result = evaluate_folders(arguments.predictions, arguments.masks, progress)
+        result = evaluate_folders(arguments.predictions, arguments.masks, names, progress)
     if arguments.json:
         result.write_json(Path(arguments.json))
     if arguments.csv:
@@ -403,14 +428,14 @@ COMMANDS: dict[str, Command] = {
     "predict": Command(
         "Segment images and folders of images with trained weights.",
         "  dsunet predict photo.jpg --weights RUN --output OUT\n"
-        "  dsunet predict DIR/images --weights RUN/best.safetensors --output OUT "
-        "--save probability,overlay\n",
+        "  dsunet predict DIR/images --list RUN/val.txt --weights RUN/best.safetensors "
+        "--output MAPS\n",
         _predict_arguments,
         _predict,
     ),
     "evaluate": Command(
         "Measure a folder of maps against a folder of masks: S, F, E, MAE.",
-        "  dsunet evaluate --predictions OUT --masks DIR/masks --json scores.json\n",
+        "  dsunet evaluate --predictions MAPS --masks DIR/masks --list RUN/val.txt\n",
         _evaluate_arguments,
         _evaluate,
     ),
@@ -422,7 +447,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "generate": Command(
         "Make a set of textured objects on textured backgrounds, to try things out.",
-        "  dsunet generate --output DIR --count 200\n",
+        "  dsunet generate --output NEW --count 200\n",
         _generate_arguments,
         _generate,
     ),

@@ -57,10 +57,12 @@ class ModelConfig:
     """Which SAM 2 release pretrained Hiera weights come from; the published code takes 2.1."""
 
     sam_size: int | tuple[int, int] = 352
-    """Side, or height and width, of Hiera's view in pixels; multiples of 32, at least 128."""
+    """Side of Hiera's view in pixels, or height and width as `[192,256]`; multiples of 32, at least
+    128."""
 
     dino_size: int | tuple[int, int] = 518
-    """Side, or height and width, of DINOv2's view in pixels; multiples of the patch size."""
+    """Side of DINOv2's view in pixels, or height and width as `[182,252]`; multiples of the patch
+    size (14)."""
 
     injection: Injection = "final"
     """Where DINOv2 enters: `final` (last layer into the last level: the paper), `none` (ablation
@@ -193,7 +195,7 @@ class LossConfig:
     """Weights of the coarse, middle and fine output in the total."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "output_weights", tuple(self.output_weights))
+        object.__setattr__(self, "output_weights", tuple(self.output_weights))  # YAML has lists
         _require(
             len(self.output_weights) == 3 and min(self.output_weights) >= 0,
             "output_weights",
@@ -244,6 +246,9 @@ class DataConfig:
     """Processes that decode and resize images beside the training; 0 uses the training's own."""
 
     def __post_init__(self) -> None:
+        for field in ("data", "images", "masks", "val", "train_list", "val_list"):
+            if getattr(self, field) is not None:  # paths are welcome; settings are kept as text
+                object.__setattr__(self, field, str(getattr(self, field)))
         folders = self.images is not None or self.masks is not None
         if self.data is None and not folders:
             raise ValueError("no training data: give --data DIR, or --images DIR and --masks DIR")
@@ -274,11 +279,12 @@ class TrainConfig:
     """AdamW's learning rate at the start."""
 
     encoder_lr: float | None = None
-    """Learning rate of encoders that are trained as a whole; as `--lr` if not given. Adapters
-    always take `--lr`."""
+    """Learning rate of encoders that are trained as a whole; a fifth of `--lr` if not given.
+    Adapters always take `--lr`."""
 
     min_lr: float = 1e-7
-    """Learning rate at the end of the cosine schedule, which steps once an epoch."""
+    """What `--lr` falls to at the end of the cosine schedule, which steps once an epoch; the
+    encoders' rate falls by the same factor."""
 
     warmup_epochs: int = 0
     """Epochs of linear warm-up before the cosine schedule; the paper has none."""
@@ -287,7 +293,7 @@ class TrainConfig:
     """AdamW's weight decay, on every trained tensor (norms and biases too, as published)."""
 
     accumulate: int = 1
-    """Batches whose gradients are summed before a step. BatchNorm still sees single batches."""
+    """Batches whose gradients are averaged before a step. BatchNorm still sees single batches."""
 
     clip_grad_norm: float | None = None
     """Largest norm of the gradient; longer ones are scaled down."""
@@ -308,7 +314,8 @@ class TrainConfig:
     """Seed of initial weights, split, order and flips."""
 
     deterministic: bool = False
-    """Ask torch for deterministic algorithms (slower on GPUs)."""
+    """Ask torch for deterministic algorithms; it warns of those that it has none for, such as the
+    gradient of reflect padding on GPUs. The CPU is deterministic anyway."""
 
     val_every: int = 1
     """Validate after every this many epochs, and after the last."""
@@ -327,6 +334,7 @@ class TrainConfig:
         for field in ("lr", "encoder_lr", "clip_grad_norm", "early_stop"):
             value = getattr(self, field)
             _require(value is None or value > 0, field, value, "needs to be above 0")
+        _require(self.min_lr <= self.lr, "min_lr", self.min_lr, f"needs at most lr, {self.lr}")
         _require(
             self.warmup_epochs < self.epochs,
             "warmup_epochs",

@@ -49,7 +49,7 @@ class CrossScaleAttention(nn.Module):
             for x in (self.query(guide), self.key(guide), self.value(content))
         )
         mixed = F.scaled_dot_product_attention(query, key, value)
-        mixed = mixed.squeeze(1).transpose(1, 2).reshape(len(mixed), -1, height, width)
+        mixed = mixed.squeeze(1).transpose(1, 2).contiguous().view(len(mixed), -1, height, width)
         out: Tensor = self.out(mixed)
         return out
 

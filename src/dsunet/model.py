@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from dsunet.checkpoint import find_weights, load_state, read_checkpoint
+from dsunet.checkpoint import (
+    find_weights,
+    is_checkpoint,
+    load_state,
+    read_checkpoint,
+    read_metadata,
+)
 from dsunet.config import MODEL_PRESETS, ModelConfig, as_size, model_config
 from dsunet.decoder import Decoder, SegmentationLogits
 from dsunet.encoders import DINOv2Encoder, Encoder, HieraEncoder, build_dinov2, build_hiera
+from dsunet.encoders.dinov2 import OWN_VIT
 from dsunet.encoders.hiera import OWN_HIERA
 from dsunet.errors import CheckpointError, InputSizeError
 from dsunet.fusion import FeatureInjection
@@ -113,24 +120,26 @@ class DSUNet(nn.Module):
         return maps
 
 
-def build_model(config: ModelConfig, pretrained: bool = False) -> DSUNet:
+def build_model(config: ModelConfig, public: Mapping[str, str] | None = None) -> DSUNet:
     """Builds the parts that `config` names and puts them together.
 
     Args:
         config: What to build.
-        pretrained: Fill the encoders with SAM2's and DINOv2's public weights.
+        public: By encoder (`hiera`, `dinov2`), the full timm name of the public weights to fill it
+            with; others keep random weights.
 
     Raises:
         ValueError: An encoder is unknown.
         WeightsError: Public weights are asked for and cannot be had.
     """
-    tag = find_pretrained(config.hiera, config.sam_version) if pretrained else None
-    trunk = build_hiera(config.hiera)
+    public = public or {}
     hiera = HieraEncoder(
-        trunk, trainable=config.train_hiera, adapter_channels=config.adapter_channels
+        build_hiera(config.hiera),
+        trainable=config.train_hiera,
+        adapter_channels=config.adapter_channels,
     )
-    if tag is not None:
-        load_pretrained(hiera, tag)
+    if "hiera" in public:
+        load_pretrained(hiera, public["hiera"])
     decoder = Decoder(
         hiera.channels,
         config.decoder_channels,
@@ -140,7 +149,6 @@ def build_model(config: ModelConfig, pretrained: bool = False) -> DSUNet:
     if not config.uses_dinov2:
         return DSUNet(hiera, None, None, decoder, config)
 
-    tag = find_pretrained(config.dinov2) if pretrained else None
     vit = build_dinov2(config.dinov2, as_size(config.dino_size))
     depth, ranks = len(vit.blocks), len(hiera.channels)
     four_depths = [depth * (i + 1) // ranks for i in range(ranks)]  # 6, 12, 18, 24 of 24
@@ -150,8 +158,9 @@ def build_model(config: ModelConfig, pretrained: bool = False) -> DSUNet:
         norm=config.dinov2_norm,
         trainable=config.train_dinov2,
     )
-    if tag is not None:
-        load_pretrained(dinov2, tag)
+    _check_patches(config, dinov2)
+    if "dinov2" in public:
+        load_pretrained(dinov2, public["dinov2"])
     fusion = FeatureInjection(
         hiera.channels,
         dinov2.channels[0],
@@ -159,7 +168,6 @@ def build_model(config: ModelConfig, pretrained: bool = False) -> DSUNet:
         order=config.channel_modulation,
         pixel_attention=config.pixel_attention,
     )
-    _check_patches(config, dinov2)
     return DSUNet(hiera, dinov2, fusion, decoder, config)
 
 
@@ -184,7 +192,8 @@ def create_model(
         name: One of `list_models()`.
         weights: `None` for random weights (no network access), `"encoders"` for SAM2's and
             DINOv2's public weights, a path to a file that `load_weights` reads, or `"default"`:
-            the encoders' public weights for large, base, small and tiny, random ones for nano.
+            public weights for every encoder that has some (large, base, small, tiny), random ones
+            for our own sizes (nano).
         **overrides: Fields of `ModelConfig`, such as `injection="none"` or `sam_size=512`.
 
     Returns:
@@ -199,18 +208,44 @@ def create_model(
 
 def create_from_config(config: ModelConfig, weights: str | Path | None = "default") -> DSUNet:
     """As `create_model`, from a whole configuration."""
-    if weights == "default":
-        weights = None if config.hiera in OWN_HIERA else "encoders"
     if weights == "full":
         # Nobody has published a trained model in a form that could be fetched by name.
         raise ValueError(
             'weights="full" is not available: no trained DSU-Net is published for download; '
             'give the path of a weights file, or "encoders"'
         )
-    model = build_model(config, pretrained=weights == "encoders")
-    if weights is not None and weights != "encoders":
-        load_weights(model, weights)
+    if weights is None:
+        return build_model(config)
+    if weights in ("default", "encoders"):
+        return build_model(config, _public_weights(config, every=weights == "encoders"))
+    path = find_weights(weights)
+    ours = path.is_file() and is_checkpoint(path)
+    model = build_model(config, _referred_weights(read_metadata(path)) if ours else None)
+    load_weights(model, path)
     return model
+
+
+def _public_weights(config: ModelConfig, *, every: bool) -> dict[str, str]:
+    """The public weights of a configuration's encoders; our own sizes have none."""
+    encoders = {"hiera": (config.hiera, config.train_hiera)}
+    if config.uses_dinov2:
+        encoders["dinov2"] = (config.dinov2, config.train_dinov2)
+    public = {}
+    for attribute, (name, trained) in encoders.items():
+        if every or name not in {**OWN_HIERA, **OWN_VIT}:
+            public[attribute] = find_pretrained(name, config.sam_version)
+        elif not trained:
+            raise ValueError(
+                f"{attribute} is {name!r}, which has no public weights and would stay frozen at "
+                f"random ones; train it (train_{attribute}: true), or ask for weights: none"
+            )
+    return public
+
+
+def _referred_weights(about: Mapping[str, Any]) -> dict[str, str]:
+    """The public weights that one of our files refers to, by encoder."""
+    sources: dict[str, str | None] = about["encoders"]
+    return {name: tag.removeprefix("timm/") for name, tag in sources.items() if tag is not None}
 
 
 def load(path: str | Path) -> DSUNet:
@@ -232,7 +267,7 @@ def load(path: str | Path) -> DSUNet:
         config = ModelConfig(**about["model"])
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} describes a model that cannot be built: {error}") from error
-    model = build_model(config, pretrained=any(about["encoders"].values()))
+    model = build_model(config, _referred_weights(about))
     load_state(model, state, path)
     return model.eval()
 

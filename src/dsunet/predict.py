@@ -14,10 +14,10 @@ from PIL import Image
 
 from dsunet.checkpoint import write_atomically
 from dsunet.config import as_size
-from dsunet.data.images import IMAGE_SUFFIXES, read_image
+from dsunet.data.images import IMAGE_SUFFIXES, read_image, to_rgb
 from dsunet.data.views import Views, make_views
 from dsunet.devices import Precision, choose_device, choose_precision
-from dsunet.errors import DataError, ImageError
+from dsunet.errors import DataError, ImageError, OutputError
 from dsunet.inference import lay_out, predict_probabilities, quantise
 from dsunet.model import DSUNet, load
 from dsunet.visualize import cutout, overlay
@@ -102,7 +102,7 @@ def _as_picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
     if isinstance(image, str | Path):
         return read_image(Path(image))
     if isinstance(image, Image.Image):
-        return image.convert("RGB")
+        return to_rgb(image)
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ImageError(
             f"the array has shape {image.shape} and type {image.dtype}, but H×W×3 uint8 (RGB) is "
@@ -119,21 +119,38 @@ class Job:
     name: Path
 
 
-def plan_outputs(paths: Sequence[str | Path]) -> list[Job]:
+def plan_outputs(
+    paths: Sequence[str | Path],
+    output: str | Path,
+    save: Sequence[str] = ("probability",),
+    names: Sequence[str] | None = None,
+) -> list[Job]:
     """The images meant by files and folders (searched recursively), each with its output's name.
 
-    A file `photo.jpg` becomes `photo.png`; a file inside a given folder keeps its subfolder.
+    A file `photo.jpg` becomes `photo.png`; a file inside a given folder keeps its subfolder. What
+    lies in `output` itself is not searched.
+
+    Args:
+        paths: Images and folders.
+        output: Folder that will be written to.
+        save: What will be written there, see `predict_files`.
+        names: Take these stems only, such as those of a run's `val.txt`.
 
     Raises:
-        DataError: A path does not exist, no image is found, or two images would get one name.
+        DataError: A path does not exist, no image is found, a name of the list is not found, or
+            two images would get one name.
+        OutputError: An image would be overwritten by an output.
     """
     jobs: dict[Path, Job] = {}
+    folder = Path(output).resolve()
     for path in map(Path, paths):
         if path.is_dir():
             found = [
                 (file, file.relative_to(path))
                 for file in sorted(path.rglob("*"))
-                if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+                if file.suffix.lower() in IMAGE_SUFFIXES
+                and not file.name.startswith(".")
+                and (path.resolve() == folder or folder not in file.resolve().parents)
             ]
             if not found:
                 raise DataError(f"the folder {path} holds no images")
@@ -149,7 +166,29 @@ def plan_outputs(paths: Sequence[str | Path]) -> list[Job]:
                     "or predict them into different folders"
                 )
             jobs[name] = Job(file, name)
+    if names is not None:
+        absent = set(names) - {name.stem for name in jobs}
+        if absent or not names:
+            raise DataError(
+                f"{len(absent)} of the {len(names)} names in the list are not among the images "
+                f"({', '.join(sorted(absent)[:20])})"
+            )
+        jobs = {name: job for name, job in jobs.items() if name.stem in set(names)}
+    inputs = {job.image.resolve() for job in jobs.values()}
+    for job in jobs.values():
+        for kind in save:
+            target = output_path(folder, kind, save, job)
+            if target in inputs:
+                raise OutputError(
+                    f"the image {target} would be overwritten by its own {kind}; choose another "
+                    "--output"
+                )
     return [jobs[name] for name in sorted(jobs)]
+
+
+def output_path(folder: Path, kind: str, save: Sequence[str], job: Job) -> Path:
+    """Where one output of a job goes: one kind directly, several into a subfolder each."""
+    return (folder / kind if len(save) > 1 else folder) / job.name
 
 
 def predict_files(
@@ -187,7 +226,6 @@ def predict_files(
         for (job, picture, _), probability in zip(readable, maps, strict=True):
             result = Segmentation(picture, probability)
             for kind in save:
-                folder = Path(output) / kind if len(save) > 1 else Path(output)
                 if kind == "probability":
                     array = result.map(benchmark_normalization=benchmark_normalization)
                     written = Image.fromarray(array)
@@ -199,7 +237,7 @@ def predict_files(
                     written = result.cutout()
                 encoded = BytesIO()
                 written.save(encoded, "PNG")
-                write_atomically(folder / job.name, encoded.getvalue())
+                write_atomically(output_path(Path(output), kind, save, job), encoded.getvalue())
         done += len(batch)
         if progress:
             progress(done, len(jobs))

@@ -19,27 +19,24 @@ __all__ = ["EpochSampler", "PairDataset", "Sample", "collate"]
 
 
 class Sample(NamedTuple):
-    """One pair, or a batch of them with a leading axis.
+    """One pair.
 
-    `sam` 3×H×W and `dino` 3×h×w are the views, `mask` 1×H×W the target in 0..1, `position` is the
-    pair's place in the data set. `truth` holds the mask at its own size, as H'×W' uint8, for
-    metrics; it is `None` in training.
+    `sam` 3×H×W and `dino` 3×h×w are the views, `mask` 1×H×W the target in 0..1. `truth` holds the
+    mask at its own size, as H'×W' uint8, for metrics; it is `None` in training.
     """
 
     sam: Tensor
     dino: Tensor | None
     mask: Tensor
-    position: int
     truth: np.ndarray | None = None
 
 
 class Batch(NamedTuple):
-    """Samples side by side; `truths` stay apart because their sizes differ."""
+    """Samples side by side, with a leading batch axis; `truths` differ in size and stay apart."""
 
     sam: Tensor
     dino: Tensor | None
     mask: Tensor
-    positions: Tensor
     truths: list[np.ndarray | None]
 
 
@@ -50,7 +47,6 @@ def collate(samples: Sequence[Sample]) -> Batch:
         torch.stack([sample.sam for sample in samples]),
         torch.stack(dinos) if dinos else None,
         torch.stack([sample.mask for sample in samples]),
-        torch.tensor([sample.position for sample in samples]),
         [sample.truth for sample in samples],
     )
 
@@ -103,7 +99,7 @@ class PairDataset(Dataset[Sample]):
         target = mask_view(mask, self.sam_size)
         views, target = self._flip(views, target, epoch, index)
         truth = np.array(mask) if self.keep_truth else None
-        return Sample(views.sam, views.dino, target, index, truth)
+        return Sample(views.sam, views.dino, target, truth)
 
     def _flip(self, views: Views, target: Tensor, epoch: int, index: int) -> tuple[Views, Tensor]:
         # counter-based: the draw needs no state
@@ -120,8 +116,8 @@ class EpochSampler(Sampler[tuple[int, int]]):
     """Keys `(epoch, index)` in an order that depends on the seed and the epoch alone.
 
     Each of `world` processes gets an equal share; the order is padded from its own start to a
-    multiple of it. `position` lets a resumed run begin inside an epoch: Lightning asks the loader
-    for its iterator before it tells the epoch, so the run sets both itself.
+    multiple of it. Lightning asks the loader for its iterator before it tells the epoch of a
+    resumed run, so a run sets that epoch itself before it starts.
 
     Args:
         length: Number of items in the data set.
@@ -140,7 +136,6 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.rank = rank
         self.world = world
         self.epoch = 0
-        self.position = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of every epoch."""
@@ -157,7 +152,6 @@ class EpochSampler(Sampler[tuple[int, int]]):
             )
             rng.shuffle(order)
         order = np.resize(order, len(self) * self.world)
-        mine = order[self.rank :: self.world][self.position :]
-        self.position = 0
+        mine = order[self.rank :: self.world]
         epoch = self.epoch
         return ((epoch, int(index)) for index in mine)

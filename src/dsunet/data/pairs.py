@@ -7,19 +7,25 @@ import tarfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
-from dsunet.data.images import IMAGE_SUFFIXES, Source, TarMember
-from dsunet.errors import DataError
+from dsunet.data.images import IMAGE_SUFFIXES, Source, TarMember, image_size
+from dsunet.errors import DataError, ImageError
 
 __all__ = [
     "Pair",
+    "by_stem",
+    "check_sizes",
     "find_pairs",
     "list_images",
     "match_by_stem",
     "read_names",
+    "select_names",
     "select_pairs",
     "split_pairs",
 ]
+
+_S = TypeVar("_S", Path, TarMember, Source)
 
 
 @dataclass(frozen=True)
@@ -61,9 +67,9 @@ def find_pairs(
             raise DataError("give data, or both images and masks")
         image_files, mask_files = [*list_images(images)], [*list_images(masks)]
         places = (str(images), str(masks))
-    by_stem = [_by_stem(image_files, places[0]), _by_stem(mask_files, places[1])]
-    names = match_by_stem(by_stem[0], by_stem[1], places)
-    return [Pair(name, by_stem[0][name], by_stem[1][name]) for name in names]
+    image_of, mask_of = by_stem(image_files, places[0]), by_stem(mask_files, places[1])
+    names = match_by_stem(image_of, mask_of, places)
+    return [Pair(name, image_of[name], mask_of[name]) for name in names]
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -124,8 +130,13 @@ def _stem(source: Source) -> str:
     return (PurePosixPath(source.name) if isinstance(source, TarMember) else source).stem
 
 
-def _by_stem(files: Iterable[Source], place: str) -> dict[str, Source]:
-    result: dict[str, Source] = {}
+def by_stem(files: Iterable[_S], place: str) -> dict[str, _S]:
+    """Files by their stems.
+
+    Raises:
+        DataError: A stem occurs twice.
+    """
+    result: dict[str, _S] = {}
     for file in files:
         stem = _stem(file)
         if stem in result:
@@ -159,9 +170,31 @@ def match_by_stem(
     return sorted(names)
 
 
-def _first(names: Iterable[str], limit: int = 5) -> str:
+def _first(names: Iterable[str], limit: int = 20) -> str:
     ordered = sorted(names)
     return ", ".join(ordered[:limit]) + (", …" if len(ordered) > limit else "")
+
+
+def check_sizes(pairs: Iterable[Pair]) -> None:
+    """Reads the headers of all images and masks.
+
+    Raises:
+        DataError: A mask has another size than its image, or a header cannot be read; all such
+            pairs are counted and the first are named.
+    """
+    problems: list[str] = []
+    for pair in pairs:
+        try:
+            sizes = [image_size(source) for source in (pair.image, pair.mask)]
+        except ImageError as error:
+            problems.append(str(error))
+            continue
+        if sizes[0] != sizes[1]:
+            image, mask = ("×".join(map(str, size)) for size in sizes)
+            problems.append(f"{pair.image} is {image} px, but its mask {pair.mask} is {mask}")
+    if problems:
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise DataError(f"{len(problems)} pairs cannot be used: " + "; ".join(problems[:5]) + more)
 
 
 def split_pairs(pairs: Sequence[Pair], fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
@@ -200,6 +233,21 @@ def select_pairs(pairs: Sequence[Pair], names: Sequence[str], origin: str) -> li
     if not names:
         raise DataError(f"{origin} is empty; write one stem per line")
     return [by_name[name] for name in sorted(set(names))]
+
+
+def select_names(files: dict[str, _S], names: Sequence[str], place: str | Path) -> dict[str, _S]:
+    """Those of some files whose stems are wanted.
+
+    Raises:
+        DataError: A wanted stem is not there, or none is wanted.
+    """
+    absent = [name for name in names if name not in files]
+    if absent or not names:
+        raise DataError(
+            f"{place} lacks {len(absent)} of the {len(names)} names in the list "
+            f"({_first(absent)}); the list needs stems of files that are there"
+        )
+    return {name: files[name] for name in names}
 
 
 def read_names(path: str | Path) -> list[str]:

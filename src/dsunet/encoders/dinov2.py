@@ -79,7 +79,14 @@ def build_dinov2(name: str, size: tuple[int, int], **kwargs: Any) -> VisionTrans
     kwargs = {"img_size": size, "num_classes": 0, "dynamic_img_size": True, **kwargs}
     if name in OWN_VIT:
         return VisionTransformer(global_pool="", **OWN_VIT[name], **kwargs)
+    known = sorted(timm.list_models("vit_*dinov2*") + list(OWN_VIT))
+    wrong = f"dinov2 is {name!r}, but needs a plain ViT of timm, such as {', '.join(known)}"
     if not timm.is_model(name) or not name.startswith("vit_"):
-        known = sorted(timm.list_models("vit_*dinov2*") + list(OWN_VIT))
-        raise ValueError(f"dinov2 is {name!r}, but needs a ViT of timm, such as {', '.join(known)}")
-    return cast(VisionTransformer, timm.create_model(name, **kwargs))
+        raise ValueError(wrong)
+    try:
+        trunk = timm.create_model(name, **kwargs)
+    except TypeError as error:  # ViTs of another kind, which cannot change their size
+        raise ValueError(wrong) from error
+    if not isinstance(trunk, VisionTransformer):
+        raise ValueError(wrong)
+    return trunk

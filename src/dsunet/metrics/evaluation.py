@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image
 
 from dsunet.checkpoint import write_atomically
-from dsunet.data.images import read_mask
-from dsunet.data.pairs import list_images, match_by_stem
+from dsunet.data.images import read_map, read_mask
+from dsunet.data.pairs import by_stem, list_images, match_by_stem, read_names, select_names
 from dsunet.metrics.measures import MEASURES, Measures
 
-__all__ = ["Evaluation", "evaluate", "evaluate_folders", "read_map"]
+__all__ = ["Evaluation", "evaluate", "evaluate_folders"]
 
 
 @dataclass
@@ -57,14 +57,10 @@ class Evaluation:
         write_atomically(path, text.getvalue().encode())
 
 
-def read_map(path: Path) -> np.ndarray:
-    """A prediction map as H×W uint8: its grey values as they are stored, 0..255."""
-    return np.asarray(read_mask(path, stretch=False))
-
-
 def evaluate_folders(
     predictions: str | Path,
     masks: str | Path,
+    names: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Measures the maps in one folder against the masks in another, matched by stem.
@@ -72,17 +68,20 @@ def evaluate_folders(
     Args:
         predictions: Folder of grey maps, 0 for background and 255 for object.
         masks: Folder of masks.
+        names: Measure these stems only, such as those of a run's `val.txt`.
         progress: Called with the number of images done and the number of all.
 
     Raises:
         DataError: A folder is missing or empty, or a file has no partner.
         ImageError: A file cannot be read.
     """
-    maps = {file.stem: file for file in list_images(predictions)}
-    truths = {file.stem: file for file in list_images(masks)}
-    names = match_by_stem(maps, truths, (str(predictions), str(masks)))
+    maps = by_stem(list_images(predictions), str(predictions))
+    truths = by_stem(list_images(masks), str(masks))
+    if names is not None:
+        maps, truths = select_names(maps, names, predictions), select_names(truths, names, masks)
+    ordered = match_by_stem(maps, truths, (str(predictions), str(masks)))
     measures, result = Measures(), Evaluation()
-    for done, name in enumerate(names, start=1):
+    for done, name in enumerate(ordered, start=1):
         map_, truth = read_map(maps[name]), np.asarray(read_mask(truths[name]))
         if map_.shape != truth.shape:
             result.resized.append(name)
@@ -93,17 +92,20 @@ def evaluate_folders(
             result.empty.append(name)
         result.per_image[name] = measures.update(map_, truth)
         if progress:
-            progress(done, len(names))
+            progress(done, len(ordered))
     result.scores = measures.compute()
     return result
 
 
-def evaluate(predictions: str | Path, masks: str | Path) -> dict[str, float | int]:
+def evaluate(
+    predictions: str | Path, masks: str | Path, names: str | Path | Sequence[str] | None = None
+) -> dict[str, float | int]:
     """S-measure, adaptive F-measure, mean E-measure and MAE of a folder of maps.
 
     Args:
         predictions: Folder of 8-bit grey maps.
         masks: Folder of masks with the same stems.
+        names: Measure these stems only: a list, or a text file with one per line.
 
     Returns:
         `{"S": …, "F": …, "E": …, "MAE": …, "images": n}`.
@@ -112,4 +114,5 @@ def evaluate(predictions: str | Path, masks: str | Path) -> dict[str, float | in
         DataError: A folder is missing or empty, or a file has no partner.
         ImageError: A file cannot be read.
     """
-    return evaluate_folders(predictions, masks).to_dict()
+    wanted = read_names(names) if isinstance(names, str | Path) else names
+    return evaluate_folders(predictions, masks, wanted).to_dict()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import os
+import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,9 +13,10 @@ import lightning as L
 import numpy as np
 import torch
 
-from dsunet.checkpoint import save, write_atomically
+from dsunet.checkpoint import replace_durably, save, write_atomically
 from dsunet.data.dataset import PairDataset
 from dsunet.data.images import read_image, read_mask
+from dsunet.errors import TrainingError
 from dsunet.inference import quantise
 from dsunet.metrics import MEASURES
 from dsunet.predict import Segmenter
@@ -71,10 +72,13 @@ class RunFolder(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._started = time.monotonic()
         self._first_epoch = trainer.current_epoch
+        trainer.should_stop = self._is_enough(trainer.current_epoch, pl_module)
         _cut_rows(self.folder / "metrics.csv", trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._epoch_started = time.monotonic()
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1  # the last epoch is always validated
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, SegmentationModule)
@@ -87,9 +91,15 @@ class RunFolder(L.Callback):
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": round(time.monotonic() - self._epoch_started, 2),
         }
+        if not math.isfinite(values["loss"]):
+            raise TrainingError(
+                f"the loss of epoch {epoch} is {values['loss']}; the weights of the epoch before "
+                "are kept: try a lower --lr or --encoder-lr, or --clip-grad-norm 1"
+            )
         improved = bool(measures) and (self.best is None or measures["S"] > self.best)
         if improved:
             self.best, self.best_epoch = measures["S"], epoch
+        trainer.should_stop = self._is_enough(epoch, pl_module)
         resume = self.folder / "resume.ckpt"
         # on every rank: Lightning gathers what each one holds
         trainer.save_checkpoint(resume.with_suffix(".tmp"))
@@ -102,12 +112,20 @@ class RunFolder(L.Callback):
             save(pl_module.model, self.folder / "best.safetensors", training=training)
             self._draw_panel(pl_module, trainer)
             pl_module.train()  # the panel's segmenter has put the model into evaluation mode
-        os.replace(resume.with_suffix(".tmp"), resume)
-        plot_curves(self.folder / "metrics.csv", self.folder / "curves.png")
+        replace_durably(resume.with_suffix(".tmp"), resume)
+        curves = self.folder / "curves.png"
+        plot_curves(self.folder / "metrics.csv", curves.with_suffix(".tmp"))
+        replace_durably(curves.with_suffix(".tmp"), curves)
         if self.print_line:
             self.print_line(self._line(values, improved, trainer))
 
     # -- helpers
+
+    def _is_enough(self, epoch: int, module: L.LightningModule) -> bool:
+        """Whether `early_stop` epochs have passed since the best one."""
+        assert isinstance(module, SegmentationModule)
+        patience = module.recipe.early_stop
+        return patience is not None and self.best_epoch > 0 and epoch - self.best_epoch >= patience
 
     def _line(self, values: dict[str, Any], improved: bool, trainer: L.Trainer) -> str:
         epoch, epochs = values["epoch"], trainer.max_epochs or 0
@@ -138,7 +156,7 @@ class RunFolder(L.Callback):
         )
         path = self.folder / "validation.png"
         sheet.save(path.with_suffix(".tmp"), "PNG")
-        os.replace(path.with_suffix(".tmp"), path)
+        replace_durably(path.with_suffix(".tmp"), path)
         for logger in trainer.loggers:
             board = getattr(logger, "experiment", None)
             if board is not None and hasattr(board, "add_image"):

@@ -106,7 +106,7 @@ class SegmentationModule(L.LightningModule):
                 "lr": rate,
                 "base_lr": rate,
             }
-            for is_encoder, rate in ((False, recipe.lr), (True, recipe.encoder_lr or recipe.lr))
+            for is_encoder, rate in ((False, recipe.lr), (True, recipe.encoder_lr or recipe.lr / 5))
         ]
         groups = [group for group in groups if group["params"]]
         return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)

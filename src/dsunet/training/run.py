@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -22,7 +23,7 @@ import torch
 import yaml
 from torch.utils.data import DataLoader
 
-from dsunet.checkpoint import write_atomically
+from dsunet.checkpoint import read_metadata, write_atomically
 from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig, as_size
 from dsunet.data import (
     EpochSampler,
@@ -33,9 +34,15 @@ from dsunet.data import (
     select_pairs,
     split_pairs,
 )
-from dsunet.data.pairs import read_names
+from dsunet.data.pairs import check_sizes, read_names
 from dsunet.devices import choose_device, choose_precision
-from dsunet.errors import DsunetError, MissingPackageError, OutputError, TrainingError
+from dsunet.errors import (
+    DeviceError,
+    DsunetError,
+    MissingPackageError,
+    OutputError,
+    TrainingError,
+)
 from dsunet.inference import lay_out
 from dsunet.model import DSUNet, create_from_config, parameter_counts
 
@@ -79,7 +86,7 @@ def train(
     recipe: TrainConfig | None = None,
     loss: LossConfig | None = None,
     *,
-    weights: str | None = "default",
+    weights: str | Path | None = "default",
     resume: bool = False,
     on_line: Callable[[str], None] | None = None,
     progress_bar: bool = False,
@@ -107,7 +114,7 @@ def train(
     """
     try:
         import lightning as L
-        from lightning.pytorch.callbacks import EarlyStopping, RichProgressBar
+        from lightning.pytorch.callbacks import RichProgressBar
         from lightning.pytorch.loggers import TensorBoardLogger
 
         from dsunet.training.callbacks import RunFolder
@@ -121,22 +128,25 @@ def train(
     recipe, loss = recipe or TrainConfig(), loss or LossConfig()
     say = on_line or logger.info
     folder = Path(output)
+    weights = str(weights) if weights is not None else None
     settings = _settings(model, data, recipe, loss, weights)
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
+    _check_devices(device, recipe.devices)
     training_pairs, validation_pairs = _split(data, recipe.seed)
     if recipe.early_stop is not None and not validation_pairs:
         raise ValueError(
             "early_stop needs a validation set: give --val, --val-list or --val-fraction"
         )
-    if len(training_pairs) < recipe.batch_size:
+    if len(training_pairs) < recipe.batch_size * recipe.devices:
         raise TrainingError(
-            f"{len(training_pairs)} training pairs do not fill one batch of {recipe.batch_size}; "
-            "give more pairs or a smaller --batch-size"
+            f"{len(training_pairs)} training pairs do not fill one batch of {recipe.batch_size} on "
+            f"each of {recipe.devices} devices; give more pairs or a smaller --batch-size"
         )
+    check_sizes([*training_pairs, *validation_pairs])
     first = int(os.environ.get("LOCAL_RANK", 0)) == 0  # Lightning starts the others by itself
     if first:
-        _prepare_folder(folder, settings, resume)
+        _prepare_folder(folder, settings, resume, (training_pairs, validation_pairs))
 
     with _quiet():
         L.seed_everything(recipe.seed, verbose=False)
@@ -170,10 +180,9 @@ def train(
             validation, 1, sampler=EpochSampler(len(validation), shuffle=False), **loaders
         )
         facts = _facts(data, training_pairs, validation_pairs, recipe)
+        facts |= {"device": str(device), "precision": str(precision).removeprefix("torch.")}
         run_folder = RunFolder(folder, validation if validation_pairs else None, facts, say)
         callbacks: list[Any] = [run_folder]
-        if recipe.early_stop is not None:
-            callbacks.append(EarlyStopping("S", mode="max", patience=recipe.early_stop))
         if progress_bar:
             callbacks.append(RichProgressBar(leave=False))
         trainer = L.Trainer(
@@ -184,7 +193,7 @@ def train(
             accumulate_grad_batches=recipe.accumulate,
             gradient_clip_val=recipe.clip_grad_norm,
             check_val_every_n_epoch=recipe.val_every,
-            deterministic=recipe.deterministic,
+            deterministic="warn" if recipe.deterministic else False,
             log_every_n_steps=recipe.log_every,
             logger=TensorBoardLogger(folder, name="tensorboard", version=""),
             callbacks=callbacks,
@@ -201,8 +210,9 @@ def train(
         if checkpoint is not None:
             sampler.set_epoch(_finished_epochs(checkpoint))
         if first:
-            _write_settings(folder, settings, training_pairs, validation_pairs, network)
+            _write_environment(folder, network, device, precision)
             say(_headline(network, training_pairs, validation_pairs, device, precision))
+        on_interrupt = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit(
                 SegmentationModule(network, recipe, loss),
@@ -217,6 +227,9 @@ def train(
             if trainer.interrupted:  # Lightning turns Ctrl-C into an exit of its own
                 raise KeyboardInterrupt from None
             raise
+        finally:
+            signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves it switched off
+        trainer.strategy.barrier()
     best = validation_pairs and run_folder.best is not None
     return TrainResult(
         folder,
@@ -228,17 +241,18 @@ def train(
 
 
 def _split(data: DataConfig, seed: int) -> tuple[list[Pair], list[Pair]]:
-    pairs = find_pairs(data.data, images=data.images, masks=data.masks)
+    every = find_pairs(data.data, images=data.images, masks=data.masks)
+    pairs = every
+    if data.train_list is not None:
+        pairs = select_pairs(every, read_names(data.train_list), data.train_list)
     if data.val is not None:
         validation = find_pairs(data.val)
     elif data.val_list is not None:
-        validation = select_pairs(pairs, read_names(data.val_list), data.val_list)
+        validation = select_pairs(every, read_names(data.val_list), data.val_list)
     elif data.val_fraction > 0:
         pairs, validation = split_pairs(pairs, data.val_fraction, seed)
     else:
         validation = []
-    if data.train_list is not None:
-        pairs = select_pairs(pairs, read_names(data.train_list), data.train_list)
     held_out = {pair.image for pair in validation}
     return [pair for pair in pairs if pair.image not in held_out], validation
 
@@ -257,8 +271,30 @@ def _settings(
     return flat
 
 
-def _prepare_folder(folder: Path, settings: dict[str, Any], resume: bool) -> None:
+def _check_devices(device: torch.device, count: int) -> None:
+    if count > 1 and device.index is not None:
+        raise DeviceError(
+            f"device {str(device)!r} names one, but devices is {count}; name no number to train on "
+            "several"
+        )
+    if device.type == "cuda" and count > torch.cuda.device_count():
+        raise DeviceError(
+            f"devices is {count}, but torch finds {torch.cuda.device_count()} GPUs; ask for fewer"
+        )
+
+
+def _prepare_folder(
+    folder: Path,
+    settings: dict[str, Any],
+    resume: bool,
+    split: tuple[list[Pair], list[Pair]],
+) -> None:
+    """Makes the folder and writes settings and split, or checks that they are those of before."""
     config = folder / "config.yaml"
+    lists = {
+        name: "".join(f"{pair.name}\n" for pair in pairs)
+        for name, pairs in zip(("train.txt", "val.txt"), split, strict=True)
+    }
     if resume:
         if not config.is_file():
             raise OutputError(f"there is no run to resume in {folder}; start it without --resume")
@@ -272,6 +308,12 @@ def _prepare_folder(folder: Path, settings: dict[str, Any], resume: bool) -> Non
                 f"{settings[key]!r}; resume it with the settings it was started with "
                 f"(--config {config}), or choose another --output"
             )
+        for name, text in lists.items():
+            if (folder / name).read_text(encoding="utf-8") != text:
+                raise OutputError(
+                    f"the data set has changed since the run in {folder} was started: its "
+                    f"{name} names other pairs; put them back, or choose another --output"
+                )
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError(
@@ -279,35 +321,38 @@ def _prepare_folder(folder: Path, settings: dict[str, Any], resume: bool) -> Non
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        for name, text in lists.items():
+            write_atomically(folder / name, text.encode())
+        write_atomically(config, yaml.safe_dump(settings, sort_keys=False).encode())
     except OSError as error:
         raise OutputError(
-            f"the folder {folder} cannot be made ({error}); choose another"
+            f"the folder {folder} cannot be written to ({error.strerror}); choose another"
         ) from error
 
 
-def _write_settings(
-    folder: Path,
-    settings: dict[str, Any],
-    training: list[Pair],
-    validation: list[Pair],
-    network: DSUNet,
+def _write_environment(
+    folder: Path, network: DSUNet, device: torch.device, precision: torch.dtype
 ) -> None:
-    write_atomically(folder / "config.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
-    for name, pairs in (("train.txt", training), ("val.txt", validation)):
-        write_atomically(folder / name, "".join(f"{pair.name}\n" for pair in pairs).encode())
-    environment = {
+    """Writes what the run was started with, and adds to it when the run is resumed."""
+    path = folder / "environment.json"
+    now = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
-        "parameters": parameter_counts(network),
-        "python": platform.python_version(),
+        "device": str(device),
+        "precision": str(precision).removeprefix("torch."),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "python": platform.python_version(),
         "packages": {
             name: metadata.version(name)
             for name in ("dsunet", "torch", "timm", "lightning", "pysodmetrics")
         },
+        "parameters": parameter_counts(network),
     }
-    write_atomically(folder / "environment.json", json.dumps(environment, indent=2).encode())
+    if path.is_file():
+        first = json.loads(path.read_text(encoding="utf-8"))
+        now = {**first, "resumed": [*first.get("resumed", []), now]}
+    write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())
 
 
 def _facts(
@@ -345,8 +390,6 @@ def _finished_epochs(checkpoint: Path) -> int:
 
 
 def _measures_of(weights: Path) -> dict[str, float]:
-    from dsunet.checkpoint import read_metadata
-
     measures: dict[str, float] = read_metadata(weights)["training"]["measures"]
     return measures
 

@@ -9,7 +9,7 @@ __all__ = ["plot_curves"]
 
 
 def plot_curves(metrics: Path, output: Path) -> None:
-    """Draws loss, learning rate and validation measures over epochs as a PNG.
+    """Draws the loss and the validation measures over epochs as a PNG.
 
     Args:
         metrics: A run's `metrics.csv`.
@@ -38,4 +38,4 @@ def plot_curves(metrics: Path, output: Path) -> None:
     for axis in axes:
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
-    figure.savefig(output, dpi=110)
+    figure.savefig(output, dpi=110, format="png")
