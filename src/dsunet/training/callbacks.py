@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
+import signal
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import lightning as L
@@ -24,7 +27,7 @@ from dsunet.training.module import SegmentationModule
 from dsunet.visualize import panel
 from dsunet.visualize.curves import plot_curves
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "SafeInterrupt"]
 
 COLUMNS = ("epoch", "loss", *MEASURES, "lr", "seconds")
 
@@ -162,6 +165,35 @@ class RunFolder(L.Callback):
             if board is not None and hasattr(board, "add_image"):
                 pixels = torch.from_numpy(np.array(sheet)).permute(2, 0, 1)
                 board.add_image("validation", pixels, trainer.current_epoch + 1)
+
+
+class SafeInterrupt(L.Callback):
+    """Holds Ctrl-C back until the batch is done.
+
+    TensorBoard's writer hangs for ever when an interrupt hits it between two lines. A second Ctrl-C
+    comes through at once. Where Ctrl-C is switched off (background jobs), it stays so.
+    """
+
+    def __init__(self) -> None:
+        self._noted = False
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        on = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
+        if on and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if self._noted:
+            raise KeyboardInterrupt
+        self._noted = True
+
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        if self._noted:
+            raise KeyboardInterrupt
+
+    def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
+        if self._noted:
+            raise KeyboardInterrupt
 
 
 def _minutes(seconds: float) -> str:

@@ -117,7 +117,7 @@ def train(
         from lightning.pytorch.callbacks import RichProgressBar
         from lightning.pytorch.loggers import TensorBoardLogger
 
-        from dsunet.training.callbacks import RunFolder
+        from dsunet.training.callbacks import RunFolder, SafeInterrupt
         from dsunet.training.module import SegmentationModule
     except ImportError as error:
         raise MissingPackageError(
@@ -182,7 +182,7 @@ def train(
         facts = _facts(data, training_pairs, validation_pairs, recipe)
         facts |= {"device": str(device), "precision": str(precision).removeprefix("torch.")}
         run_folder = RunFolder(folder, validation if validation_pairs else None, facts, say)
-        callbacks: list[Any] = [run_folder]
+        callbacks: list[Any] = [run_folder, SafeInterrupt()]
         if progress_bar:
             callbacks.append(RichProgressBar(leave=False))
         trainer = L.Trainer(
@@ -228,7 +228,7 @@ def train(
                 raise KeyboardInterrupt from None
             raise
         finally:
-            signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves it switched off
+            signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves it off
         trainer.strategy.barrier()
     best = validation_pairs and run_folder.best is not None
     return TrainResult(
