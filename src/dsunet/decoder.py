@@ -89,7 +89,7 @@ class SpatialFeatureFusion(nn.Module):
             )
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
-        coarse = resize_bilinear(coarse, fine.shape[-2:])
+        coarse = resize_bilinear(coarse, (fine.shape[-2], fine.shape[-1]))
         context = self.attention(self.coarse(coarse) + self.fine(fine), fine)
         joined = torch.cat([context, fine], 1) if self.merge == "concat" else context + fine
         out: Tensor = self.conv(joined)

@@ -335,7 +335,7 @@ def _write_environment(
 ) -> None:
     """Writes what the run was started with, and adds to it when the run is resumed."""
     path = folder / "environment.json"
-    now = {
+    now: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
         "device": str(device),
