@@ -61,7 +61,7 @@ def main() -> None:
         cells = [Image.open(maps / f"{name}.png").convert("L") for name in chosen]
         titles = [f"{name}: S {result.per_image[name]['S']:.2f}" for name in chosen]
     rows = [cells[i : i + 4] for i in range(0, 12, 4)]
-    captions = ["      ".join(titles[i : i + 4]) for i in range(0, 12, 4)]
+    captions = [titles[i : i + 4] for i in range(0, 12, 4)]
     panel(rows, ["predicted map"] * 4, captions, cell=150).save(to / "maps.png")
 
     with open(run / "metrics.csv", newline="", encoding="utf-8") as file:

@@ -340,6 +340,7 @@ def _write_environment(
         "command": sys.argv,
         "device": str(device),
         "precision": str(precision).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "python": platform.python_version(),

@@ -13,12 +13,13 @@ GAP = 8
 HEADER = 30
 CAPTION = 24
 INK = (30, 30, 30)
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def panel(
     rows: Sequence[Sequence[Image.Image | np.ndarray]],
     titles: Sequence[str],
-    captions: Sequence[str] = (),
+    captions: Sequence[str | Sequence[str]] = (),
     cell: int = 220,
 ) -> Image.Image:
     """Pictures in rows under column titles.
@@ -27,7 +28,7 @@ def panel(
         rows: Each row holds as many pictures as there are titles: PIL images, or H×W arrays that
             are uint8 or in 0..1.
         titles: One per column.
-        captions: A line below each row, if any.
+        captions: Below each row, if any: one line, or one for each of its pictures.
         cell: Width and height in pixels of the square that each picture is fitted into.
 
     Returns:
@@ -52,11 +53,22 @@ def panel(
                 fitted, (left + (cell - fitted.width) // 2, top + (cell - fitted.height) // 2)
             )
         if captions:
-            line = captions[row]
-            while line and draw.textlength(line, font=small) > width - 2 * GAP:
-                line = line[:-2].rstrip("…") + "…"
-            draw.text((GAP, top + cell + caption // 2), line, fill=INK, font=small, anchor="lm")
+            given = captions[row]
+            lines = [given] if isinstance(given, str) else given
+            room = (width - GAP) // len(lines)
+            for i, line in enumerate(lines):
+                place = (GAP + i * room, top + cell + caption // 2)
+                draw.text(place, _shorten(draw, line, room - GAP, small), INK, small, "lm")
     return sheet
+
+
+def _shorten(draw: ImageDraw.ImageDraw, line: str, room: int, font: Font) -> str:
+    """Cuts a line, with an ellipsis, to the pixels that there is room for."""
+    if draw.textlength(line, font=font) <= room:
+        return line
+    while line and draw.textlength(f"{line}…", font=font) > room:
+        line = line[:-1]
+    return f"{line}…"
 
 
 def _fit(picture: Image.Image | np.ndarray, cell: int) -> Image.Image:
