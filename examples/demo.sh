@@ -18,7 +18,7 @@ dsunet generate --output "$out/test" --count 40 --size 160 --seed 1
 
 echo "2/5  training dsunet-nano from random weights (a few minutes on two cores)"
 dsunet train --data "$out/train" --val-fraction 0.1 --model dsunet-nano \
-    --sam-size 160 --dino-size 154 --epochs 14 --warmup-epochs 1 --clip-grad-norm 1 --output "$out/run"
+    --sam-size 128 --dino-size 112 --epochs 24 --warmup-epochs 1 --clip-grad-norm 1 --output "$out/run"
 
 echo "3/5  segmenting the test pictures"
 dsunet predict "$out/test/images" --weights "$out/run" --output "$out/predictions" \

@@ -13,27 +13,29 @@ from PIL import Image
 
 from dsunet.visualize import panel
 
+# Which places in the ranking by S-measure are shown: neither the best nor the worst alone.
+SHARES = (0.8, 0.5, 0.2)
+FOLDERS = ("test/images", "test/masks", "predictions/probability", "predictions/overlay")
+
 
 def main(folder: Path) -> None:
-    """Writes `demo.png` into the demo's folder."""
+    """Writes `demo.png`: salient objects on the left, camouflaged ones on the right."""
     scores = json.loads((folder / "scores.json").read_text())["per_image"]
     rows, captions = [], []
-    for kind in ("salient", "camouflaged"):
-        # spread over the ranking, so that neither the best nor the worst alone are shown
-        ranked = [name for name in scores if name.startswith(kind)]
-        ranked.sort(key=lambda name: scores[name]["S"])
-        for share in (0.2, 0.5, 0.8):
+    for share in SHARES:
+        row, texts = [], []
+        for kind in ("salient", "camouflaged"):
+            ranked = [name for name in scores if name.startswith(kind)]
+            ranked.sort(key=lambda name: scores[name]["S"])
             name = ranked[int(share * len(ranked))]
-            files = [
-                folder / "test" / "images" / f"{name}.jpg",
-                folder / "test" / "masks" / f"{name}.png",
-                folder / "predictions" / "probability" / f"{name}.png",
-                folder / "predictions" / "overlay" / f"{name}.png",
-            ]
-            rows.append([Image.open(file) for file in files])
-            captions.append(f"{kind}: S-measure {scores[name]['S']:.3f}")
-    titles = ("image", "truth", "prediction", "overlay")
-    panel(rows, titles, captions, cell=180).save(folder / "demo.png")
+            texts.append(f"{kind}: S-measure {scores[name]['S']:.3f}")
+            for place in FOLDERS:
+                suffix = "jpg" if place == "test/images" else "png"
+                row.append(Image.open(folder / place / f"{name}.{suffix}"))
+        rows.append(row)
+        captions.append(texts)
+    titles = ("image", "truth", "prediction", "overlay") * 2
+    panel(rows, titles, captions, cell=150).save(folder / "demo.png")
 
 
 if __name__ == "__main__":
