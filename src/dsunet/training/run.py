@@ -10,6 +10,7 @@ import platform
 import re
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,7 +42,6 @@ from dsunet.errors import (
     DsunetError,
     MissingPackageError,
     OutputError,
-    TrainingError,
 )
 from dsunet.inference import lay_out
 from dsunet.model import DSUNet, create_from_config, parameter_counts
@@ -138,19 +138,17 @@ def train(
         raise ValueError(
             "early_stop needs a validation set: give --val, --val-list or --val-fraction"
         )
-    if len(training_pairs) < recipe.batch_size * recipe.devices:
-        raise TrainingError(
-            f"{len(training_pairs)} training pairs do not fill one batch of {recipe.batch_size} on "
-            f"each of {recipe.devices} devices; give more pairs or a smaller --batch-size"
-        )
     check_sizes([*training_pairs, *validation_pairs])
+    lists = {"train.txt": _names(training_pairs), "val.txt": _names(validation_pairs)}
     first = int(os.environ.get("LOCAL_RANK", 0)) == 0  # Lightning starts the others by itself
     if first:
-        _prepare_folder(folder, settings, resume, (training_pairs, validation_pairs))
+        _check_folder(folder, settings, lists, resume)
 
     with _quiet():
         L.seed_everything(recipe.seed, verbose=False)
         network = lay_out(create_from_config(model, weights), device).train()
+        if first and not resume:  # only now: a model that cannot be built leaves no folder
+            _write_start(folder, settings, lists)
         dino_size = as_size(model.dino_size) if network.dinov2 else None
         world = recipe.devices
         training = PairDataset(
@@ -172,9 +170,7 @@ def train(
             "pin_memory": device.type == "cuda",
             "collate_fn": collate,
         }
-        train_loader = DataLoader(
-            training, recipe.batch_size, sampler=sampler, drop_last=True, **loaders
-        )
+        train_loader = DataLoader(training, recipe.batch_size, sampler=sampler, **loaders)
         # one image a batch, so that the measures are those of prediction to the last digit
         val_loader = DataLoader(
             validation, 1, sampler=EpochSampler(len(validation), shuffle=False), **loaders
@@ -228,7 +224,8 @@ def train(
                 raise KeyboardInterrupt from None
             raise
         finally:
-            signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves it off
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves it off
         trainer.strategy.barrier()
     best = validation_pairs and run_folder.best is not None
     return TrainResult(
@@ -283,18 +280,15 @@ def _check_devices(device: torch.device, count: int) -> None:
         )
 
 
-def _prepare_folder(
-    folder: Path,
-    settings: dict[str, Any],
-    resume: bool,
-    split: tuple[list[Pair], list[Pair]],
+def _names(pairs: list[Pair]) -> str:
+    return "".join(f"{pair.name}\n" for pair in pairs)
+
+
+def _check_folder(
+    folder: Path, settings: dict[str, Any], lists: dict[str, str], resume: bool
 ) -> None:
-    """Makes the folder and writes settings and split, or checks that they are those of before."""
+    """Raises `OutputError` unless the folder is free or, to resume, holds this very run."""
     config = folder / "config.yaml"
-    lists = {
-        name: "".join(f"{pair.name}\n" for pair in pairs)
-        for name, pairs in zip(("train.txt", "val.txt"), split, strict=True)
-    }
     if resume:
         if not config.is_file():
             raise OutputError(f"there is no run to resume in {folder}; start it without --resume")
@@ -319,11 +313,15 @@ def _prepare_folder(
         raise OutputError(
             f"{folder} exists and is not empty; choose another --output, or go on with --resume"
         )
+
+
+def _write_start(folder: Path, settings: dict[str, Any], lists: dict[str, str]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in lists.items():
             write_atomically(folder / name, text.encode())
-        write_atomically(config, yaml.safe_dump(settings, sort_keys=False).encode())
+        text = yaml.safe_dump(settings, sort_keys=False)
+        write_atomically(folder / "config.yaml", text.encode())
     except OSError as error:
         raise OutputError(
             f"the folder {folder} cannot be written to ({error.strerror}); choose another"
