@@ -47,8 +47,7 @@ class Parser(ArgumentParser):
 
     def format_help(self, formatter: Any = None) -> str:
         text = super().format_help() if formatter is None else super().format_help(formatter)
-        text = re.sub(r"--[a-z]\w*", lambda m: m[0].replace("_", "-"), text)
-        text = text.replace(", default: null)", ")")
+        text = _with_hyphens(text).replace(", default: null)", ")")
         return f"{text}\nexamples:\n{self.examples}"
 
     def parse(self, argv: list[str]) -> Namespace:
@@ -69,6 +68,10 @@ def _with_underscores(argument: str) -> str:
         return argument
     name, equals, value = argument.partition("=")
     return "--" + name[2:].replace("-", "_") + equals + value
+
+
+def _with_hyphens(text: str) -> str:
+    return re.sub(r"--[a-z]\w*", lambda match: match[0].replace("_", "-"), text)
 
 
 @dataclass(frozen=True)
@@ -113,11 +116,11 @@ def main(argv: list[str] | None = None) -> int:
         if os.environ.get("DSUNET_DEBUG"):
             raise
         return _fail(prog, _one_line(error), 1)
+    except BrokenPipeError:
+        # whoever read our output went away; nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            # whoever read our output went away; nothing is wrong
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
         if os.environ.get("DSUNET_DEBUG"):
             raise
         return _fail(prog, f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
@@ -150,7 +153,7 @@ def _fail(prog: str, message: str, status: int) -> int:
 
 def _one_line(error: BaseException) -> str:
     text = " ".join(part.strip() for part in str(error).splitlines() if part.strip())
-    return re.sub(r"--[a-z]\w*", lambda m: m[0].replace("_", "-"), text)
+    return _with_hyphens(text)
 
 
 # -- train
