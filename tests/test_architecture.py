@@ -15,9 +15,9 @@ SOURCE = Path(dsunet.__file__).parent
 
 # Each layer may import from itself and from the layers above it in this list.
 LAYERS = [
-    {"errors", "config"},
+    {"errors", "config", "files"},
     {"layers"},
-    {"data.images", "data.pairs", "data.views", "data.dataset", "data.synthetic", "data"},
+    {"data"},
     {"encoders"},
     {"fusion", "decoder"},
     {"checkpoint"},

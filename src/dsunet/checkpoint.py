@@ -9,8 +9,6 @@ Its metadata has one key, `dsunet`, with JSON: `format`, `model` (the `ModelConf
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ import safetensors.torch
 from torch import Tensor, nn
 
 from dsunet.errors import CheckpointError
+from dsunet.files import write_atomically
 
 if TYPE_CHECKING:
     from dsunet.model import DSUNet
@@ -30,10 +29,8 @@ __all__ = [
     "load_state",
     "read_checkpoint",
     "read_metadata",
-    "replace_durably",
     "save",
     "state_to_save",
-    "write_atomically",
 ]
 
 FORMAT = 1
@@ -81,33 +78,6 @@ def save(model: DSUNet, path: str | Path, *, training: Mapping[str, Any] | None 
     tensors = {name: t.cpu().contiguous() for name, t in state_to_save(model).items()}
     data = safetensors.torch.save(tensors, {"dsunet": json.dumps(about)})
     write_atomically(Path(path), data)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Writes `data` to a temporary file beside `path`, flushes it to disk and renames it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o666 & ~_umask())
-        replace_durably(Path(temporary), path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def replace_durably(temporary: Path, path: Path) -> None:
-    """Flushes a finished file to disk and renames it to `path`, in the same folder."""
-    with open(temporary, "rb+") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def find_weights(path: str | Path) -> Path:

@@ -242,6 +242,10 @@ class DataConfig:
     vertical_flip: float = 0.5
     """Probability of mirroring top and bottom."""
 
+    check: Literal["full", "headers"] = "full"
+    """How the files are checked before the start: `full` reads every one; `headers` is quicker, but
+    finds no cut-off files, odd masks and near-duplicates."""
+
     workers: int = 2
     """Processes that decode and resize images beside the training; 0 uses the training's own."""
 
@@ -317,6 +321,10 @@ class TrainConfig:
     """Ask torch for deterministic algorithms; it warns of those that it has none for, such as the
     gradient of reflect padding on GPUs. The CPU is deterministic anyway."""
 
+    save_every: float = 10.0
+    """Minutes after which the state to go on from is saved inside an epoch, too; 0 saves it after
+    every step."""
+
     val_every: int = 1
     """Validate after every this many epochs, and after the last."""
 
@@ -329,7 +337,14 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for field in ("epochs", "batch_size", "accumulate", "devices", "val_every", "log_every"):
             _require(getattr(self, field) >= 1, field, getattr(self, field), "needs at least 1")
-        for field in ("min_lr", "warmup_epochs", "weight_decay", "val_pictures", "seed"):
+        for field in (
+            "min_lr",
+            "warmup_epochs",
+            "weight_decay",
+            "save_every",
+            "val_pictures",
+            "seed",
+        ):
             _require(getattr(self, field) >= 0, field, getattr(self, field), "needs at least 0")
         for field in ("lr", "encoder_lr", "clip_grad_norm", "early_stop"):
             value = getattr(self, field)

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dsunet.checkpoint import write_atomically
 from dsunet.config import as_size
 from dsunet.data.images import IMAGE_SUFFIXES, read_image, to_rgb
 from dsunet.data.views import Views, make_views
 from dsunet.devices import Precision, choose_device, choose_precision
 from dsunet.errors import DataError, ImageError, OutputError
+from dsunet.files import write_atomically
 from dsunet.inference import lay_out, predict_probabilities, quantise
 from dsunet.model import DSUNet, load
 from dsunet.visualize import cutout, overlay

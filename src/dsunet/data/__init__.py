@@ -1,9 +1,35 @@
-"""From files to tensors: pairing, decoding, views of an image, data sets."""
+"""From files to tensors: pairing, decoding, views of an image, data sets.
 
-from dsunet.data.dataset import EpochSampler, PairDataset, Sample, collate
-from dsunet.data.images import read_image, read_mask
-from dsunet.data.pairs import Pair, find_pairs, select_pairs, split_pairs
-from dsunet.data.views import Views, image_view, make_views, mask_view
+Names are imported when they are first used: decoding and checking files needs no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dsunet.data.check import check_data
+    from dsunet.data.dataset import EpochSampler, PairDataset, Sample, collate
+    from dsunet.data.images import read_image, read_mask
+    from dsunet.data.pairs import Pair, find_pairs, select_pairs, split_pairs
+    from dsunet.data.views import Views, image_view, make_views, mask_view
+
+_HOMES = {
+    "EpochSampler": "dataset",
+    "Pair": "pairs",
+    "PairDataset": "dataset",
+    "Sample": "dataset",
+    "Views": "views",
+    "check_data": "check",
+    "collate": "dataset",
+    "find_pairs": "pairs",
+    "image_view": "views",
+    "make_views": "views",
+    "mask_view": "views",
+    "read_image": "images",
+    "read_mask": "images",
+    "select_pairs": "pairs",
+    "split_pairs": "pairs",
+}
 
 __all__ = [
     "EpochSampler",
@@ -11,6 +37,7 @@ __all__ = [
     "PairDataset",
     "Sample",
     "Views",
+    "check_data",
     "collate",
     "find_pairs",
     "image_view",
@@ -21,3 +48,15 @@ __all__ = [
     "select_pairs",
     "split_pairs",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dsunet.data' has no attribute {name!r}")
+    value = getattr(import_module(f"dsunet.data.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

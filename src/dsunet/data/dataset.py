@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from dsunet.data.images import read_image, read_mask
-from dsunet.data.pairs import Pair
+from dsunet.data.pairs import Pair, read_pair
 from dsunet.data.views import Views, make_views, mask_view
-from dsunet.errors import DataError
 
 __all__ = ["EpochSampler", "PairDataset", "Sample", "collate"]
 
@@ -22,9 +20,10 @@ class Sample(NamedTuple):
     """One pair.
 
     `sam` 3×H×W and `dino` 3×h×w are the views, `mask` 1×H×W the target in 0..1. `truth` holds the
-    mask at its own size, as H'×W' uint8, for metrics; it is `None` in training.
+    mask at its own size, as H'×W' uint8, for metrics; it is `None` in training. `name` is the stem.
     """
 
+    name: str
     sam: Tensor
     dino: Tensor | None
     mask: Tensor
@@ -34,6 +33,7 @@ class Sample(NamedTuple):
 class Batch(NamedTuple):
     """Samples side by side, with a leading batch axis; `truths` differ in size and stay apart."""
 
+    names: list[str]
     sam: Tensor
     dino: Tensor | None
     mask: Tensor
@@ -44,6 +44,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     """Stacks samples to a batch."""
     dinos = [sample.dino for sample in samples if sample.dino is not None]
     return Batch(
+        [sample.name for sample in samples],
         torch.stack([sample.sam for sample in samples]),
         torch.stack(dinos) if dinos else None,
         torch.stack([sample.mask for sample in samples]),
@@ -89,17 +90,12 @@ class PairDataset(Dataset[Sample]):
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
         pair = self.pairs[index]
-        image, mask = read_image(pair.image), read_mask(pair.mask)
-        if image.size != mask.size:
-            raise DataError(
-                f"{pair.image} is {image.width}×{image.height} px, but its mask {pair.mask} is "
-                f"{mask.width}×{mask.height}; masks need the size of their image"
-            )
+        image, mask, _ = read_pair(pair)
         views = make_views(image, self.sam_size, self.dino_size)
         target = mask_view(mask, self.sam_size)
         views, target = self._flip(views, target, epoch, index)
         truth = np.array(mask) if self.keep_truth else None
-        return Sample(views.sam, views.dino, target, truth)
+        return Sample(pair.name, views.sam, views.dino, target, truth)
 
     def _flip(self, views: Views, target: Tensor, epoch: int, index: int) -> tuple[Views, Tensor]:
         # counter-based: the draw needs no state
@@ -117,7 +113,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     Each of `world` processes gets an equal share; the order is padded from its own start to a
     multiple of it. Lightning asks the loader for its iterator before it tells the epoch of a
-    resumed run, so a run sets that epoch itself before it starts.
+    resumed run, so a run that goes on calls `go_on_from` before it starts.
 
     Args:
         length: Number of items in the data set.
@@ -136,6 +132,15 @@ class EpochSampler(Sampler[tuple[int, int]]):
         self.rank = rank
         self.world = world
         self.epoch = 0
+        self._skip = (0, 0)
+
+    def go_on_from(self, epoch: int, items: int) -> None:
+        """Starts at `epoch`, and leaves out its first `items` of this process.
+
+        The length stays that of a whole epoch, which Lightning counts against.
+        """
+        self.epoch = epoch
+        self._skip = (epoch, items)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of every epoch."""
@@ -152,6 +157,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
             )
             rng.shuffle(order)
         order = np.resize(order, len(self) * self.world)
-        mine = order[self.rank :: self.world]
         epoch = self.epoch
+        skipped = self._skip[1] if epoch == self._skip[0] else 0
+        mine = order[self.rank :: self.world][skipped:]
         return ((epoch, int(index)) for index in mine)

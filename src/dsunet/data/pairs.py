@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import random
 import tarfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
-from dsunet.data.images import IMAGE_SUFFIXES, Source, TarMember, image_size
-from dsunet.errors import DataError, ImageError
+from PIL import Image
+
+from dsunet.data.images import IMAGE_SUFFIXES, Header, Source, TarMember, decode, name_of
+from dsunet.errors import DataError
+from dsunet.files import decode_text
 
 __all__ = [
     "Pair",
+    "PairImages",
+    "Pairing",
     "by_stem",
-    "check_sizes",
+    "choose_orientation",
     "find_pairs",
     "list_images",
     "match_by_stem",
+    "pair_up",
     "read_names",
+    "read_pair",
+    "resolve_names",
     "select_names",
     "select_pairs",
     "split_pairs",
+    "stem_of",
 ]
 
 _S = TypeVar("_S", Path, TarMember, Source)
@@ -35,6 +45,20 @@ class Pair:
     name: str
     image: Source
     mask: Source
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """What pairing two places by stem came to."""
+
+    pairs: list[Pair] = field(default_factory=list)
+    """Images with their masks, by name."""
+    lone_images: list[Source] = field(default_factory=list)
+    lone_masks: list[Source] = field(default_factory=list)
+    duplicates: list[list[Source]] = field(default_factory=list)
+    """Images, or masks, that share a stem."""
+    unsafe_names: list[Source] = field(default_factory=list)
+    """Names with line breaks, which no list of names could hold."""
 
 
 def find_pairs(
@@ -53,23 +77,104 @@ def find_pairs(
     Raises:
         DataError: A folder is missing or empty, a stem occurs twice, or a file has no partner.
     """
-    image_files: list[Source]
-    mask_files: list[Source]
+    found = pair_up(data, images=images, masks=masks)
+    if found.duplicates:
+        raise DataError(_twice(found.duplicates))
+    if found.lone_images or found.lone_masks:
+        parts = [
+            f"{len(lone)} {kind} ({_first(map(name_of, lone))})"
+            for kind, lone in (
+                ("images without a mask", found.lone_images),
+                ("masks without an image", found.lone_masks),
+            )
+            if lone
+        ]
+        raise DataError(
+            f"{' and '.join(parts)}; partners share a stem: add them or move these files away"
+        )
+    if found.unsafe_names:
+        raise DataError(
+            f"{len(found.unsafe_names)} names hold line breaks "
+            f"({_first(repr(name_of(s)) for s in found.unsafe_names)}); rename these files"
+        )
+    return found.pairs
+
+
+def pair_up(
+    data: str | Path | None = None,
+    *,
+    images: str | Path | None = None,
+    masks: str | Path | None = None,
+) -> Pairing:
+    """As `find_pairs`, but tells of orphans and duplicates instead of raising.
+
+    Raises:
+        DataError: A folder is missing or empty, or an archive is unsafe or none.
+    """
     if data is not None:
         root = Path(data)
         if root.suffix == ".tar":
             image_files, mask_files = _list_tar(root)
-            places = (f"{root}:images/", f"{root}:masks/")
         else:
-            return find_pairs(images=root / "images", masks=root / "masks")
+            return pair_up(images=root / "images", masks=root / "masks")
+    elif images is None or masks is None:
+        raise DataError("give data, or both images and masks")
     else:
-        if images is None or masks is None:
-            raise DataError("give data, or both images and masks")
         image_files, mask_files = [*list_images(images)], [*list_images(masks)]
-        places = (str(images), str(masks))
-    image_of, mask_of = by_stem(image_files, places[0]), by_stem(mask_files, places[1])
-    names = match_by_stem(image_of, mask_of, places)
-    return [Pair(name, image_of[name], mask_of[name]) for name in names]
+    image_of, same_images = _group(image_files)
+    mask_of, same_masks = _group(mask_files)
+    twice = {stem_of(group[0]) for group in [*same_images, *same_masks]}
+    return Pairing(
+        [
+            Pair(name, image_of[name], mask_of[name])
+            for name in sorted(image_of.keys() & mask_of.keys())
+            if name not in twice
+        ],
+        [image_of[name] for name in sorted(image_of.keys() - mask_of.keys())],
+        [mask_of[name] for name in sorted(mask_of.keys() - image_of.keys())],
+        [*same_images, *same_masks],
+        [source for name, source in sorted({**mask_of, **image_of}.items()) if "\n" in name],
+    )
+
+
+class PairImages(NamedTuple):
+    """A pair, decoded: RGB image and grey mask of the same size."""
+
+    image: Image.Image
+    mask: Image.Image
+    upright: bool
+    """Whether the image's EXIF orientation was followed."""
+
+
+def read_pair(pair: Pair) -> PairImages:
+    """Decodes both files of a pair.
+
+    Both are turned upright. Where the mask fits the image only as one of them is stored, that
+    orientation is used: many tools draw masks on images whose EXIF orientation they ignore.
+
+    Raises:
+        ImageError: A file cannot be decoded.
+        DataError: They differ in size.
+    """
+    image, mask = decode(pair.image), decode(pair.mask)
+    upright, mask_upright = choose_orientation(image, mask)
+    return PairImages(image.as_image(upright=upright), mask.as_mask(upright=mask_upright), upright)
+
+
+def choose_orientation(image: Header, mask: Header) -> tuple[bool, bool]:
+    """Whether to turn the image, and the mask, so that their sizes agree.
+
+    Raises:
+        DataError: They agree in no way.
+    """
+    for upright in ((True, True), (False, True), (True, False)):
+        if image.seen_size(upright=upright[0]) == mask.seen_size(upright=upright[1]):
+            return upright
+    (width, height), (mask_width, mask_height) = image.seen_size(), mask.seen_size()
+    raise DataError(
+        f"{image.source} is {width}×{height} px, but its mask {mask.source} is "
+        f"{mask_width}×{mask_height}; masks need the size of their image"
+    )
 
 
 def list_images(folder: str | Path) -> list[Path]:
@@ -86,7 +191,9 @@ def list_images(folder: str | Path) -> list[Path]:
     files = sorted(
         file
         for file in folder.iterdir()
-        if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+        if file.suffix.lower() in IMAGE_SUFFIXES
+        and not file.name.startswith(".")
+        and not file.is_dir()
     )
     if not files:
         raise DataError(
@@ -126,26 +233,39 @@ def _list_tar(archive: Path) -> tuple[list[Source], list[Source]]:
     return found["images"], found["masks"]
 
 
-def _stem(source: Source) -> str:
-    return (PurePosixPath(source.name) if isinstance(source, TarMember) else source).stem
+def stem_of(source: Source) -> str:
+    """The name that pairs share: without ending, and composed (NFC) whatever system wrote it."""
+    return unicodedata.normalize("NFC", PurePosixPath(name_of(source)).stem)
 
 
-def by_stem(files: Iterable[_S], place: str) -> dict[str, _S]:
+def _group(files: Iterable[_S]) -> tuple[dict[str, _S], list[list[_S]]]:
+    """Files by stem, the first of each; and all files of every stem that occurs several times."""
+    groups: dict[str, list[_S]] = {}
+    for file in files:
+        groups.setdefault(stem_of(file), []).append(file)
+    first = {stem: group[0] for stem, group in groups.items()}
+    return first, [group for group in groups.values() if len(group) > 1]
+
+
+def by_stem(files: Iterable[_S]) -> dict[str, _S]:
     """Files by their stems.
 
     Raises:
         DataError: A stem occurs twice.
     """
-    result: dict[str, _S] = {}
-    for file in files:
-        stem = _stem(file)
-        if stem in result:
-            raise DataError(
-                f"{place} holds the stem {stem!r} twice ({result[stem].name}, {file.name}), so it "
-                "is unclear which one is meant; rename or remove one"
-            )
-        result[stem] = file
-    return result
+    first, duplicates = _group(files)
+    if duplicates:
+        raise DataError(_twice(duplicates))
+    return first
+
+
+def _twice(groups: Sequence[Sequence[Source]]) -> str:
+    examples = "; ".join(" and ".join(map(str, group)) for group in groups[:5])
+    more = f"; and {len(groups) - 5} more" if len(groups) > 5 else ""
+    return (
+        f"{len(groups)} stems occur twice ({examples}{more}), so it is unclear which file is "
+        "meant; rename or remove one of each"
+    )
 
 
 def match_by_stem(
@@ -173,28 +293,6 @@ def match_by_stem(
 def _first(names: Iterable[str], limit: int = 20) -> str:
     ordered = sorted(names)
     return ", ".join(ordered[:limit]) + (", …" if len(ordered) > limit else "")
-
-
-def check_sizes(pairs: Iterable[Pair]) -> None:
-    """Reads the headers of all images and masks.
-
-    Raises:
-        DataError: A mask has another size than its image, or a header cannot be read; all such
-            pairs are counted and the first are named.
-    """
-    problems: list[str] = []
-    for pair in pairs:
-        try:
-            sizes = [image_size(source) for source in (pair.image, pair.mask)]
-        except ImageError as error:
-            problems.append(str(error))
-            continue
-        if sizes[0] != sizes[1]:
-            image, mask = ("×".join(map(str, size)) for size in sizes)
-            problems.append(f"{pair.image} is {image} px, but its mask {pair.mask} is {mask}")
-    if problems:
-        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise DataError(f"{len(problems)} pairs cannot be used: " + "; ".join(problems[:5]) + more)
 
 
 def split_pairs(pairs: Sequence[Pair], fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:
@@ -227,12 +325,12 @@ def select_pairs(pairs: Sequence[Pair], names: Sequence[str], origin: str) -> li
         DataError: A name is not among the pairs, or none is given.
     """
     by_name = {pair.name: pair for pair in pairs}
-    unknown = [name for name in names if name not in by_name]
+    known, unknown = resolve_names(names, by_name)
     if unknown:
         raise DataError(f"{origin} names {len(unknown)} unknown pairs ({_first(unknown)})")
     if not names:
         raise DataError(f"{origin} is empty; write one stem per line")
-    return [by_name[name] for name in sorted(set(names))]
+    return [by_name[name] for name in sorted(known)]
 
 
 def select_names(files: dict[str, _S], names: Sequence[str], place: str | Path) -> dict[str, _S]:
@@ -241,25 +339,46 @@ def select_names(files: dict[str, _S], names: Sequence[str], place: str | Path) 
     Raises:
         DataError: A wanted stem is not there, or none is wanted.
     """
-    absent = [name for name in names if name not in files]
+    known, absent = resolve_names(names, files)
     if absent or not names:
         raise DataError(
             f"{place} lacks {len(absent)} of the {len(names)} names in the list "
             f"({_first(absent)}); the list needs stems of files that are there"
         )
-    return {name: files[name] for name in names}
+    return {name: files[name] for name in files if name in known}
+
+
+def resolve_names(names: Iterable[str], stems: Collection[str]) -> tuple[set[str], list[str]]:
+    """Which stems the lines of a list mean, and the lines that mean none.
+
+    Spaces around a line are forgiven unless a stem has them.
+    """
+    known, unknown = set(), []
+    for line in names:
+        name = unicodedata.normalize("NFC", line)
+        if name not in stems:
+            name = name.strip()
+        if name in stems:
+            known.add(name)
+        else:
+            unknown.append(line)
+    return known, unknown
 
 
 def read_names(path: str | Path) -> list[str]:
-    """Stems from a text file with one per line; empty lines are skipped.
+    """Lines of a text file, such as stems; blank ones are skipped.
 
     Raises:
         DataError: The file is missing or no text.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        data = Path(path).read_bytes()
+    except OSError as error:
         raise DataError(
-            f"the list {path} cannot be read ({error}); give a text file with one stem per line"
+            f"the list {path} cannot be read ({error.strerror}); give a text file with one name a "
+            "line"
         ) from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    if b"\0" in data:
+        raise DataError(f"the list {path} is no text; give a text file with one name a line")
+    lines = decode_text(data.removeprefix(b"\xef\xbb\xbf")).split("\n")
+    return [line.removesuffix("\r") for line in lines if line.strip()]

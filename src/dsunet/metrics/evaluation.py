@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dsunet.checkpoint import write_atomically
 from dsunet.data.images import read_map, read_mask
 from dsunet.data.pairs import by_stem, list_images, match_by_stem, read_names, select_names
+from dsunet.files import write_atomically
 from dsunet.metrics.measures import MEASURES, Measures
 
 __all__ = ["Evaluation", "evaluate", "evaluate_folders"]
@@ -75,8 +75,8 @@ def evaluate_folders(
         DataError: A folder is missing or empty, or a file has no partner.
         ImageError: A file cannot be read.
     """
-    maps = by_stem(list_images(predictions), str(predictions))
-    truths = by_stem(list_images(masks), str(masks))
+    maps = by_stem(list_images(predictions))
+    truths = by_stem(list_images(masks))
     if names is not None:
         maps, truths = select_names(maps, names, predictions), select_names(truths, names, masks)
     ordered = match_by_stem(maps, truths, (str(predictions), str(masks)))

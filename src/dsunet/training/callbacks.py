@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
-import math
+import io
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,10 +16,10 @@ import lightning as L
 import numpy as np
 import torch
 
-from dsunet.checkpoint import replace_durably, save, write_atomically
+from dsunet.checkpoint import save
 from dsunet.data.dataset import PairDataset
-from dsunet.data.images import read_image, read_mask
-from dsunet.errors import TrainingError
+from dsunet.data.pairs import read_pair
+from dsunet.files import PREFIX, SUFFIX, replace_durably, temporary_beside, write_atomically
 from dsunet.inference import quantise
 from dsunet.metrics import MEASURES
 from dsunet.predict import Segmenter
@@ -33,16 +33,18 @@ COLUMNS = ("epoch", "loss", *MEASURES, "lr", "seconds")
 
 
 class RunFolder(L.Callback):
-    """Writes metrics, weights, pictures and the resume state after every epoch.
+    """Writes metrics, weights, pictures and the resume state.
 
-    Everything is written atomically or appended line by line, so that a killed run leaves only
-    whole files behind.
+    After every epoch, and the resume state every so many minutes and on Ctrl-C besides. Every file
+    is replaced as a whole, and the resume state last, so that a killed run leaves whole files
+    behind and goes on without a trace.
 
     Args:
         folder: The run's folder.
         validation: The validation set, if any; for the panel.
         facts: Written into every weights file beside the measures.
         print_line: Called with one line per epoch.
+        interrupt: Says whether to stop after this step.
     """
 
     def __init__(
@@ -50,38 +52,78 @@ class RunFolder(L.Callback):
         folder: Path,
         validation: PairDataset | None,
         facts: dict[str, Any],
-        print_line: Any = None,
+        print_line: Callable[[str], None],
+        interrupt: SafeInterrupt,
     ) -> None:
         self.folder = folder
         self.validation = validation
         self.facts = facts
         self.print_line = print_line
+        self.interrupt = interrupt
         self.best: float | None = None
         self.best_epoch = 0
-        self._started = time.monotonic()
-        self._epoch_started = time.monotonic()
+        self.history: list[dict[str, Any]] = []
+        self._position = (0, 0)
+        self._seconds_before = 0.0  # of this epoch, before the run went on
+        self._started = self._epoch_started = self._saved = time.monotonic()
         self._first_epoch = 0
 
     # -- state that a resumed run goes on from
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_epoch": self.best_epoch}
+        return {
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "history": self.history,
+            "position": self._position,
+            "seconds": self._epoch_seconds() if self._position[1] else 0.0,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.best_epoch = state_dict["best"], state_dict["best_epoch"]
+        self.history = state_dict["history"]
+        self._position = tuple(state_dict["position"])
+        self._seconds_before = state_dict["seconds"]
 
     # -- hooks
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._started = time.monotonic()
+        self._started = self._epoch_started = self._saved = time.monotonic()
         self._first_epoch = trainer.current_epoch
         trainer.should_stop = self._is_enough(trainer.current_epoch, pl_module)
-        _cut_rows(self.folder / "metrics.csv", trainer.current_epoch)
+        _validate_at_the_end(trainer)
+        if trainer.is_global_zero and self.history:
+            self._write_history()  # a killed run may have written one row too many
 
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._epoch_started = time.monotonic()
-        if trainer.current_epoch + 1 == trainer.max_epochs:
-            trainer.check_val_every_n_epoch = 1  # the last epoch is always validated
+        self._epoch_started, self._seconds_before = time.monotonic(), 0.0
+        _validate_at_the_end(trainer)
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        assert isinstance(pl_module, SegmentationModule)
+        recipe = pl_module.recipe
+        decide = trainer.strategy.reduce_boolean_decision  # all processes do the same
+        stop = decide(self.interrupt.noted, all=False)
+        if trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            # Lightning could not go on from here; the end of the epoch is near
+            if stop and trainer.is_global_zero:
+                self.print_line("stopping once this epoch is validated; Ctrl-C again stops at once")
+            return
+        if (batch_idx + 1) % recipe.accumulate:
+            return  # gradients that have been added up so far are not part of the state
+        minutes = (time.monotonic() - self._saved) / 60
+        if stop or decide(minutes >= recipe.save_every, all=False):
+            self._position = (trainer.current_epoch, batch_idx + 1)
+            self._save_state(trainer)
+        if stop:
+            raise KeyboardInterrupt
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, SegmentationModule)
@@ -89,40 +131,55 @@ class RunFolder(L.Callback):
         epoch = trainer.current_epoch + 1
         values: dict[str, Any] = {
             "epoch": epoch,
-            "loss": float(trainer.callback_metrics["loss_epoch"]),
+            "loss": pl_module.epoch_loss(),
             **measures,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
-            "seconds": round(time.monotonic() - self._epoch_started, 2),
+            "seconds": round(self._epoch_seconds(), 2),
         }
-        if not math.isfinite(values["loss"]):
-            raise TrainingError(
-                f"the loss of epoch {epoch} is {values['loss']}; the weights of the epoch before "
-                "are kept: try a lower --lr or --encoder-lr, or --clip-grad-norm 1"
-            )
+        self.history.append(values)
         improved = bool(measures) and (self.best is None or measures["S"] > self.best)
         if improved:
             self.best, self.best_epoch = measures["S"], epoch
         trainer.should_stop = self._is_enough(epoch, pl_module)
-        resume = self.folder / "resume.ckpt"
-        # on every rank: Lightning gathers what each one holds
-        trainer.save_checkpoint(resume.with_suffix(".tmp"))
-        if not trainer.is_global_zero:
-            return
-        _append_row(self.folder / "metrics.csv", values)
-        training = {**self.facts, "epoch": epoch, "measures": measures}
-        save(pl_module.model, self.folder / "last.safetensors", training=training)
-        if improved:
-            save(pl_module.model, self.folder / "best.safetensors", training=training)
-            self._draw_panel(pl_module, trainer)
-            pl_module.train()  # the panel's segmenter has put the model into evaluation mode
-        replace_durably(resume.with_suffix(".tmp"), resume)
-        curves = self.folder / "curves.png"
-        plot_curves(self.folder / "metrics.csv", curves.with_suffix(".tmp"))
-        replace_durably(curves.with_suffix(".tmp"), curves)
-        if self.print_line:
+        if trainer.is_global_zero:
+            self._write_history()
+            training = {**self.facts, "epoch": epoch, "measures": measures}
+            save(pl_module.model, self.folder / "last.safetensors", training=training)
+            if improved:
+                save(pl_module.model, self.folder / "best.safetensors", training=training)
+                self._draw_panel(pl_module, trainer)
+                pl_module.train()  # the panel's segmenter has put the model into evaluation mode
+            with temporary_beside(self.folder / "curves.png") as temporary:
+                plot_curves(self.folder / "metrics.csv", temporary)
+                replace_durably(temporary, self.folder / "curves.png")
+        self._position = (epoch, 0)
+        self._save_state(trainer)
+        if trainer.is_global_zero:
             self.print_line(self._line(values, improved, trainer))
+        stop = trainer.strategy.reduce_boolean_decision(self.interrupt.noted, all=False)
+        if stop and epoch < (trainer.max_epochs or 0):
+            raise KeyboardInterrupt
 
     # -- helpers
+
+    def _epoch_seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._epoch_started
+
+    def _write_history(self) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        write_atomically(self.folder / "metrics.csv", text.getvalue().encode())
+
+    def _save_state(self, trainer: L.Trainer) -> None:
+        """Called on every rank: Lightning gathers what each one holds."""
+        path = self.folder / "resume.ckpt"
+        temporary = path.with_name(f"{PREFIX}resume{SUFFIX}")
+        trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            replace_durably(temporary, path)
+        self._saved = time.monotonic()
 
     def _is_enough(self, epoch: int, module: L.LightningModule) -> bool:
         """Whether `early_stop` epochs have passed since the best one."""
@@ -149,17 +206,18 @@ class RunFolder(L.Callback):
         segmenter = Segmenter(module.model, str(module.device), module.recipe.precision)
         rows = []
         for pair in chosen:
-            result = segmenter(read_image(pair.image))
-            truth = np.asarray(read_mask(pair.mask))
-            rows.append((result.image, truth, quantise(result.probability), result.overlay()))
+            image, mask, _ = read_pair(pair)
+            result = segmenter(image)
+            map_ = quantise(result.probability)
+            rows.append((result.image, np.asarray(mask), map_, result.overlay()))
         sheet = panel(
             rows,
             ("image", "truth", "prediction", "overlay"),
             captions=[pair.name for pair in chosen],
         )
-        path = self.folder / "validation.png"
-        sheet.save(path.with_suffix(".tmp"), "PNG")
-        replace_durably(path.with_suffix(".tmp"), path)
+        encoded = io.BytesIO()
+        sheet.save(encoded, "PNG")
+        write_atomically(self.folder / "validation.png", encoded.getvalue())
         for logger in trainer.loggers:
             board = getattr(logger, "experiment", None)
             if board is not None and hasattr(board, "add_image"):
@@ -168,49 +226,40 @@ class RunFolder(L.Callback):
 
 
 class SafeInterrupt(L.Callback):
-    """Holds Ctrl-C back until the batch is done.
+    """Holds Ctrl-C, and a polite request to end (SIGTERM), back until the step is done.
 
-    TensorBoard's writer hangs for ever when an interrupt hits it between two lines. A second Ctrl-C
-    comes through at once. Where Ctrl-C is switched off (background jobs), it stays so.
+    TensorBoard's writer hangs for ever when an interrupt hits it between two lines, and between two
+    steps the state can be saved. A second Ctrl-C comes through at once. Where Ctrl-C is switched
+    off (background jobs), it stays so.
     """
 
     def __init__(self) -> None:
-        self._noted = False
+        self.noted = False
+        self._before: dict[int, Any] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        on = signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
-        if on and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, self._note)
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._note)
+
+    def restore(self) -> None:
+        """Puts back what handled the signals before; Lightning leaves them off."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self._noted:
+        if self.noted:
             raise KeyboardInterrupt
-        self._noted = True
+        self.noted = True
 
-    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        if self._noted:
-            raise KeyboardInterrupt
 
-    def on_validation_batch_end(self, *args: Any, **kwargs: Any) -> None:
-        if self._noted:
-            raise KeyboardInterrupt
+def _validate_at_the_end(trainer: L.Trainer) -> None:
+    """The last epoch is always validated, whatever `val_every` says."""
+    if trainer.current_epoch + 1 == trainer.max_epochs:
+        trainer.check_val_every_n_epoch = 1
 
 
 def _minutes(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
-def _append_row(path: Path, values: dict[str, Any]) -> None:
-    new = not path.exists()
-    with open(path, "a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(values)
-
-
-def _cut_rows(path: Path, epochs: int) -> None:
-    """Drops the rows after the first `epochs`: a killed run may have written one too many."""
-    if path.exists():
-        lines: Sequence[str] = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        write_atomically(path, "".join(lines[: epochs + 1]).encode())

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dsunet.config import LossConfig, TrainConfig
 from dsunet.data.dataset import Batch
+from dsunet.errors import TrainingError
 from dsunet.inference import predict_probabilities, quantise
 from dsunet.losses import deep_supervision_loss
 from dsunet.metrics import Measures
@@ -47,6 +48,9 @@ class SegmentationModule(L.LightningModule):
         self.loss_config = loss
         self.measures: Measures | None = None
         self.latest: dict[str, float] = {}
+        self._loss_sum = torch.zeros(())
+        self._loss_count = 0
+        self._names: list[str] = []  # of the batches since the last step of the optimiser
         self.strict_loading = False  # frozen tensors are not in the checkpoint, see below
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
@@ -57,10 +61,40 @@ class SegmentationModule(L.LightningModule):
             self.loss_config.bce,
             self.loss_config.output_weights,
         )
-        self.log(
-            "loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch.sam)
-        )
+        self._names += batch.names
+        self._require_finite("loss", loss)
+        self._loss_sum = self._loss_sum.to(loss.device) + loss.detach() * len(batch.sam)
+        self._loss_count += len(batch.sam)
+        self.log("loss", loss, prog_bar=True, on_step=True, batch_size=len(batch.sam))
         return loss
+
+    def epoch_loss(self) -> float:
+        """Mean loss of the images of this epoch so far; interruptions do not change it."""
+        return float(self._loss_sum) / max(1, self._loss_count)
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.trainer.precision != "16-mixed":  # whose scaler leaves such steps out by itself
+            gradients = [p.grad for p in self.parameters() if p.grad is not None]
+            self._require_finite("gradient", torch.nn.utils.get_total_norm(gradients))
+        self._names = []
+
+    def _require_finite(self, what: str, value: Tensor) -> None:
+        """Stops before the weights are touched."""
+        number = float(value.detach())
+        if math.isfinite(number):
+            return
+        done = self.current_epoch
+        kept = (
+            f"last.safetensors keeps the weights of epoch {done}: go on from them"
+            if done
+            else "start again"
+        )
+        shown = ", ".join(self._names[:16]) + (", …" if len(self._names) > 16 else "")
+        raise TrainingError(
+            f"the {what} is {number} at step {self.global_step + 1} in epoch {done + 1}, on "
+            f"{shown}; {kept} with a lower --lr or --encoder-lr, or --clip-grad-norm 1, and look "
+            "at these files"
+        )
 
     def on_train_epoch_start(self) -> None:
         recipe = self.recipe
@@ -70,6 +104,7 @@ class SegmentationModule(L.LightningModule):
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["base_lr"] * factor
         self.log("lr", recipe.lr * factor)
+        self._loss_sum, self._loss_count = torch.zeros(()), 0
 
     def on_validation_epoch_start(self) -> None:
         self.measures = Measures()
@@ -115,11 +150,14 @@ class SegmentationModule(L.LightningModule):
         keep = self._changing_names()
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: state[name] for name in state if name in keep}
+        checkpoint["loss"] = {"sum": self._loss_sum.cpu(), "count": self._loss_count}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         absent = self._changing_names() - set(checkpoint["state_dict"])
         if absent:
             raise RuntimeError(f"the resume state lacks {sorted(absent)[:3]}")
+        self._loss_sum = checkpoint["loss"]["sum"]
+        self._loss_count = checkpoint["loss"]["count"]
 
     def _changing_names(self) -> set[str]:
         """Names of everything that training changes: trained parameters and statistics."""

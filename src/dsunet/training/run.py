@@ -8,12 +8,10 @@ import logging
 import os
 import platform
 import re
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -24,24 +22,29 @@ import torch
 import yaml
 from torch.utils.data import DataLoader
 
-from dsunet.checkpoint import read_metadata, write_atomically
+from dsunet.checkpoint import read_metadata
 from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig, as_size
-from dsunet.data import (
-    EpochSampler,
-    Pair,
-    PairDataset,
-    collate,
-    find_pairs,
-    select_pairs,
-    split_pairs,
-)
-from dsunet.data.pairs import check_sizes, read_names
+from dsunet.data import EpochSampler, Pair, PairDataset, collate
+from dsunet.data.check import check_split
+from dsunet.data.split import Split, split_data
 from dsunet.devices import choose_device, choose_precision
 from dsunet.errors import (
+    CheckpointError,
+    DataError,
     DeviceError,
     DsunetError,
     MissingPackageError,
     OutputError,
+    TrainingError,
+)
+from dsunet.files import (
+    PREFIX,
+    check_writable,
+    clear_temporaries,
+    decode_text,
+    encode_text,
+    lock_folder,
+    write_atomically,
 )
 from dsunet.inference import lay_out
 from dsunet.model import DSUNet, create_from_config, parameter_counts
@@ -94,8 +97,9 @@ def train(
     """Trains a network and writes the run's folder.
 
     The folder holds `config.yaml` (every setting), `train.txt` and `val.txt` (the split),
-    `environment.json`, `metrics.csv` (a row per epoch), `curves.png`, `validation.png`,
-    `best.safetensors` and `last.safetensors`, `resume.ckpt`, and TensorBoard's files.
+    `data.json` (what the check of the data found), `environment.json`, `metrics.csv` (a row per
+    epoch), `curves.png`, `validation.png`, `best.safetensors` and `last.safetensors`,
+    `resume.ckpt`, and TensorBoard's files.
 
     Args:
         output: The run's folder; new or empty unless `resume`.
@@ -104,13 +108,13 @@ def train(
         recipe: How; the paper's recipe by default.
         loss: The loss; the paper's by default.
         weights: What the model starts from, as in `create_model`.
-        resume: Go on from the folder's `resume.ckpt`.
+        resume: Go on with the run in the folder; start it if there is none yet.
         on_line: Called with every line of progress.
         progress_bar: Show Lightning's progress bar.
 
     Raises:
         DsunetError: Data, weights, device or folder cannot be used; each says why.
-        KeyboardInterrupt: Interrupted; the last whole epoch is saved.
+        KeyboardInterrupt: Interrupted; the state is saved unless it came before the first step.
     """
     try:
         import lightning as L
@@ -133,37 +137,46 @@ def train(
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
     _check_devices(device, recipe.devices)
-    training_pairs, validation_pairs = _split(data, recipe.seed)
-    if recipe.early_stop is not None and not validation_pairs:
+    split = split_data(data, recipe.seed)
+    if recipe.early_stop is not None and not split.validation:
         raise ValueError(
             "early_stop needs a validation set: give --val, --val-list or --val-fraction"
         )
-    check_sizes([*training_pairs, *validation_pairs])
-    lists = {"train.txt": _names(training_pairs), "val.txt": _names(validation_pairs)}
-    first = int(os.environ.get("LOCAL_RANK", 0)) == 0  # Lightning starts the others by itself
-    if first:
-        _check_folder(folder, settings, lists, resume)
-
-    with _quiet():
+    lists = {"train.txt": _names(split.training), "val.txt": _names(split.validation)}
+    rank = int(os.environ.get("LOCAL_RANK", 0))  # Lightning starts the others by itself
+    first = rank == 0
+    going_on = resume and (folder / "config.yaml").is_file()
+    with ExitStack() as stack:
+        if first:
+            _check_folder(folder, settings, lists, resume)
+            check_writable(folder)
+            if resume and not going_on:
+                say(f"there is no run in {folder} yet; starting it")
+            report = _check_data(folder, split, data, say, going_on)
+        stack.enter_context(_quiet())
         L.seed_everything(recipe.seed, verbose=False)
         network = lay_out(create_from_config(model, weights), device).train()
-        if first and not resume:  # only now: a model that cannot be built leaves no folder
-            _write_start(folder, settings, lists)
+        if first:  # only now: a model that cannot be built leaves no folder
+            _make(folder)
+            stack.enter_context(lock_folder(folder))
+            clear_temporaries(folder)
+            if report is not None:
+                write_atomically(folder / "data.json", report)
+            if not going_on:
+                _write_start(folder, settings, lists)
         dino_size = as_size(model.dino_size) if network.dinov2 else None
         world = recipe.devices
         training = PairDataset(
-            training_pairs,
+            split.training,
             as_size(model.sam_size),
             dino_size,
             flips=(data.horizontal_flip, data.vertical_flip),
             seed=recipe.seed,
         )
         validation = PairDataset(
-            validation_pairs, as_size(model.sam_size), dino_size, keep_truth=True
+            split.validation, as_size(model.sam_size), dino_size, keep_truth=True
         )
-        sampler = EpochSampler(
-            len(training), seed=recipe.seed, rank=int(os.environ.get("LOCAL_RANK", 0)), world=world
-        )
+        sampler = EpochSampler(len(training), seed=recipe.seed, rank=rank, world=world)
         loaders: dict[str, Any] = {
             "num_workers": data.workers,
             "persistent_workers": data.workers > 0,
@@ -175,10 +188,13 @@ def train(
         val_loader = DataLoader(
             validation, 1, sampler=EpochSampler(len(validation), shuffle=False), **loaders
         )
-        facts = _facts(data, training_pairs, validation_pairs, recipe)
+        facts = _facts(data, split, recipe)
         facts |= {"device": str(device), "precision": str(precision).removeprefix("torch.")}
-        run_folder = RunFolder(folder, validation if validation_pairs else None, facts, say)
-        callbacks: list[Any] = [run_folder, SafeInterrupt()]
+        interrupt = SafeInterrupt()
+        run_folder = RunFolder(
+            folder, validation if split.validation else None, facts, say, interrupt
+        )
+        callbacks: list[Any] = [run_folder, interrupt]
         if progress_bar:
             callbacks.append(RichProgressBar(leave=False))
         trainer = L.Trainer(
@@ -200,34 +216,34 @@ def train(
             use_distributed_sampler=False,
             benchmark=device.type == "cuda" and not recipe.deterministic,
         )
-        checkpoint = (
-            folder / "resume.ckpt" if resume and (folder / "resume.ckpt").exists() else None
-        )
+        checkpoint = folder / "resume.ckpt" if (folder / "resume.ckpt").exists() else None
         if checkpoint is not None:
-            sampler.set_epoch(_finished_epochs(checkpoint))
+            epoch, batches = _position(checkpoint)
+            sampler.go_on_from(epoch, batches * recipe.batch_size)
         if first:
             _write_environment(folder, network, device, precision)
-            say(_headline(network, training_pairs, validation_pairs, device, precision))
-        on_interrupt = signal.getsignal(signal.SIGINT)
+            say(_headline(network, split, device, precision))
         try:
             trainer.fit(
                 SegmentationModule(network, recipe, loss),
                 train_loader,
-                val_loader if validation_pairs else None,
+                val_loader if split.validation else None,
                 ckpt_path=checkpoint,
                 weights_only=True,
             )
-        except DsunetError as error:
-            raise _from_worker(error) from error
         except SystemExit:
             if trainer.interrupted:  # Lightning turns Ctrl-C into an exit of its own
                 raise KeyboardInterrupt from None
             raise
+        except Exception as error:
+            explained = _explained(error, folder)
+            if explained is error:
+                raise
+            raise explained from error
         finally:
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGINT, on_interrupt)  # Lightning leaves it off
+            interrupt.restore()
         trainer.strategy.barrier()
-    best = validation_pairs and run_folder.best is not None
+    best = bool(split.validation) and run_folder.best is not None
     return TrainResult(
         folder,
         trainer.current_epoch,
@@ -235,23 +251,6 @@ def train(
         run_folder.best_epoch,
         folder / ("best.safetensors" if best else "last.safetensors"),
     )
-
-
-def _split(data: DataConfig, seed: int) -> tuple[list[Pair], list[Pair]]:
-    every = find_pairs(data.data, images=data.images, masks=data.masks)
-    pairs = every
-    if data.train_list is not None:
-        pairs = select_pairs(every, read_names(data.train_list), data.train_list)
-    if data.val is not None:
-        validation = find_pairs(data.val)
-    elif data.val_list is not None:
-        validation = select_pairs(every, read_names(data.val_list), data.val_list)
-    elif data.val_fraction > 0:
-        pairs, validation = split_pairs(pairs, data.val_fraction, seed)
-    else:
-        validation = []
-    held_out = {pair.image for pair in validation}
-    return [pair for pair in pairs if pair.image not in held_out], validation
 
 
 def _settings(
@@ -289,43 +288,74 @@ def _check_folder(
 ) -> None:
     """Raises `OutputError` unless the folder is free or, to resume, holds this very run."""
     config = folder / "config.yaml"
-    if resume:
-        if not config.is_file():
-            raise OutputError(f"there is no run to resume in {folder}; start it without --resume")
-        before = yaml.safe_load(config.read_text(encoding="utf-8"))
-        free = {"workers", "device", "log_every", "val_pictures"}
-        changed = [k for k in settings if k not in free and before.get(k) != settings[k]]
-        if changed:
-            key = changed[0]
+    if not (resume and config.is_file()):
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is a file; choose another --output")
+        # what a run leaves that was killed before it began
+        begun = {".lock", "data.json", *lists} if resume else set()
+        there = [file.name for file in folder.iterdir()] if folder.exists() else []
+        if any(name not in begun and not name.startswith(PREFIX) for name in there):
             raise OutputError(
-                f"the run in {folder} was started with {key} = {before.get(key)!r}, not "
-                f"{settings[key]!r}; resume it with the settings it was started with "
-                f"(--config {config}), or choose another --output"
+                f"{folder} exists and is not empty; choose another --output"
+                + (": it holds no run to go on with" if resume else ", or go on with --resume")
             )
-        for name, text in lists.items():
-            if (folder / name).read_text(encoding="utf-8") != text:
-                raise OutputError(
-                    f"the data set has changed since the run in {folder} was started: its "
-                    f"{name} names other pairs; put them back, or choose another --output"
-                )
         return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    before = yaml.safe_load(config.read_text(encoding="utf-8"))
+    free = {"workers", "device", "check", "save_every", "log_every", "val_pictures"}
+    changed = [k for k in settings if k not in free and before.get(k) != settings[k]]
+    if changed:
+        key = changed[0]
         raise OutputError(
-            f"{folder} exists and is not empty; choose another --output, or go on with --resume"
+            f"the run in {folder} was started with {key} = {before.get(key)!r}, not "
+            f"{settings[key]!r}; resume it with the settings it was started with "
+            f"(--config {config}), or choose another --output"
         )
+    for name, text in lists.items():
+        if decode_text((folder / name).read_bytes()) != text:
+            raise OutputError(
+                f"the data set has changed since the run in {folder} was started: its "
+                f"{name} names other pairs; put them back, or choose another --output"
+            )
+
+
+def _check_data(
+    folder: Path, split: Split, data: DataConfig, say: Callable[[str], None], going_on: bool
+) -> bytes | None:
+    """What is to be written to `data.json`; nothing if the same files were found good before."""
+    fingerprint = split.fingerprint()
+    if going_on:
+        try:
+            if json.loads((folder / "data.json").read_bytes())["fingerprint"] == fingerprint:
+                return None
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # checked again
+    pairs = len(split.training) + len(split.validation)
+    if pairs > 1000 and data.check == "full":
+        say(f"reading {pairs:,} pairs to check them (--check headers is quicker)")
+    report = check_split(split, full=data.check == "full")
+    for line in report.lines():
+        say(line)
+    report.raise_for_errors()
+    if not split.training:
+        raise DataError("no pairs are left to train on; hold fewer of them out for validation")
+    return (json.dumps({"fingerprint": fingerprint, **report.to_dict()}, indent=2) + "\n").encode()
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the folder {folder} cannot be made ({error.strerror}); choose another"
+        ) from error
 
 
 def _write_start(folder: Path, settings: dict[str, Any], lists: dict[str, str]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in lists.items():
-            write_atomically(folder / name, text.encode())
-        text = yaml.safe_dump(settings, sort_keys=False)
-        write_atomically(folder / "config.yaml", text.encode())
-    except OSError as error:
-        raise OutputError(
-            f"the folder {folder} cannot be written to ({error.strerror}); choose another"
-        ) from error
+    """The settings come last: with them the run has begun."""
+    for name, text in lists.items():
+        write_atomically(folder / name, encode_text(text))
+    text = yaml.safe_dump(settings, sort_keys=False)
+    write_atomically(folder / "config.yaml", encode_text(text))
 
 
 def _write_environment(
@@ -354,38 +384,39 @@ def _write_environment(
     write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())
 
 
-def _facts(
-    data: DataConfig, training: list[Pair], validation: list[Pair], recipe: TrainConfig
-) -> dict[str, Any]:
+def _facts(data: DataConfig, split: Split, recipe: TrainConfig) -> dict[str, Any]:
     source = data.data or data.images or ""
     return {
         "data": Path(source).name,
-        "training_pairs": len(training),
-        "validation_pairs": len(validation),
+        "training_pairs": len(split.training),
+        "validation_pairs": len(split.validation),
         "seed": recipe.seed,
         "epochs": recipe.epochs,
     }
 
 
-def _headline(
-    network: DSUNet,
-    training: list[Pair],
-    validation: list[Pair],
-    device: torch.device,
-    precision: torch.dtype,
-) -> str:
+def _headline(network: DSUNet, split: Split, device: torch.device, precision: torch.dtype) -> str:
     counts = parameter_counts(network)
     share = 100 * counts["trainable"] / counts["total"]
     return (
         f"{network.config.name if network.config else 'model'}: {counts['trainable']:,} of "
-        f"{counts['total']:,} parameters trained ({share:.2f} %); {len(training)} training and "
-        f"{len(validation)} validation pairs; {device}, {str(precision).removeprefix('torch.')}"
+        f"{counts['total']:,} parameters trained ({share:.2f} %); {len(split.training)} training "
+        f"and {len(split.validation)} validation pairs; {device}, "
+        f"{str(precision).removeprefix('torch.')}"
     )
 
 
-def _finished_epochs(checkpoint: Path) -> int:
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    return int(state["epoch"]) + 1
+def _position(checkpoint: Path) -> tuple[int, int]:
+    """The epoch that a resume state goes on in, and how many of its batches are done."""
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        epoch, batches = state["callbacks"]["RunFolder"]["position"]
+    except Exception as error:  # torch raises many kinds
+        raise CheckpointError(
+            f"{checkpoint} cannot be read, so the run cannot go on; start another one from "
+            f"--weights {checkpoint.parent / 'last.safetensors'}"
+        ) from error
+    return int(epoch), int(batches)
 
 
 def _measures_of(weights: Path) -> dict[str, float]:
@@ -393,11 +424,29 @@ def _measures_of(weights: Path) -> dict[str, float]:
     return measures
 
 
-def _from_worker(error: DsunetError) -> DsunetError:
-    """The error itself, without the traceback that a loader's process wraps around it."""
-    lines = str(error).strip().splitlines()
-    if len(lines) > 1 and "Original Traceback" in str(error):
-        return type(error)(lines[-1].split(": ", 1)[-1])
+def _explained(error: Exception, folder: Path) -> Exception:
+    """The error as one clear line, if it is of a kind that a user can do something about."""
+    text = str(error)
+    if isinstance(error, DsunetError):
+        lines = text.strip().splitlines()
+        if len(lines) > 1 and "Original Traceback" in text:  # as a loader's process wraps it
+            return type(error)(lines[-1].split(": ", 1)[-1])
+        return error
+    if isinstance(error, OSError):
+        return OutputError(
+            f"{error.filename or folder} cannot be written ({error.strerror or error}); what was "
+            "saved before is whole: make room, and go on with --resume"
+        )
+    if isinstance(error, torch.OutOfMemoryError):
+        return TrainingError(
+            "the device is out of memory; try a smaller --batch-size (with --accumulate to make up "
+            "for it), or a smaller --sam-size and --dino-size"
+        )
+    if isinstance(error, RuntimeError) and "DataLoader worker" in text:
+        return TrainingError(
+            f"a process that reads images has died ({text.splitlines()[0]}); memory may have run "
+            "out: go on with --resume and fewer --workers, 0 for none"
+        )
     return error
 
 

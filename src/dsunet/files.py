@@ -1,0 +1,141 @@
+"""Files that are whole or not there at all, and folders that one process writes at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from dsunet.errors import OutputError
+
+__all__ = [
+    "check_writable",
+    "clear_temporaries",
+    "decode_text",
+    "encode_text",
+    "lock_folder",
+    "replace_durably",
+    "temporary_beside",
+    "write_atomically",
+]
+
+# short, whatever the file is called: names may have 255 bytes at most
+PREFIX, SUFFIX = ".dsunet-", ".tmp"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes `data` to a temporary file beside `path`, flushes it to disk and renames it.
+
+    Raises:
+        OSError: The disk is full, or the place cannot be written to; `path` is as it was.
+    """
+    with temporary_beside(path) as temporary:
+        with open(temporary, "wb") as file:
+            file.write(data)
+        replace_durably(temporary, path)
+
+
+@contextlib.contextmanager
+def temporary_beside(path: Path) -> Iterator[Path]:
+    """An empty temporary file in the folder of `path`, which is made; removed if still there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=PREFIX, suffix=SUFFIX)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        temporary.chmod(0o666 & ~_umask())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def replace_durably(temporary: Path, path: Path) -> None:
+    """Flushes a finished file to disk and renames it to `path`, in the same folder."""
+    with open(temporary, "rb+") as file:
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    if os.name == "posix":  # the new name, too, is to survive a power cut
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def clear_temporaries(folder: Path) -> None:
+    """Removes what killed processes left of unfinished files, directly in a folder."""
+    for file in folder.glob(f"{PREFIX}*{SUFFIX}"):
+        file.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Finds out early whether a folder, there or to be made, can be written to.
+
+    Raises:
+        OutputError: It is no folder, or not writable.
+    """
+    place = folder
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise OutputError(f"{place} is a file, so {folder} cannot be written to; choose another")
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be written to ({error.strerror}); choose another folder, or change "
+            f"the permissions of {place}"
+        ) from error
+
+
+@contextlib.contextmanager
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Holds the file `.lock` in a folder; the system lets go of it when the process ends.
+
+    Processes started from this one do not hold it, so that none outlives a killed parent with it.
+    Without effect where the system or the file system has no such locks.
+
+    Raises:
+        OutputError: Another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with open(folder / ".lock", "wb") as file:
+        if not _lock(fcntl, file):
+            raise OutputError(
+                f"another process is writing to {folder}; wait for it, or choose another folder"
+            )
+        yield
+
+
+def _lock(fcntl: object, file: BinaryIO) -> bool:
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[attr-defined]
+    except BlockingIOError:
+        return False
+    except OSError:  # network file systems without locks
+        return True
+    return True
+
+
+def encode_text(text: str) -> bytes:
+    """UTF-8; names of files that are no valid text keep their bytes."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def decode_text(data: bytes) -> str:
+    """The inverse of `encode_text`."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
