@@ -7,15 +7,19 @@ written with hyphens.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import io
+import itertools
 import os
+import random
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
@@ -29,6 +33,9 @@ from dsunet.config import (
     model_config,
 )
 from dsunet.errors import DsunetError
+
+if TYPE_CHECKING:
+    from dsunet.data import Pair
 
 __all__ = ["main"]
 
@@ -96,8 +103,11 @@ def main(argv: list[str] | None = None) -> int:
     if argv[0] == "--version":
         print(f"dsunet {dsunet.__version__}")
         return 0
-    name, rest = argv[0], argv[1:]
+    words = 2 if " ".join(argv[:2]) in COMMANDS else 1
+    name, rest = " ".join(argv[:words]), argv[words:]
     if name not in COMMANDS:
+        if any(known.startswith(f"{name} ") for known in COMMANDS):
+            name = " ".join(argv[:2])  # the first word alone is no command
         close = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(COMMANDS)}"
         return _fail("dsunet", f"there is no command {name!r}; {hint}", 2)
@@ -210,8 +220,8 @@ def _train(arguments: Namespace) -> int:
         )
     except KeyboardInterrupt:
         folder = arguments.output
-        if not Path(folder, "resume.ckpt").exists():
-            return _fail("dsunet train", "interrupted before the first epoch was done", 130)
+        if not Path(folder, "config.yaml").exists():
+            return _fail("dsunet train", "interrupted before the start", 130)
         go_on = f"dsunet train --config {folder}/config.yaml --output {folder} --resume"
         return _fail("dsunet train", f"interrupted; go on with: {go_on}", 130)
     if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # the first process speaks for all
@@ -226,11 +236,101 @@ def _scores(measures: dict[str, float]) -> str:
     return "  ".join(f"{name} {value:.4f}" for name, value in measures.items())
 
 
+def _few(names: Collection[object], limit: int = 5) -> str:
+    shown = ", ".join(str(name) for name in itertools.islice(names, limit))
+    return shown + (", …" if len(names) > limit else "")
+
+
+# -- data check
+
+
+def _data_check_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "data",
+        nargs="?",
+        type=str,
+        help="Folder, or .tar file, that holds images/ and masks/.",
+    )
+    parser.add_class_arguments(DataConfig, skip={"data"})
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the split and the flips.")
+    parser.add_argument("--json", type=str, help="Write all findings here.")
+    parser.add_argument(
+        "--sheet", type=str, help="Draw random pairs, as files and as the model sees them, here."
+    )
+    parser.add_argument("--rows", type=int, default=8, help="Pairs on the sheet.")
+    parser.add_argument(
+        "--model",
+        default="dsunet-large",
+        help=f"Whose views to draw: {', '.join(MODEL_PRESETS)}.",
+    )
+
+
+def _data_check(arguments: Namespace) -> int:
+    from dsunet.data.check import check_split
+    from dsunet.data.split import split_data
+
+    if arguments.rows < 1:
+        raise ValueError(f"--rows is {arguments.rows}, but needs at least 1")
+    model, config = model_config(arguments.model), _pick(DataConfig, arguments)
+    split = split_data(config, arguments.seed)
+    with _progress("checking") as progress:
+        report = check_split(split, full=config.check == "full", progress=progress)
+    for line in report.lines(limit=10):
+        print(line)
+    if arguments.json:
+        report.write_json(Path(arguments.json))
+    if arguments.sheet:
+        _draw_sheet(split.training, model, config, arguments)
+    errors, warnings = len(report.of("error")), len(report.of("warning"))
+    print(
+        f"{report.training:,} training and {report.validation:,} validation pairs checked in "
+        f"{report.seconds:.1f} s: {errors} errors, {warnings} warnings"
+    )
+    return 1 if errors else 0
+
+
+def _draw_sheet(
+    pairs: Sequence[Pair], model: ModelConfig, config: DataConfig, arguments: Namespace
+) -> None:
+    from dsunet.config import as_size
+    from dsunet.data import PairDataset
+    from dsunet.data.pairs import read_pair
+    from dsunet.files import write_atomically
+    from dsunet.visualize import data_sheet
+
+    flips = (config.horizontal_flip, config.vertical_flip)
+    dataset = PairDataset(pairs, as_size(model.sam_size), None, flips=flips, seed=arguments.seed)
+    order = list(range(len(pairs)))
+    random.Random(arguments.seed).shuffle(order)
+    chosen: list[int] = []
+    for index in order:  # broken ones are in the list of errors
+        with contextlib.suppress(DsunetError):
+            read_pair(pairs[index])
+            chosen.append(index)
+        if len(chosen) == arguments.rows:
+            break
+    if not chosen:
+        raise DsunetError("no pair can be read, so there is nothing to draw")
+    encoded = io.BytesIO()
+    data_sheet(dataset, chosen).save(encoded, "PNG")
+    write_atomically(Path(arguments.sheet), encoded.getvalue())
+    print(f"sheet: {arguments.sheet}")
+
+
 # -- predict
 
 
 def _predict_arguments(parser: Parser) -> None:
-    parser.add_argument("paths", nargs="+", type=str, help="Images and folders of images.")
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        type=str,
+        help="Images, folders of images (searched recursively), and patterns such as "
+        "'photos/**/*.jpg'.",
+    )
+    parser.add_argument(
+        "--files_from", type=str, help="Text file with the path of one image a line."
+    )
     parser.add_argument(
         "--weights", required=True, type=str, help="A weights file, or a run's folder."
     )
@@ -250,17 +350,33 @@ def _predict_arguments(parser: Parser) -> None:
         help="Stretch every map to its full range, as the paper's benchmark protocol does; it "
         "invents an object where there is none.",
     )
+    parser.add_argument(
+        "--ignore_orientation",
+        action="store_true",
+        help="Take images as they are stored, whatever their EXIF orientation says.",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="Skip images whose outputs are there already, made by the same weights and options.",
+    )
     parser.add_argument("--list", type=str, help=LIST_HELP)
     parser.add_argument("--batch_size", type=int, default=1, help="Images per pass.")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=2,
+        help="Threads that read images beside the model, and as many that write.",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="Number type.")
 
 
 def _predict(arguments: Namespace) -> int:
     from dsunet.data.pairs import read_names
-    from dsunet.predict import KINDS, Segmenter, plan_outputs, predict_files
+    from dsunet.predict import KINDS, Options, Report, Segmenter, plan_outputs, predict_files
 
-    kinds = [kind.strip() for kind in arguments.save.split(",") if kind.strip()]
+    kinds = tuple(kind.strip() for kind in arguments.save.split(",") if kind.strip())
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds or len(set(kinds)) != len(kinds):
         raise ValueError(
@@ -268,27 +384,53 @@ def _predict(arguments: Namespace) -> int:
         )
     if not 0 <= arguments.threshold <= 1:
         raise ValueError(f"--threshold is {arguments.threshold}, but needs 0 to 1")
-    if arguments.batch_size < 1:
-        raise ValueError(f"--batch-size is {arguments.batch_size}, but needs at least 1")
+    for flag in ("batch_size", "workers"):
+        if arguments[flag] < 1:
+            name = flag.replace("_", "-")
+            raise ValueError(f"--{name} is {arguments[flag]}, but needs at least 1")
     names = read_names(arguments.list) if arguments.list else None
-    jobs = plan_outputs(arguments.paths, arguments.output, kinds, names)
-    Path(arguments.output).mkdir(parents=True, exist_ok=True)
+    jobs = plan_outputs(arguments.paths, arguments.output, kinds, names, arguments.files_from)
     segmenter = Segmenter(arguments.weights, arguments.device, arguments.precision)
-    with _progress("predicting") as progress:
-        failures = predict_files(
-            segmenter,
-            jobs,
-            arguments.output,
-            save=kinds,
-            threshold=arguments.threshold,
-            benchmark_normalization=arguments.benchmark_normalization,
-            batch_size=arguments.batch_size,
-            progress=progress,
-        )
-    for _, reason in failures:
+    options = Options(
+        kinds,
+        arguments.threshold,
+        arguments.benchmark_normalization,
+        arguments.ignore_orientation,
+    )
+    report = Report()
+    try:
+        with _progress("predicting") as progress:
+            predict_files(
+                segmenter,
+                jobs,
+                arguments.output,
+                options,
+                resume=arguments.resume,
+                batch_size=arguments.batch_size,
+                workers=arguments.workers,
+                progress=progress,
+                report=report,
+            )
+    except KeyboardInterrupt:
+        done = f"{report.written + report.skipped} of {len(jobs)} images are done"
+        message = f"interrupted; {done}: the same command with --resume goes on"
+        return _fail("dsunet predict", message, 130)
+    for _, reason in report.failures[:10]:
         print(f"dsunet predict: failed: {reason}", file=sys.stderr)
-    print(f"{len(jobs) - len(failures)} of {len(jobs)} images written to {arguments.output}")
-    return 1 if failures else 0
+    if report.failures:
+        print(
+            f"dsunet predict: {len(report.failures)} images failed; "
+            f"all are listed in {Path(arguments.output, 'failures.csv')}",
+            file=sys.stderr,
+        )
+    if report.first_frames:
+        print(
+            f"{len(report.first_frames)} files have several pages or frames, of which the first "
+            f"was taken ({_few(report.first_frames)})"
+        )
+    skipped = f"; {report.skipped} were there already" if report.skipped else ""
+    print(f"{report.written} of {len(jobs)} images written to {arguments.output}{skipped}")
+    return 1 if report.failures else 0
 
 
 # -- evaluate
@@ -302,6 +444,9 @@ def _evaluate_arguments(parser: Parser) -> None:
     parser.add_argument("--list", type=str, help=LIST_HELP)
     parser.add_argument("--json", type=str, help="Write means and every image's values here.")
     parser.add_argument("--csv", type=str, help="Write a row per image here.")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="Processes to share the work; 0 for one per core."
+    )
 
 
 def _evaluate(arguments: Namespace) -> int:
@@ -311,10 +456,14 @@ def _evaluate(arguments: Namespace) -> int:
 
     from dsunet.data.pairs import read_names
     from dsunet.metrics import MEASURES, evaluate_folders
+    from dsunet.processes import available_cores
 
     names = read_names(arguments.list) if arguments.list else None
+    if arguments.workers < 0:
+        raise ValueError(f"--workers is {arguments.workers}, but needs at least 0")
+    workers = arguments.workers or available_cores()
     with _progress("evaluating") as progress:
-        result = evaluate_folders(arguments.predictions, arguments.masks, names, progress)
+        result = evaluate_folders(arguments.predictions, arguments.masks, names, progress, workers)
     if arguments.json:
         result.write_json(Path(arguments.json))
     if arguments.csv:
@@ -329,7 +478,21 @@ def _evaluate(arguments: Namespace) -> int:
         print(f"{len(result.resized)} maps had another size than their mask and were resized to it")
     if result.empty:
         print(f"{len(result.empty)} masks are empty; F is 0 for them, whatever the map")
-    return 0
+    if result.turned:
+        print(
+            f"{len(result.turned)} maps lie across their mask ({_few(result.turned)}): the images "
+            "have an EXIF orientation that their masks ignore; predict them with "
+            "--ignore-orientation"
+        )
+    for reason in list(result.failures.values())[:10]:
+        print(f"dsunet evaluate: failed: {reason}", file=sys.stderr)
+    if result.failures:
+        print(
+            f"dsunet evaluate: {len(result.failures)} images could not be measured and do not "
+            f"count ({_few(result.failures)})",
+            file=sys.stderr,
+        )
+    return 1 if result.failures else 0
 
 
 # -- models
@@ -427,6 +590,13 @@ COMMANDS: dict[str, Command] = {
         "  dsunet train --config RUN/config.yaml --output RUN --resume\n",
         _train_arguments,
         _train,
+    ),
+    "data check": Command(
+        "Look for trouble in a folder of images and masks before training on it.",
+        "  dsunet data check DIR\n"
+        "  dsunet data check DIR --val-fraction 0.2 --sheet sheet.png --json findings.json\n",
+        _data_check_arguments,
+        _data_check,
     ),
     "predict": Command(
         "Segment images and folders of images with trained weights.",

@@ -97,11 +97,15 @@ class PairDataset(Dataset[Sample]):
         truth = np.array(mask) if self.keep_truth else None
         return Sample(pair.name, views.sam, views.dino, target, truth)
 
-    def _flip(self, views: Views, target: Tensor, epoch: int, index: int) -> tuple[Views, Tensor]:
+    def flip_axes(self, epoch: int, index: int) -> list[int]:
+        """Which axes are flipped: -1 is left and right, -2 top and bottom."""
         # counter-based: the draw needs no state
         rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, epoch, index]))
         chances = rng.random(2)
-        axes = [axis for axis, p, u in zip((-1, -2), self.flips, chances, strict=True) if u < p]
+        return [axis for axis, p, u in zip((-1, -2), self.flips, chances, strict=True) if u < p]
+
+    def _flip(self, views: Views, target: Tensor, epoch: int, index: int) -> tuple[Views, Tensor]:
+        axes = self.flip_axes(epoch, index)
         if not axes:
             return views, target
         dino = views.dino.flip(axes) if views.dino is not None else None

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dsunet.errors import MissingPackageError
 
-__all__ = ["MEASURES", "Measures"]
+__all__ = ["MEASURES", "ImageMeasures", "Measures"]
 
 MEASURES = ("S", "F", "E", "MAE")
+
+
+class ImageMeasures(NamedTuple):
+    """The measures of one map; E at each of 256 thresholds."""
+
+    s: float
+    f: float
+    e: np.ndarray
+    mae: float
+
+    def to_dict(self) -> dict[str, float]:
+        """By the names in `MEASURES`; E as the mean of its curve."""
+        values = (self.s, self.f, float(np.mean(self.e)), self.mae)
+        return dict(zip(MEASURES, values, strict=True))
 
 
 class Measures:
@@ -33,35 +47,39 @@ class Measures:
             raise MissingPackageError(
                 "metrics need the package pysodmetrics; pip install 'dsunet[evaluate]'"
             ) from error
+        self._library: Any = py_sod_metrics
         self._prepare = prepare_data
+        self._all: list[ImageMeasures] = []
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def measure(self, prediction: np.ndarray, mask: np.ndarray) -> ImageMeasures:
+        """The measures of one map, without adding it; both H×W uint8 in 0..255."""
         with warnings.catch_warnings():
             # PySODMetrics will replace Fmeasure by FmeasureV2 one day; both give these values.
             warnings.simplefilter("ignore")
-            self._f: Any = py_sod_metrics.Fmeasure()
-        self._s: Any = py_sod_metrics.Smeasure()
-        self._e: Any = py_sod_metrics.Emeasure()
-        self._mae: Any = py_sod_metrics.MAE()
-
-    def __len__(self) -> int:
-        return len(self._mae.maes)
-
-    def update(self, prediction: np.ndarray, mask: np.ndarray) -> dict[str, float]:
-        """Adds one map; both H×W uint8 in 0..255. Returns this map's own values."""
+            f = self._library.Fmeasure()
+        s, e, mae = self._library.Smeasure(), self._library.Emeasure(), self._library.MAE()
         map_, truth = self._prepare(prediction, mask)
-        for measure in (self._s, self._f, self._e, self._mae):
-            measure.step(map_, truth, normalize=False)
-        return {
-            "S": float(self._s.sms[-1]),
-            "F": float(self._f.adaptive_fms[-1]),
-            "E": float(np.mean(self._e.changeable_ems[-1])),
-            "MAE": float(self._mae.maes[-1]),
-        }
+        for each in (s, f, e, mae):
+            each.step(map_, truth, normalize=False)
+        return ImageMeasures(
+            float(s.sms[0]), float(f.adaptive_fms[0]), e.changeable_ems[0], float(mae.maes[0])
+        )
+
+    def add(self, one: ImageMeasures) -> None:
+        """Adds one map's measures."""
+        self._all.append(one)
+
+    def update(self, prediction: np.ndarray, mask: np.ndarray) -> None:
+        """Adds one map; both H×W uint8 in 0..255."""
+        self.add(self.measure(prediction, mask))
 
     def compute(self) -> dict[str, float]:
         """The mean over all maps so far, by the names in `MEASURES`."""
+        columns = (np.array(column, np.float64) for column in zip(*self._all, strict=True))
         return {
-            "S": float(self._s.get_results()["sm"]),
-            "F": float(self._f.get_results()["fm"]["adp"]),
-            "E": float(self._e.get_results()["em"]["curve"].mean()),
-            "MAE": float(self._mae.get_results()["mae"]),
+            name: float(np.mean(np.mean(column, axis=0)))
+            for name, column in zip(MEASURES, columns, strict=True)
         }

@@ -2,52 +2,45 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import os
-import platform
 import re
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch.utils.data import DataLoader
 
 from dsunet.checkpoint import read_metadata
 from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig, as_size
-from dsunet.data import EpochSampler, Pair, PairDataset, collate
-from dsunet.data.check import check_split
+from dsunet.data import EpochSampler, PairDataset, collate
 from dsunet.data.split import Split, split_data
 from dsunet.devices import choose_device, choose_precision
 from dsunet.errors import (
-    CheckpointError,
-    DataError,
     DeviceError,
     DsunetError,
     MissingPackageError,
     OutputError,
     TrainingError,
 )
-from dsunet.files import (
-    PREFIX,
-    check_writable,
-    clear_temporaries,
-    decode_text,
-    encode_text,
-    lock_folder,
-    write_atomically,
-)
+from dsunet.files import check_writable, clear_temporaries, lock_folder, write_atomically
 from dsunet.inference import lay_out
 from dsunet.model import DSUNet, create_from_config, parameter_counts
+from dsunet.training.folder import (
+    check_data,
+    check_folder,
+    facts,
+    flat_settings,
+    make_folder,
+    names_of,
+    position_of,
+    write_environment,
+    write_start,
+)
 
 __all__ = ["TrainResult", "train"]
 
@@ -133,7 +126,7 @@ def train(
     say = on_line or logger.info
     folder = Path(output)
     weights = str(weights) if weights is not None else None
-    settings = _settings(model, data, recipe, loss, weights)
+    settings = flat_settings(model, data, recipe, loss, weights)
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
     _check_devices(device, recipe.devices)
@@ -142,28 +135,28 @@ def train(
         raise ValueError(
             "early_stop needs a validation set: give --val, --val-list or --val-fraction"
         )
-    lists = {"train.txt": _names(split.training), "val.txt": _names(split.validation)}
+    lists = {"train.txt": names_of(split.training), "val.txt": names_of(split.validation)}
     rank = int(os.environ.get("LOCAL_RANK", 0))  # Lightning starts the others by itself
     first = rank == 0
     going_on = resume and (folder / "config.yaml").is_file()
     with ExitStack() as stack:
         if first:
-            _check_folder(folder, settings, lists, resume)
+            check_folder(folder, settings, lists, resume)
             check_writable(folder)
             if resume and not going_on:
                 say(f"there is no run in {folder} yet; starting it")
-            report = _check_data(folder, split, data, say, going_on)
+            report = check_data(folder, split, data, say, going_on)
         stack.enter_context(_quiet())
         L.seed_everything(recipe.seed, verbose=False)
         network = lay_out(create_from_config(model, weights), device).train()
         if first:  # only now: a model that cannot be built leaves no folder
-            _make(folder)
+            make_folder(folder)
             stack.enter_context(lock_folder(folder))
             clear_temporaries(folder)
             if report is not None:
                 write_atomically(folder / "data.json", report)
             if not going_on:
-                _write_start(folder, settings, lists)
+                write_start(folder, settings, lists)
         dino_size = as_size(model.dino_size) if network.dinov2 else None
         world = recipe.devices
         training = PairDataset(
@@ -188,11 +181,11 @@ def train(
         val_loader = DataLoader(
             validation, 1, sampler=EpochSampler(len(validation), shuffle=False), **loaders
         )
-        facts = _facts(data, split, recipe)
-        facts |= {"device": str(device), "precision": str(precision).removeprefix("torch.")}
+        about = facts(data, split, recipe)
+        about |= {"device": str(device), "precision": str(precision).removeprefix("torch.")}
         interrupt = SafeInterrupt()
         run_folder = RunFolder(
-            folder, validation if split.validation else None, facts, say, interrupt
+            folder, validation if split.validation else None, about, say, interrupt
         )
         callbacks: list[Any] = [run_folder, interrupt]
         if progress_bar:
@@ -218,10 +211,10 @@ def train(
         )
         checkpoint = folder / "resume.ckpt" if (folder / "resume.ckpt").exists() else None
         if checkpoint is not None:
-            epoch, batches = _position(checkpoint)
+            epoch, batches = position_of(checkpoint)
             sampler.go_on_from(epoch, batches * recipe.batch_size)
         if first:
-            _write_environment(folder, network, device, precision)
+            write_environment(folder, network, device, precision)
             say(_headline(network, split, device, precision))
         try:
             trainer.fit(
@@ -253,20 +246,6 @@ def train(
     )
 
 
-def _settings(
-    model: ModelConfig, data: DataConfig, recipe: TrainConfig, loss: LossConfig, weights: str | None
-) -> dict[str, Any]:
-    """All settings under the names of the command line's flags, ready for YAML."""
-    flat: dict[str, Any] = {"model": model.name, "weights": weights or "none"}
-    for part in (model, data, recipe, loss):
-        flat |= {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in dataclasses.asdict(part).items()
-            if key != "name"
-        }
-    return flat
-
-
 def _check_devices(device: torch.device, count: int) -> None:
     if count > 1 and device.index is not None:
         raise DeviceError(
@@ -279,122 +258,6 @@ def _check_devices(device: torch.device, count: int) -> None:
         )
 
 
-def _names(pairs: list[Pair]) -> str:
-    return "".join(f"{pair.name}\n" for pair in pairs)
-
-
-def _check_folder(
-    folder: Path, settings: dict[str, Any], lists: dict[str, str], resume: bool
-) -> None:
-    """Raises `OutputError` unless the folder is free or, to resume, holds this very run."""
-    config = folder / "config.yaml"
-    if not (resume and config.is_file()):
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder} is a file; choose another --output")
-        # what a run leaves that was killed before it began
-        begun = {".lock", "data.json", *lists} if resume else set()
-        there = [file.name for file in folder.iterdir()] if folder.exists() else []
-        if any(name not in begun and not name.startswith(PREFIX) for name in there):
-            raise OutputError(
-                f"{folder} exists and is not empty; choose another --output"
-                + (": it holds no run to go on with" if resume else ", or go on with --resume")
-            )
-        return
-    before = yaml.safe_load(config.read_text(encoding="utf-8"))
-    free = {"workers", "device", "check", "save_every", "log_every", "val_pictures"}
-    changed = [k for k in settings if k not in free and before.get(k) != settings[k]]
-    if changed:
-        key = changed[0]
-        raise OutputError(
-            f"the run in {folder} was started with {key} = {before.get(key)!r}, not "
-            f"{settings[key]!r}; resume it with the settings it was started with "
-            f"(--config {config}), or choose another --output"
-        )
-    for name, text in lists.items():
-        if decode_text((folder / name).read_bytes()) != text:
-            raise OutputError(
-                f"the data set has changed since the run in {folder} was started: its "
-                f"{name} names other pairs; put them back, or choose another --output"
-            )
-
-
-def _check_data(
-    folder: Path, split: Split, data: DataConfig, say: Callable[[str], None], going_on: bool
-) -> bytes | None:
-    """What is to be written to `data.json`; nothing if the same files were found good before."""
-    fingerprint = split.fingerprint()
-    if going_on:
-        try:
-            if json.loads((folder / "data.json").read_bytes())["fingerprint"] == fingerprint:
-                return None
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # checked again
-    pairs = len(split.training) + len(split.validation)
-    if pairs > 1000 and data.check == "full":
-        say(f"reading {pairs:,} pairs to check them (--check headers is quicker)")
-    report = check_split(split, full=data.check == "full")
-    for line in report.lines():
-        say(line)
-    report.raise_for_errors()
-    if not split.training:
-        raise DataError("no pairs are left to train on; hold fewer of them out for validation")
-    return (json.dumps({"fingerprint": fingerprint, **report.to_dict()}, indent=2) + "\n").encode()
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"the folder {folder} cannot be made ({error.strerror}); choose another"
-        ) from error
-
-
-def _write_start(folder: Path, settings: dict[str, Any], lists: dict[str, str]) -> None:
-    """The settings come last: with them the run has begun."""
-    for name, text in lists.items():
-        write_atomically(folder / name, encode_text(text))
-    text = yaml.safe_dump(settings, sort_keys=False)
-    write_atomically(folder / "config.yaml", encode_text(text))
-
-
-def _write_environment(
-    folder: Path, network: DSUNet, device: torch.device, precision: torch.dtype
-) -> None:
-    """Writes what the run was started with, and adds to it when the run is resumed."""
-    path = folder / "environment.json"
-    now: dict[str, Any] = {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": sys.argv,
-        "device": str(device),
-        "precision": str(precision).removeprefix("torch."),
-        "threads": torch.get_num_threads(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
-        "python": platform.python_version(),
-        "packages": {
-            name: metadata.version(name)
-            for name in ("dsunet", "torch", "timm", "lightning", "pysodmetrics")
-        },
-        "parameters": parameter_counts(network),
-    }
-    if path.is_file():
-        first = json.loads(path.read_text(encoding="utf-8"))
-        now = {**first, "resumed": [*first.get("resumed", []), now]}
-    write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())
-
-
-def _facts(data: DataConfig, split: Split, recipe: TrainConfig) -> dict[str, Any]:
-    source = data.data or data.images or ""
-    return {
-        "data": Path(source).name,
-        "training_pairs": len(split.training),
-        "validation_pairs": len(split.validation),
-        "seed": recipe.seed,
-        "epochs": recipe.epochs,
-    }
-
-
 def _headline(network: DSUNet, split: Split, device: torch.device, precision: torch.dtype) -> str:
     counts = parameter_counts(network)
     share = 100 * counts["trainable"] / counts["total"]
@@ -404,19 +267,6 @@ def _headline(network: DSUNet, split: Split, device: torch.device, precision: to
         f"and {len(split.validation)} validation pairs; {device}, "
         f"{str(precision).removeprefix('torch.')}"
     )
-
-
-def _position(checkpoint: Path) -> tuple[int, int]:
-    """The epoch that a resume state goes on in, and how many of its batches are done."""
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
-        epoch, batches = state["callbacks"]["RunFolder"]["position"]
-    except Exception as error:  # torch raises many kinds
-        raise CheckpointError(
-            f"{checkpoint} cannot be read, so the run cannot go on; start another one from "
-            f"--weights {checkpoint.parent / 'last.safetensors'}"
-        ) from error
-    return int(epoch), int(batches)
 
 
 def _measures_of(weights: Path) -> dict[str, float]:

@@ -1,0 +1,16 @@
+"""Image → mask at its own size, from Python and for whole folders."""
+
+from dsunet.predict.files import KINDS, Options, Report, predict_files
+from dsunet.predict.plan import Job, plan_outputs
+from dsunet.predict.segmenter import Segmentation, Segmenter
+
+__all__ = [
+    "KINDS",
+    "Job",
+    "Options",
+    "Report",
+    "Segmentation",
+    "Segmenter",
+    "plan_outputs",
+    "predict_files",
+]

@@ -1,0 +1,265 @@
+"""Many images → files, through broken images, full disks and interruptions."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from PIL import Image
+
+from dsunet.data.images import decode
+from dsunet.data.views import Views, make_views
+from dsunet.errors import ImageError, OutputError
+from dsunet.files import check_writable, clear_temporaries, encode_text, write_atomically
+from dsunet.predict.plan import Job, output_path
+from dsunet.predict.segmenter import Segmentation, Segmenter
+
+__all__ = ["KINDS", "Options", "Report", "predict_files"]
+
+KINDS = ("probability", "binary", "overlay", "cutout")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to write of every image, and how."""
+
+    save: tuple[str, ...] = ("probability",)
+    """Of `KINDS`: grey probability map, black-and-white mask, overlay, cut-out. One kind goes
+    straight into the output folder, several go into a subfolder each."""
+    threshold: float = 0.5
+    """From which probability a pixel belongs to the object, for binary and overlay."""
+    benchmark_normalization: bool = False
+    """Stretch every probability map to its full range, see `quantise`."""
+    ignore_orientation: bool = False
+    """Take images as they are stored, whatever their EXIF orientation says."""
+
+
+@dataclass
+class Report:
+    """What a prediction of many images came to."""
+
+    written: int = 0
+    """Images whose outputs were written."""
+    skipped: int = 0
+    """Images whose outputs were there already."""
+    failures: list[tuple[Path, str]] = field(default_factory=list)
+    """Images that could not be read, each with the reason."""
+    first_frames: list[Path] = field(default_factory=list)
+    """Files with several pages or frames, of which only the first was segmented."""
+
+
+class _Ready(NamedTuple):
+    """An image that has been read, or why it could not be."""
+
+    job: Job
+    picture: Image.Image | None = None
+    views: Views | None = None
+    reason: str = ""
+    frames: bool = False
+
+
+def predict_files(
+    segmenter: Segmenter,
+    jobs: Sequence[Job],
+    output: str | Path,
+    options: Options | None = None,
+    *,
+    resume: bool = False,
+    batch_size: int = 1,
+    workers: int = 2,
+    progress: Callable[[int, int], None] | None = None,
+    report: Report | None = None,
+) -> Report:
+    """Segments images and writes what is asked for; a broken image does not stop the others.
+
+    The folder also gets `prediction.json` (how the outputs were made) and, if there are failures,
+    `failures.csv` (image, reason). Every file is whole or not there. Images are read and outputs
+    written by threads beside the model, a few ahead and behind.
+
+    Args:
+        segmenter: The model.
+        jobs: What `plan_outputs` gives.
+        output: Folder to write to.
+        options: What to write.
+        resume: Skip images whose outputs are there, made by the same weights and options.
+        batch_size: Images per pass. Other sizes than 1 may change the last digit.
+        workers: Threads that read images, and as many that write outputs.
+        progress: Called with the number of images done and the number of all.
+        report: Is kept up to date while it goes on, for whoever interrupts it.
+
+    Raises:
+        OutputError: The folder cannot be written to, the disk is full, or its outputs were made in
+            another way than those to go on with.
+    """
+    options, report = options or Options(), report or Report()
+    folder = Path(output)
+    check_writable(folder)
+    try:
+        going_on = _begin(folder, segmenter, options, resume)
+        todo = [job for job in jobs if not (going_on and _is_done(folder, options, job))]
+        report.skipped = len(jobs) - len(todo)
+        _segment_all(segmenter, todo, folder, options, batch_size, workers, progress, report)
+    except OSError as error:
+        raise OutputError(
+            f"{error.filename or folder} cannot be written ({error.strerror or error}); what was "
+            "written before is whole: make room, and go on with --resume"
+        ) from error
+    return report
+
+
+def _begin(folder: Path, segmenter: Segmenter, options: Options, resume: bool) -> bool:
+    """Notes how outputs are made; whether those that are there were made just so."""
+    made = {
+        "weights": str(segmenter.weights) if segmenter.weights else None,
+        "sha256": _hash(segmenter.weights) if segmenter.weights else None,
+        **asdict(options),
+        "save": list(options.save),
+    }
+    note = folder / "prediction.json"
+    before = None
+    if resume and note.is_file():
+        try:
+            before = json.loads(note.read_bytes())
+            changed = [key for key in made if key != "weights" and before[key] != made[key]]
+        except (ValueError, KeyError, TypeError):
+            changed = ["another version of dsunet"]
+        if changed:
+            raise OutputError(
+                f"the outputs in {folder} were made in another way ({', '.join(changed)}); go on "
+                "as they were made, or choose another --output"
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in {folder, *(folder / kind for kind in options.save)}:
+        clear_temporaries(place)
+    (folder / "failures.csv").unlink(missing_ok=True)
+    write_atomically(note, encode_text(json.dumps(made, indent=2) + "\n"))
+    return before is not None
+
+
+def _hash(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_done(folder: Path, options: Options, job: Job) -> bool:
+    return all(output_path(folder, kind, options.save, job).exists() for kind in options.save)
+
+
+def _segment_all(
+    segmenter: Segmenter,
+    jobs: Sequence[Job],
+    folder: Path,
+    options: Options,
+    batch_size: int,
+    workers: int,
+    progress: Callable[[int, int], None] | None,
+    report: Report,
+) -> None:
+    total = report.skipped + len(jobs)
+
+    def finish(job: Job) -> None:
+        report.written += 1
+        if progress:
+            progress(report.skipped + report.written + len(report.failures), total)
+
+    readers, writers = ThreadPoolExecutor(workers), ThreadPoolExecutor(workers)
+    ready = _ahead(
+        (readers.submit(_read, job, segmenter, options) for job in jobs), 2 * batch_size + workers
+    )
+    writing: deque[Future[Job]] = deque()
+    try:
+        for batch in _in_batches(_without_failures(ready, folder, report), batch_size):
+            views = [each.views for each in batch if each.views is not None]
+            maps = segmenter.probabilities(views)
+            for each, probability in zip(batch, maps, strict=True):
+                assert each.picture is not None
+                result = Segmentation(each.picture, probability)
+                writing.append(writers.submit(_write, result, each.job, folder, options))
+            while len(writing) > 2 * batch_size + workers:
+                finish(writing.popleft().result())
+        while writing:
+            finish(writing.popleft().result())
+    finally:
+        readers.shutdown(cancel_futures=True)
+        writers.shutdown()
+        # of an interrupted run, too, every output that was written counts
+        report.written += sum(1 for each in writing if each.exception() is None)
+
+
+_T = TypeVar("_T")
+
+
+def _ahead(futures: Iterable[Future[_T]], count: int) -> Iterator[_T]:
+    """The results of futures in order, with at most `count` of them under way."""
+    window: deque[Future[_T]] = deque()
+    for future in futures:
+        window.append(future)
+        if len(window) >= count:
+            yield window.popleft().result()
+    while window:
+        yield window.popleft().result()
+
+
+def _without_failures(ready: Iterable[_Ready], folder: Path, report: Report) -> Iterator[_Ready]:
+    """Passes on what could be read, and notes the rest at once."""
+    for each in ready:
+        if each.frames:
+            report.first_frames.append(each.job.image)
+        if each.views is not None:
+            yield each
+            continue
+        report.failures.append((each.job.image, each.reason))
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        if len(report.failures) == 1:
+            rows.writerow(["image", "reason"])
+        rows.writerow([each.job.image, each.reason])
+        with open(folder / "failures.csv", "ab") as file:
+            file.write(encode_text(text.getvalue()))
+
+
+def _in_batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    batch: list[_T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _read(job: Job, segmenter: Segmenter, options: Options) -> _Ready:
+    try:
+        decoded = decode(job.image)
+        picture = decoded.as_image(upright=not options.ignore_orientation)
+        views = make_views(picture, segmenter.sam_size, segmenter.dino_size)
+    except ImageError as error:
+        return _Ready(job, reason=str(error))
+    return _Ready(job, picture, views, frames=decoded.frames)
+
+
+def _write(result: Segmentation, job: Job, folder: Path, options: Options) -> Job:
+    for kind in options.save:
+        if kind == "probability":
+            array = result.map(benchmark_normalization=options.benchmark_normalization)
+            picture = Image.fromarray(array)
+        elif kind == "binary":
+            picture = Image.fromarray(result.binary(options.threshold).astype(np.uint8) * 255)
+        elif kind == "overlay":
+            picture = result.overlay(options.threshold)
+        else:
+            picture = result.cutout()
+        encoded = io.BytesIO()
+        picture.save(encoded, "PNG")
+        write_atomically(output_path(folder, kind, options.save, job), encoded.getvalue())
+    return job

@@ -1,0 +1,142 @@
+"""Which images are meant, and where their outputs go."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dsunet.data.images import IMAGE_SUFFIXES
+from dsunet.data.pairs import read_names, resolve_names, stem_of
+from dsunet.errors import DataError, OutputError
+
+__all__ = ["Job", "output_path", "plan_outputs"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image to segment, and the name of its outputs relative to the output folder."""
+
+    image: Path
+    name: Path
+
+
+def plan_outputs(
+    paths: Sequence[str | Path],
+    output: str | Path,
+    save: Sequence[str] = ("probability",),
+    names: Sequence[str] | None = None,
+    files_from: str | Path | None = None,
+) -> list[Job]:
+    """The images meant by files, folders and patterns, each with its output's name.
+
+    A file `photo.jpg` becomes `photo.png`. A file found below a given folder (searched recursively,
+    but for hidden folders), or by a pattern like `photos/**/*.jpg`, keeps its subfolder; files from
+    a list keep theirs below the deepest folder that all of them share. What lies in `output` itself
+    is not searched.
+
+    Args:
+        paths: Images, folders and patterns.
+        output: Folder that will be written to.
+        save: What will be written there, see `Options`.
+        names: Take these stems only, such as those of a run's `val.txt`.
+        files_from: Text file with the path of one image a line. One that does not exist is reported
+            like a broken image later, and does not stop the others.
+
+    Raises:
+        DataError: A path does not exist, no image is found, a name of the list is not found, or
+            two images would get one name.
+        OutputError: An image would be overwritten by an output.
+    """
+    folder = Path(output).resolve()
+    found = [each for path in paths for each in _find(path, folder)]
+    if files_from is not None:
+        found += _listed(files_from)
+    if not found:
+        raise DataError("no images are given; name files, folders, patterns or a list of files")
+    by_name: dict[Path, list[Path]] = {}
+    for file, relative in dict.fromkeys(found):
+        by_name.setdefault(relative.with_suffix(".png"), []).append(file)
+    if names is not None:
+        stems = {stem_of(name) for name in by_name}
+        known, unknown = resolve_names(names, stems)
+        if unknown or not names:
+            raise DataError(
+                f"{len(unknown)} of the {len(names)} names in the list are not among the images "
+                f"({', '.join(unknown[:20])})"
+            )
+        by_name = {name: files for name, files in by_name.items() if stem_of(name) in known}
+    clashes = [(name, files) for name, files in by_name.items() if len(files) > 1]
+    if clashes:
+        shown = "; ".join(f"{' and '.join(map(str, files))}: {name}" for name, files in clashes[:5])
+        raise DataError(
+            f"{len(clashes)} outputs would be written for more than one image ({shown}); rename "
+            "the images, or predict them into different folders"
+        )
+    jobs = [Job(files[0], name) for name, files in sorted(by_name.items())]
+    inputs = {job.image.resolve() for job in jobs}
+    for job in jobs:
+        for kind in save:
+            if output_path(folder, kind, save, job) in inputs:
+                raise OutputError(
+                    f"the image {job.image} would be overwritten by a {kind} output; choose "
+                    "another --output"
+                )
+    return jobs
+
+
+def _find(path: str | Path, output: Path) -> list[tuple[Path, Path]]:
+    """Files meant by one path, each with its name below the folder that was meant."""
+    place = Path(path)
+    if place.is_dir():
+        found = [(file, file.relative_to(place)) for file in _walk(place, output)]
+        if not found:
+            raise DataError(f"the folder {path} holds no images")
+        return found
+    if place.exists():
+        return [(place, Path(place.name))]
+    if not glob.has_magic(str(path)):
+        raise DataError(
+            f"there is no file or folder {path}; give images, folders of images or patterns"
+        )
+    parts = place.parts
+    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    root = Path(*parts[:first])
+    found = [
+        (file, file.relative_to(root))
+        for file in sorted(root.glob(str(Path(*parts[first:]))))
+        if _is_image(file) and not file.is_dir()
+    ]
+    if not found:
+        raise DataError(f"the pattern {path} finds no images")
+    return found
+
+
+def _walk(folder: Path, output: Path) -> Iterator[Path]:
+    start = folder.resolve()
+    for place, folders, files in os.walk(folder):
+        here = start / Path(place).relative_to(folder)
+        folders[:] = sorted(n for n in folders if here / n != output and not n.startswith("."))
+        for name in sorted(files):
+            if _is_image(Path(name)):
+                yield Path(place, name)
+
+
+def _is_image(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+
+
+def _listed(list_: str | Path) -> list[tuple[Path, Path]]:
+    files = [Path(line) for line in read_names(list_)]
+    if not files:
+        raise DataError(f"the list {list_} is empty; write the path of one image a line")
+    places = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100 -- links stay links
+    shared = os.path.commonpath([place.parent for place in places])
+    return [(file, at.relative_to(shared)) for file, at in zip(files, places, strict=True)]
+
+
+def output_path(folder: Path, kind: str, save: Sequence[str], job: Job) -> Path:
+    """Where one output of a job goes: one kind directly, several into a subfolder each."""
+    return (folder / kind if len(save) > 1 else folder) / job.name

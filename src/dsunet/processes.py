@@ -1,0 +1,76 @@
+"""Sharing work among processes that never outlive the one that asked."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from dsunet.errors import DsunetError
+
+__all__ = ["available_cores", "in_processes"]
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
+
+# Below this many items, starting processes takes longer than it saves.
+FEWEST = 32
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def in_processes(
+    function: Callable[[_In], _Out], items: Sequence[_In], workers: int
+) -> Iterator[_Out]:
+    """The results of a function for some items, in their order.
+
+    The processes are made by a fork server or spawned, so they import the function's module anew.
+    They leave Ctrl-C to the process that asked, and end when it does, however that happens.
+
+    Args:
+        function: A function at the top of a module.
+        items: What to call it with; they and the results have to be picklable.
+        workers: How many processes; with 1, or few items, this process does it.
+
+    Raises:
+        DsunetError: A process died.
+    """
+    if workers <= 1 or len(items) < FEWEST:
+        yield from map(function, items)
+        return
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([function.__module__])
+    pool = ProcessPoolExecutor(workers, context, initializer=_stay_with_parent)
+    try:
+        yield from pool.map(function, items, chunksize=4)
+    except BrokenProcessPool as error:
+        raise DsunetError(
+            "a process died, maybe because memory ran out; use fewer by --workers, 1 for none"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _stay_with_parent() -> None:
+    """Leaves Ctrl-C to the parent, and ends with it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

@@ -1,0 +1,183 @@
+"""The run's folder: what it may hold before the start, and what explains the run in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig
+from dsunet.data import Pair
+from dsunet.data.check import check_split
+from dsunet.data.split import Split
+from dsunet.errors import CheckpointError, DataError, OutputError
+from dsunet.files import PREFIX, decode_text, encode_text, write_atomically
+from dsunet.model import DSUNet, parameter_counts
+
+__all__ = [
+    "check_data",
+    "check_folder",
+    "facts",
+    "flat_settings",
+    "make_folder",
+    "names_of",
+    "position_of",
+    "write_environment",
+    "write_start",
+]
+
+
+def flat_settings(
+    model: ModelConfig, data: DataConfig, recipe: TrainConfig, loss: LossConfig, weights: str | None
+) -> dict[str, Any]:
+    """All settings under the names of the command line's flags, ready for YAML."""
+    flat: dict[str, Any] = {"model": model.name, "weights": weights or "none"}
+    for part in (model, data, recipe, loss):
+        flat |= {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(part).items()
+            if key != "name"
+        }
+    return flat
+
+
+def names_of(pairs: list[Pair]) -> str:
+    """The stems of some pairs, one a line."""
+    return "".join(f"{pair.name}\n" for pair in pairs)
+
+
+def check_folder(
+    folder: Path, settings: dict[str, Any], lists: dict[str, str], resume: bool
+) -> None:
+    """Raises `OutputError` unless the folder is free or, to resume, holds this very run."""
+    config = folder / "config.yaml"
+    if not (resume and config.is_file()):
+        if folder.exists() and not folder.is_dir():
+            raise OutputError(f"{folder} is a file; choose another --output")
+        # what a run leaves that was killed before it began
+        begun = {".lock", "data.json", *lists} if resume else set()
+        there = [file.name for file in folder.iterdir()] if folder.exists() else []
+        if any(name not in begun and not name.startswith(PREFIX) for name in there):
+            raise OutputError(
+                f"{folder} exists and is not empty; choose another --output"
+                + (": it holds no run to go on with" if resume else ", or go on with --resume")
+            )
+        return
+    before = yaml.safe_load(config.read_text(encoding="utf-8"))
+    free = {"workers", "device", "check", "save_every", "log_every", "val_pictures"}
+    changed = [k for k in settings if k not in free and before.get(k) != settings[k]]
+    if changed:
+        key = changed[0]
+        raise OutputError(
+            f"the run in {folder} was started with {key} = {before.get(key)!r}, not "
+            f"{settings[key]!r}; resume it with the settings it was started with "
+            f"(--config {config}), or choose another --output"
+        )
+    for name, text in lists.items():
+        if decode_text((folder / name).read_bytes()) != text:
+            raise OutputError(
+                f"the data set has changed since the run in {folder} was started: its "
+                f"{name} names other pairs; put them back, or choose another --output"
+            )
+
+
+def check_data(
+    folder: Path, split: Split, data: DataConfig, say: Callable[[str], None], going_on: bool
+) -> bytes | None:
+    """What is to be written to `data.json`; nothing if the same files were found good before."""
+    fingerprint = split.fingerprint()
+    if going_on:
+        try:
+            if json.loads((folder / "data.json").read_bytes())["fingerprint"] == fingerprint:
+                return None
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # checked again
+    pairs = len(split.training) + len(split.validation)
+    if pairs > 1000 and data.check == "full":
+        say(f"reading {pairs:,} pairs to check them (--check headers is quicker)")
+    report = check_split(split, full=data.check == "full")
+    for line in report.lines():
+        say(line)
+    report.raise_for_errors()
+    if not split.training:
+        raise DataError("no pairs are left to train on; hold fewer of them out for validation")
+    return (json.dumps({"fingerprint": fingerprint, **report.to_dict()}, indent=2) + "\n").encode()
+
+
+def make_folder(folder: Path) -> None:
+    """Makes the folder if it is not there; raises `OutputError` if it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"the folder {folder} cannot be made ({error.strerror}); choose another"
+        ) from error
+
+
+def write_start(folder: Path, settings: dict[str, Any], lists: dict[str, str]) -> None:
+    """The settings come last: with them the run has begun."""
+    for name, text in lists.items():
+        write_atomically(folder / name, encode_text(text))
+    text = yaml.safe_dump(settings, sort_keys=False)
+    write_atomically(folder / "config.yaml", encode_text(text))
+
+
+def write_environment(
+    folder: Path, network: DSUNet, device: torch.device, precision: torch.dtype
+) -> None:
+    """Writes what the run was started with, and adds to it when the run is resumed."""
+    path = folder / "environment.json"
+    now: dict[str, Any] = {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "device": str(device),
+        "precision": str(precision).removeprefix("torch."),
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "python": platform.python_version(),
+        "packages": {
+            name: metadata.version(name)
+            for name in ("dsunet", "torch", "timm", "lightning", "pysodmetrics")
+        },
+        "parameters": parameter_counts(network),
+    }
+    if path.is_file():
+        first = json.loads(path.read_text(encoding="utf-8"))
+        now = {**first, "resumed": [*first.get("resumed", []), now]}
+    write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())
+
+
+def facts(data: DataConfig, split: Split, recipe: TrainConfig) -> dict[str, Any]:
+    """What is written into every weights file beside the measures."""
+    source = data.data or data.images or ""
+    return {
+        "data": Path(source).name,
+        "training_pairs": len(split.training),
+        "validation_pairs": len(split.validation),
+        "seed": recipe.seed,
+        "epochs": recipe.epochs,
+    }
+
+
+def position_of(checkpoint: Path) -> tuple[int, int]:
+    """The epoch that a resume state goes on in, and how many of its batches are done."""
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        epoch, batches = state["callbacks"]["RunFolder"]["position"]
+    except Exception as error:  # torch raises many kinds
+        raise CheckpointError(
+            f"{checkpoint} cannot be read, so the run cannot go on; start another one from "
+            f"--weights {checkpoint.parent / 'last.safetensors'}"
+        ) from error
+    return int(epoch), int(batches)
