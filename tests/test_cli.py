@@ -86,7 +86,7 @@ def test_help_has_hyphens_and_a_working_example(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
-        main([name, "--help"])
+        main([*name.split(), "--help"])
     assert stopped.value.code == 0
     shown = capsys.readouterr().out
     assert f"dsunet {name}" in shown.split("examples:")[1]
@@ -99,6 +99,9 @@ def test_help_has_hyphens_and_a_working_example(
     [
         ("trian", 2, "no command 'trian'; did you mean train?"),
         ("nonsense-word", 2, "known: train"),
+        ("data", 2, "no command 'data'; known: train, data check"),
+        ("data chekc", 2, "no command 'data chekc'; did you mean data check?"),
+        ("data check absent", 1, "there is no folder absent/images"),
         ("train --output x", 1, "no training data: give --data DIR"),
         ("train --output x --data d --epochs soon", 2, "epochs"),
         ("train --output x --data d --bogus 1", 2, "--bogus"),

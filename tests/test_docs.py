@@ -74,7 +74,12 @@ def test_own_data(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("val.txt").write_text("salient_00000\ncamouflaged_00001\n")
     run_page(ROOT / "docs" / "own-data.md", capsys)
     assert Path("object.png").is_file()
-    assert {p.name for p in Path("out").iterdir()} == {"probability", "binary", "overlay"}
+    assert {p.name for p in Path("out").iterdir()} == {
+        "probability",
+        "binary",
+        "overlay",
+        "prediction.json",
+    }
 
 
 def test_the_examples_of_the_commands_help(

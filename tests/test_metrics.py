@@ -111,7 +111,7 @@ def test_missing_and_extra_files_are_listed(folders: tuple[Path, Path]) -> None:
 
 def test_a_stem_twice(folders: tuple[Path, Path]) -> None:
     save(np.zeros((4, 4), np.uint8), folders[0] / "2.bmp")
-    with pytest.raises(DataError, match="'2' twice"):
+    with pytest.raises(DataError, match=r"twice \(.*2\.bmp and .*2\.png"):
         dsunet.evaluate(*folders)
 
 
@@ -128,5 +128,12 @@ def test_a_list_of_names(folders: tuple[Path, Path]) -> None:
 
 def test_unreadable_map(folders: tuple[Path, Path]) -> None:
     (folders[0] / "4.png").write_bytes(b"no image")
-    with pytest.raises(ImageError, match=r"4\.png: not a readable image"):
+    with pytest.raises(ImageError, match=r"1 maps cannot be .*4\.png: not a readable image"):
         dsunet.evaluate(*folders)
+    result = evaluate_folders(*folders)
+    assert list(result.failures) == ["4"]
+    assert len(result.per_image) == 7
+    for file in folders[0].iterdir():
+        file.write_bytes(b"no image")
+    with pytest.raises(ImageError, match="no map could be measured"):
+        evaluate_folders(*folders)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from dsunet.data.synthetic import synthetic_pair
 from dsunet.devices import choose_device, choose_precision
 from dsunet.errors import DataError, DeviceError, ImageError, OutputError
 from dsunet.inference import quantise
-from dsunet.predict import plan_outputs, predict_files
+from dsunet.predict import Options, plan_outputs, predict_files
 from helpers import nano
 
 
@@ -124,10 +125,10 @@ def test_folder_keeps_its_tree(segmenter: dsunet.Segmenter, images: Path, tmp_pa
     jobs = plan_outputs([images], tmp_path / "out")
     assert [str(job.name) for job in jobs] == ["0.png", "1.png", "2.png", "deep/0.png"]
     seen: list[tuple[int, int]] = []
-    failures = predict_files(
+    report = predict_files(
         segmenter, jobs, tmp_path / "out", progress=lambda done, total: seen.append((done, total))
     )
-    assert failures == []
+    assert report == dsunet.predict.Report(written=4)
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     for job in jobs:
         with Image.open(tmp_path / "out" / job.name) as map_, Image.open(job.image) as image:
@@ -141,7 +142,7 @@ def test_several_kinds_get_a_folder_each(
     segmenter: dsunet.Segmenter, images: Path, tmp_path: Path
 ) -> None:
     jobs = plan_outputs([images / "0.png"], tmp_path / "o", dsunet.predict.KINDS)
-    predict_files(segmenter, jobs, tmp_path / "o", save=dsunet.predict.KINDS, threshold=0.4)
+    predict_files(segmenter, jobs, tmp_path / "o", Options(dsunet.predict.KINDS, threshold=0.4))
     modes = {"probability": "L", "binary": "L", "overlay": "RGB", "cutout": "RGBA"}
     for kind, mode in modes.items():
         with Image.open(tmp_path / "o" / kind / "0.png") as image:
@@ -155,17 +156,21 @@ def test_a_broken_image_does_not_stop_the_others(
     segmenter: dsunet.Segmenter, images: Path, tmp_path: Path
 ) -> None:
     (images / "1.png").write_bytes(b"broken")
-    failures = predict_files(
+    report = predict_files(
         segmenter, plan_outputs([images], tmp_path / "out"), tmp_path / "out", batch_size=4
     )
-    assert [path.name for path, _ in failures] == ["1.png"]
-    assert "not a readable image" in failures[0][1]
+    assert report.written == 3
+    assert [path.name for path, _ in report.failures] == ["1.png"]
+    assert "not a readable image" in report.failures[0][1]
+    with open(tmp_path / "out" / "failures.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [{"image": str(images / "1.png"), "reason": report.failures[0][1]}]
     written = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.png")}
     assert written == {"0.png", "2.png", "deep/0.png"}
 
 
 def test_outputs_never_replace_inputs(images: Path) -> None:
-    with pytest.raises(OutputError, match=r"0\.png would be overwritten by its own probability"):
+    with pytest.raises(OutputError, match=r"0\.png would be overwritten by a probability"):
         plan_outputs([images / "0.png"], images)
     with pytest.raises(OutputError, match="overwritten"):
         plan_outputs([images], images)
@@ -188,7 +193,7 @@ def test_a_list_of_names(images: Path) -> None:
 
 def test_plans_that_cannot_work(images: Path, tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(images / "0.bmp")
-    with pytest.raises(DataError, match=r"0\.bmp and .*0\.png would both be written to 0\.png"):
+    with pytest.raises(DataError, match=r"1 outputs .*0\.bmp and .*0\.png: 0\.png"):
         plan_outputs([images], "out")
     with pytest.raises(DataError, match="there is no file or folder"):
         plan_outputs([tmp_path / "absent"], "out")

@@ -66,7 +66,9 @@ def test_the_folder_explains_itself(trained: Path) -> None:
     assert names == {
         "best.safetensors",
         "config.yaml",
+        ".lock",
         "curves.png",
+        "data.json",
         "environment.json",
         "last.safetensors",
         "metrics.csv",
@@ -255,7 +257,9 @@ def test_the_last_epoch_is_always_validated(pictures: Path, tmp_path: Path) -> N
 
 
 def test_a_loss_that_is_not_a_number_stops_the_run(pictures: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"the loss of epoch 1 is nan.*lower --lr"):
+    with pytest.raises(
+        TrainingError, match=r"the loss is nan at step 2 in epoch 1, on .*salient_.*lower --lr"
+    ):
         run(tmp_path / "run", pictures, lr=1e30, epochs=2)
     assert not (tmp_path / "run" / "last.safetensors").exists()
 
@@ -309,8 +313,6 @@ def test_bad_starts(pictures: Path, trained: Path, tmp_path: Path) -> None:
         run(trained, pictures)
     with pytest.raises(OutputError, match=r"was started with val_fraction = 0\.3, not 0\.0"):
         run(trained, pictures, resume=True)
-    with pytest.raises(OutputError, match="no run to resume"):
-        run(tmp_path / "new", pictures, resume=True)
     with pytest.raises(ValueError, match="early_stop needs a validation set"):
         run(tmp_path / "new", pictures, early_stop=1)
     if not torch.cuda.is_available():
@@ -327,7 +329,7 @@ def test_broken_headers_and_sizes_are_found_before_training(pictures: Path, tmp_
     write_synthetic(tmp_path / "set", 6, 64)
     (tmp_path / "set" / "images" / "salient_00000.jpg").write_bytes(b"broken")
     Image.new("L", (9, 9)).save(tmp_path / "set" / "masks" / "salient_00002.png")
-    with pytest.raises(DataError, match="2 pairs cannot be used") as caught:
+    with pytest.raises(DataError, match="the data set has 2 errors") as caught:
         run(tmp_path / "run", pictures, data={"data": str(tmp_path / "set"), "workers": 0})
     assert "salient_00000.jpg: not a readable image" in str(caught.value)
     assert "is 9×9" in str(caught.value)

@@ -16,6 +16,7 @@ import os
 import random
 import re
 import sys
+import warnings
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,11 @@ def main(argv: list[str] | None = None) -> int:
     0: done; 1: an error, or some of many images failed; 2: wrong usage; 130: interrupted.
     """
     argv = sys.argv[1:] if argv is None else argv
+    # Pillow's remarks on odd files; what matters of them is reported as an error or a note
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may be no valid text
+            stream.reconfigure(errors="backslashreplace")
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(_overview())
         return 0
