@@ -164,7 +164,8 @@ def test_a_broken_image_does_not_stop_the_others(
     assert "not a readable image" in report.failures[0][1]
     with open(tmp_path / "out" / "failures.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert rows == [{"image": str(images / "1.png"), "reason": report.failures[0][1]}]
+    assert [row["image"] for row in rows] == [str(images / "1.png")]
+    assert rows[0]["reason"].startswith("not a readable image")
     written = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.png")}
     assert written == {"0.png", "2.png", "deep/0.png"}
 

@@ -125,7 +125,13 @@ def _open(path: Path, *, tensors: bool) -> tuple[dict[str, Any], dict[str, Tenso
         ) from error
     if "dsunet" not in metadata:
         raise CheckpointError(f"{path} was not written by dsunet: its metadata lacks 'dsunet'")
-    about: dict[str, Any] = json.loads(metadata["dsunet"])
+    try:
+        about: dict[str, Any] = json.loads(metadata["dsunet"])
+        kinds = [type(about.get(key)) for key in ("model", "encoders", "training")]
+    except (ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path} has broken metadata ({error}); copy it again") from error
+    if kinds != [dict] * 3 and about.get("format") == FORMAT:
+        raise CheckpointError(f"{path} has incomplete metadata; copy it again")
     if about.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} has format {about.get('format')}, but this version reads {FORMAT}; "

@@ -264,10 +264,9 @@ def load(path: str | Path) -> DSUNet:
     path = find_weights(path)
     about, state = read_checkpoint(path)
     try:
-        config = ModelConfig(**about["model"])
-    except (TypeError, ValueError) as error:
+        model = build_model(ModelConfig(**about["model"]), _referred_weights(about))
+    except (TypeError, AttributeError, ValueError) as error:
         raise CheckpointError(f"{path} describes a model that cannot be built: {error}") from error
-    model = build_model(config, _referred_weights(about))
     load_state(model, state, path)
     return model.eval()
 

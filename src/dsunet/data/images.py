@@ -44,9 +44,9 @@ _FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000
 
 # What else a file may turn out to be: where its mark is, the mark, and the name.
 _FOREIGN = (
-    (4, b"ftypheic", "an HEIC picture"),
-    (4, b"ftypheix", "an HEIC picture"),
-    (4, b"ftypmif1", "an HEIF picture"),
+    (4, b"ftypheic", "an HEIC picture: convert it to JPEG or PNG"),
+    (4, b"ftypheix", "an HEIC picture: convert it to JPEG or PNG"),
+    (4, b"ftypmif1", "an HEIF picture: convert it to JPEG or PNG"),
     (4, b"ftyp", "a video"),
     (0, b"%PDF", "a PDF document"),
     (0, b"%!PS", "a PostScript document"),
@@ -227,11 +227,12 @@ def _read_by_tifffile(source: Source, file: BinaryIO) -> Decoded:
     """TIFFs that Pillow does not take, such as RGB that claims to be grey (MinIsBlack)."""
     import tifffile
 
+    file.seek(0)
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
         size = (page.imagewidth, page.imagelength)
         samples, dtype = page.samplesperpixel, page.dtype
-        _check_pixels(page.imagewidth, page.imagelength * page.imagedepth * samples // 4)
+        _check_pixels(*size)
         if page.imagedepth != 1 or samples not in (1, 3, 4) or dtype not in (np.uint8, np.uint16):
             raise ImageError(
                 f"a TIFF of {samples} samples a pixel of type {dtype} is not supported; needed are "
@@ -249,6 +250,8 @@ def _read_by_tifffile(source: Source, file: BinaryIO) -> Decoded:
 
 
 def _check_pixels(width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        raise ImageError(f"its size is {width}×{height}, so it has no pixels; replace it")
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > limit:
         raise ImageError(_too_large(f"{width}×{height} "))

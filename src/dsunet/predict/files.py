@@ -222,7 +222,7 @@ def _without_failures(ready: Iterable[_Ready], folder: Path, report: Report) -> 
         rows = csv.writer(text, lineterminator="\n")
         if len(report.failures) == 1:
             rows.writerow(["image", "reason"])
-        rows.writerow([each.job.image, each.reason])
+        rows.writerow([each.job.image, each.reason.removeprefix(f"{each.job.image}: ")])
         with open(folder / "failures.csv", "ab") as file:
             file.write(encode_text(text.getvalue()))
 
