@@ -371,8 +371,8 @@ def _predict_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--workers",
         type=int,
-        default=2,
-        help="Threads that read images beside the model, and as many that write.",
+        help="Threads that read images beside the model, and as many that write; by default as "
+        "many as there are cores that the model leaves idle.",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="Number type.")
@@ -390,10 +390,10 @@ def _predict(arguments: Namespace) -> int:
         )
     if not 0 <= arguments.threshold <= 1:
         raise ValueError(f"--threshold is {arguments.threshold}, but needs 0 to 1")
-    for flag in ("batch_size", "workers"):
-        if arguments[flag] < 1:
-            name = flag.replace("_", "-")
-            raise ValueError(f"--{name} is {arguments[flag]}, but needs at least 1")
+    if arguments.batch_size < 1:
+        raise ValueError(f"--batch-size is {arguments.batch_size}, but needs at least 1")
+    if (arguments.workers or 0) < 0:
+        raise ValueError(f"--workers is {arguments.workers}, but needs at least 0")
     names = read_names(arguments.list) if arguments.list else None
     jobs = plan_outputs(arguments.paths, arguments.output, kinds, names, arguments.files_from)
     segmenter = Segmenter(arguments.weights, arguments.device, arguments.precision)

@@ -8,12 +8,13 @@ import io
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from PIL import Image
 
 from dsunet.data.images import decode
@@ -22,8 +23,11 @@ from dsunet.errors import ImageError, OutputError
 from dsunet.files import check_writable, clear_temporaries, encode_text, write_atomically
 from dsunet.predict.plan import Job, output_path
 from dsunet.predict.segmenter import Segmentation, Segmenter
+from dsunet.processes import available_cores
 
-__all__ = ["KINDS", "Options", "Report", "predict_files"]
+__all__ = ["KINDS", "Options", "Report", "predict_files", "spare_cores"]
+
+_T = TypeVar("_T")
 
 KINDS = ("probability", "binary", "overlay", "cutout")
 
@@ -75,15 +79,15 @@ def predict_files(
     *,
     resume: bool = False,
     batch_size: int = 1,
-    workers: int = 2,
+    workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     report: Report | None = None,
 ) -> Report:
     """Segments images and writes what is asked for; a broken image does not stop the others.
 
     The folder also gets `prediction.json` (how the outputs were made) and, if there are failures,
-    `failures.csv` (image, reason). Every file is whole or not there. Images are read and outputs
-    written by threads beside the model, a few ahead and behind.
+    `failures.csv` (image, reason). Every file is whole or not there. Where cores are to spare,
+    images are read and outputs written by threads beside the model, a few ahead and behind.
 
     Args:
         segmenter: The model.
@@ -92,7 +96,9 @@ def predict_files(
         options: What to write.
         resume: Skip images whose outputs are there, made by the same weights and options.
         batch_size: Images per pass. Other sizes than 1 may change the last digit.
-        workers: Threads that read images, and as many that write outputs.
+        workers: Threads that read images, and as many that write outputs; 0 does it between the
+            passes. By default as many as there are cores that the model leaves idle, at most four:
+            beside a model that computes on all of them they would only be in the way.
         progress: Called with the number of images done and the number of all.
         report: Is kept up to date while it goes on, for whoever interrupts it.
 
@@ -107,7 +113,8 @@ def predict_files(
         going_on = _begin(folder, segmenter, options, resume)
         todo = [job for job in jobs if not (going_on and _is_done(folder, options, job))]
         report.skipped = len(jobs) - len(todo)
-        _segment_all(segmenter, todo, folder, options, batch_size, workers, progress, report)
+        threads = spare_cores(segmenter.device) if workers is None else workers
+        _segment_all(segmenter, todo, folder, options, batch_size, threads, progress, report)
     except OSError as error:
         raise OutputError(
             f"{error.filename or folder} cannot be written ({error.strerror or error}); what was "
@@ -171,10 +178,9 @@ def _segment_all(
         if progress:
             progress(report.skipped + report.written + len(report.failures), total)
 
-    readers, writers = ThreadPoolExecutor(workers), ThreadPoolExecutor(workers)
-    ready = _ahead(
-        (readers.submit(_read, job, segmenter, options) for job in jobs), 2 * batch_size + workers
-    )
+    ahead = 2 * batch_size + workers if workers else 1
+    readers, writers = _pool(workers), _pool(workers)
+    ready = _ahead((readers.submit(_read, job, segmenter, options) for job in jobs), ahead)
     writing: deque[Future[Job]] = deque()
     try:
         for batch in _in_batches(_without_failures(ready, folder, report), batch_size):
@@ -184,7 +190,7 @@ def _segment_all(
                 assert each.picture is not None
                 result = Segmentation(each.picture, probability)
                 writing.append(writers.submit(_write, result, each.job, folder, options))
-            while len(writing) > 2 * batch_size + workers:
+            while len(writing) >= ahead:
                 finish(writing.popleft().result())
         while writing:
             finish(writing.popleft().result())
@@ -195,7 +201,26 @@ def _segment_all(
         report.written += sum(1 for each in writing if each.exception() is None)
 
 
-_T = TypeVar("_T")
+def spare_cores(device: torch.device) -> int:
+    """How many threads may work beside the model: a GPU leaves all cores but one idle."""
+    busy = torch.get_num_threads() if device.type == "cpu" else 1
+    return min(4, max(0, available_cores() - busy))
+
+
+class _Inline(Executor):
+    """Does what it is asked for at once, in the thread that asks."""
+
+    def submit(self, function: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
+        future: Future[_T] = Future()
+        try:
+            future.set_result(function(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def _pool(workers: int) -> Executor:
+    return ThreadPoolExecutor(workers) if workers else _Inline()
 
 
 def _ahead(futures: Iterable[Future[_T]], count: int) -> Iterator[_T]:
