@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -13,9 +19,11 @@ import pytest
 from PIL import Image
 
 import dsunet
+from dsunet.cli import main
 from dsunet.data.synthetic import synthetic_pair
-from dsunet.errors import DataError, ImageError
+from dsunet.errors import DataError, DsunetError, ImageError
 from dsunet.metrics import Measures, evaluate_folders
+from dsunet.processes import in_processes
 
 
 def save(array: np.ndarray, path: Path) -> None:
@@ -137,3 +145,96 @@ def test_unreadable_map(folders: tuple[Path, Path]) -> None:
         file.write_bytes(b"no image")
     with pytest.raises(ImageError, match="no map could be measured"):
         evaluate_folders(*folders)
+
+
+def many(folder: Path, count: int) -> tuple[Path, Path]:
+    rng = np.random.default_rng(1)
+    for number in range(count):
+        mask = np.array(synthetic_pair(number, 48)[1])
+        noisy = 0.7 * mask + rng.uniform(0, 76, mask.shape)
+        save(noisy.astype(np.uint8), folder / "maps" / f"{number:03d}.png")
+        save(mask, folder / "masks" / f"{number:03d}.png")
+    return folder / "maps", folder / "masks"
+
+
+def test_processes_change_nothing(tmp_path: Path) -> None:
+    maps, masks = many(tmp_path, 40)
+    (maps / "007.png").write_bytes(b"broken")
+    save(np.zeros((48, 48), np.uint8), masks / "011.png")
+    seen: list[tuple[int, int]] = []
+    alone = evaluate_folders(maps, masks)
+    shared = evaluate_folders(maps, masks, progress=lambda *n: seen.append(n), workers=2)
+    assert shared == alone
+    assert list(shared.failures) == ["007"]
+    assert shared.empty == ["011"]
+    assert seen == [(n, 40) for n in range(1, 41)]
+
+
+def test_a_process_that_dies(tmp_path: Path) -> None:
+    with pytest.raises(DsunetError, match="a process died"):
+        list(in_processes(os._exit, [3] * 40, workers=2))
+
+
+def test_maps_across_their_mask_are_told_of(
+    folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    maps, masks = folders
+    save(np.zeros((30, 50), np.uint8), maps / "0.png")
+    save(np.full((50, 30), 255, np.uint8), masks / "0.png")
+    assert evaluate_folders(maps, masks).turned == ["0"]
+    (maps / "1.png").write_bytes(b"broken")
+    status = main(["evaluate", "--predictions", str(maps), "--masks", str(masks)])
+    shown = capsys.readouterr()
+    assert status == 1
+    assert "1 maps lie across their mask (0)" in shown.out
+    assert "predict them with --ignore-orientation" in shown.out
+    assert "1 masks are empty" in shown.out
+    assert "1.png: not a readable image" in shown.err
+    assert "1 images could not be measured and do not count (1)" in shown.err
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_process_outlives_the_command(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C reaches the whole group, as from a terminal; other signals the command alone."""
+    maps, masks = many(tmp_path, 100)
+    for file in [*maps.iterdir(), *masks.iterdir()]:  # large ones, so that it takes a while
+        with Image.open(file) as image:
+            image.resize((1000, 1000)).save(file)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "dsunet.cli", "evaluate", "--workers", "2"),
+            *("--predictions", str(maps), "--masks", str(masks)),
+        ],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while len(session(process.pid)) < 4:  # itself, the fork server and two workers, at least
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.5)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    if number == signal.SIGINT:
+        assert errors == "dsunet evaluate: error: interrupted\n"
+    deadline = time.monotonic() + 20
+    while session(process.pid):
+        assert time.monotonic() < deadline, session(process.pid)
+        time.sleep(0.05)
+
+
+def session(leader: int) -> list[str]:
+    """Processes of a session that are no zombies, by their lines in /proc."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rsplit(")", 1)[1].split()
+            if int(fields[3]) == leader and fields[0] != "Z":
+                found.append(stat.parent.name)
+    return found

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -219,3 +224,204 @@ def test_devices_and_precisions() -> None:
         choose_device("meta")
     with pytest.raises(DeviceError, match="needs a GPU"):
         choose_precision("float16", torch.device("cpu"))
+
+
+def names_of(jobs: list[dsunet.predict.Job]) -> list[str]:
+    return [str(job.name) for job in jobs]
+
+
+def test_patterns_keep_the_tree(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (images / "notes.txt").write_text("")
+    (images / ".hidden").mkdir()
+    (images / ".hidden" / "9.png").write_bytes((images / "0.png").read_bytes())
+    everything = ["0.png", "1.png", "2.png", "deep/0.png"]
+    assert names_of(plan_outputs([f"{images}/**/*"], "out")) == everything
+    assert names_of(plan_outputs([images], "out")) == everything
+    assert names_of(plan_outputs([f"{images}/[01].*"], "out")) == ["0.png", "1.png"]
+    assert names_of(plan_outputs([f"{images.parent}/im*/deep/*.jpg"], "out")) == [
+        "images/deep/0.png"
+    ]
+    monkeypatch.chdir(images)
+    assert names_of(plan_outputs(["**/*.jpg"], "out")) == ["deep/0.png"]
+    assert names_of(plan_outputs(["*.png", "2.png"], "out")) == ["0.png", "1.png", "2.png"]
+    with pytest.raises(DataError, match=r"the pattern \*\.xyz finds no images"):
+        plan_outputs(["*.xyz"], "out")
+    # a file whose name looks like a pattern is that file
+    (images / "1.png").rename(images / "[1].png")
+    assert names_of(plan_outputs(["[1].png"], "out")) == ["[1].png"]
+
+
+def test_lists_of_files(segmenter: dsunet.Segmenter, images: Path, tmp_path: Path) -> None:
+    """One that is missing is a failure like a broken one; the others are segmented."""
+    listed = [images / "0.png", images / "deep" / "0.jpg", images / "gone.png"]
+    (tmp_path / "list.txt").write_text("\r\n".join(map(str, listed)) + "\n\n")
+    jobs = plan_outputs([], tmp_path / "out", files_from=tmp_path / "list.txt")
+    assert names_of(jobs) == ["0.png", "deep/0.png", "gone.png"]
+    report = predict_files(segmenter, jobs, tmp_path / "out")
+    assert report.written == 2
+    assert [path.name for path, _ in report.failures] == ["gone.png"]
+    assert "no such file" in report.failures[0][1]
+    (tmp_path / "list.txt").write_text("\n")
+    with pytest.raises(DataError, match="is empty; write the path of one image a line"):
+        plan_outputs([], "out", files_from=tmp_path / "list.txt")
+    with pytest.raises(DataError, match="no images are given"):
+        plan_outputs([], "out")
+
+
+def test_going_on_skips_what_is_done(
+    segmenter: dsunet.Segmenter, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted after two; then only the other two are segmented, with the same result."""
+    jobs = plan_outputs([images], tmp_path / "out")
+    predict_files(segmenter, jobs, tmp_path / "whole")
+    probabilities, calls = segmenter.probabilities, []
+
+    def interrupted(views: object) -> list[np.ndarray]:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return probabilities(views)
+
+    monkeypatch.setattr(segmenter, "probabilities", interrupted)
+    report = dsunet.predict.Report()
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(segmenter, jobs, tmp_path / "out", report=report)
+    written = list((tmp_path / "out").rglob("*.png"))
+    assert report.written == len(written) == 2
+    before = {file: file.stat().st_mtime_ns for file in written}
+    seen: list[tuple[int, int]] = []
+    again = predict_files(
+        segmenter, jobs, tmp_path / "out", resume=True, progress=lambda *n: seen.append(n)
+    )
+    assert (again.written, again.skipped) == (2, 2)
+    assert seen == [(3, 4), (4, 4)]
+    assert {file: file.stat().st_mtime_ns for file in written} == before
+    for job in jobs:
+        ours, theirs = (tmp_path / folder / job.name for folder in ("out", "whole"))
+        assert ours.read_bytes() == theirs.read_bytes()
+    # without resume all are made again
+    assert predict_files(segmenter, jobs, tmp_path / "out").written == 4
+
+
+def test_going_on_with_other_options_is_refused(
+    segmenter: dsunet.Segmenter, images: Path, tmp_path: Path
+) -> None:
+    jobs = plan_outputs([images / "0.png"], tmp_path / "out")
+    predict_files(segmenter, jobs, tmp_path / "out")
+    for options, changed in (
+        (Options(("binary",)), "save"),
+        (Options(threshold=0.3), "threshold"),
+        (Options(ignore_orientation=True), "ignore_orientation"),
+    ):
+        with pytest.raises(OutputError, match=rf"made in another way \({changed}\)"):
+            predict_files(segmenter, jobs, tmp_path / "out", options, resume=True)
+    dsunet.save(nano(seed=1), tmp_path / "other.safetensors")
+    other = dsunet.Segmenter(tmp_path / "other.safetensors", device="cpu")
+    with pytest.raises(OutputError, match=r"made in another way \(sha256\)"):
+        predict_files(other, jobs, tmp_path / "out", resume=True)
+    (tmp_path / "out" / "prediction.json").write_text("[]")
+    with pytest.raises(OutputError, match="another version"):
+        predict_files(segmenter, jobs, tmp_path / "out", resume=True)
+
+
+def test_failures_are_tried_again(
+    segmenter: dsunet.Segmenter, images: Path, tmp_path: Path
+) -> None:
+    good = (images / "1.png").read_bytes()
+    (images / "1.png").write_bytes(b"broken")
+    jobs = plan_outputs([images], tmp_path / "out")
+    assert len(predict_files(segmenter, jobs, tmp_path / "out").failures) == 1
+    assert (tmp_path / "out" / "failures.csv").is_file()
+    (images / "1.png").write_bytes(good)
+    report = predict_files(segmenter, jobs, tmp_path / "out", resume=True)
+    assert (report.written, report.skipped, report.failures) == (1, 3, [])
+    assert not (tmp_path / "out" / "failures.csv").exists()
+
+
+@pytest.mark.parametrize(("workers", "batch_size"), [(0, 1), (3, 1), (2, 3)])
+def test_threads_change_nothing(
+    segmenter: dsunet.Segmenter, images: Path, tmp_path: Path, workers: int, batch_size: int
+) -> None:
+    (images / "1.png").write_bytes(b"broken")
+    jobs = plan_outputs([images], tmp_path / "out")
+    report = predict_files(
+        segmenter, jobs, tmp_path / "out", workers=workers, batch_size=batch_size
+    )
+    assert report.written == 3
+    assert len(report.failures) == 1
+    for job in jobs:
+        if job.image.name != "1.png":
+            with Image.open(tmp_path / "out" / job.name) as map_:
+                expected = segmenter(job.image).map().astype(int)
+                assert np.abs(np.asarray(map_).astype(int) - expected).max() <= batch_size // 2
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_full_disk_stops_with_one_line(
+    segmenter: dsunet.Segmenter,
+    images: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+) -> None:
+    jobs = plan_outputs([images], tmp_path / "out")
+    write, calls = dsunet.predict.files.write_atomically, []
+
+    def full(path: Path, data: bytes) -> None:
+        calls.append(path)
+        if len(calls) > 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write(path, data)
+
+    monkeypatch.setattr("dsunet.predict.files.write_atomically", full)
+    report = dsunet.predict.Report()
+    with pytest.raises(OutputError, match=r"0\.png|1\.png .*\(No space left .*with --resume"):
+        predict_files(segmenter, jobs, tmp_path / "out", workers=workers, report=report)
+    assert report.written == 1
+
+
+def test_ignoring_the_orientation(segmenter: dsunet.Segmenter, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    synthetic_pair(0, 60)[0].crop((0, 0, 60, 40)).save(tmp_path / "a.jpg", exif=exif)
+    jobs = plan_outputs([tmp_path / "a.jpg"], tmp_path / "o")
+    for ignore, size in ((False, (40, 60)), (True, (60, 40))):
+        predict_files(segmenter, jobs, tmp_path / "o", Options(ignore_orientation=ignore))
+        with Image.open(tmp_path / "o" / "a.png") as map_:
+            assert map_.size == size
+
+
+def test_first_pages_are_told_of(segmenter: dsunet.Segmenter, tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (20, 30), colour) for colour in ("red", "blue")]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    jobs = plan_outputs([tmp_path / "pages.tif"], tmp_path / "o")
+    assert predict_files(segmenter, jobs, tmp_path / "o").first_frames == [tmp_path / "pages.tif"]
+
+
+def test_a_killed_prediction_goes_on(tmp_path: Path) -> None:
+    """A real process, killed by SIGKILL while it writes: whole files only, and no output lost."""
+    dsunet.save(nano(), tmp_path / "w.safetensors")
+    (tmp_path / "in").mkdir()
+    for number in range(40):
+        synthetic_pair(number, 120)[0].save(tmp_path / "in" / f"{number}.png")
+    command = [
+        *(sys.executable, "-m", "dsunet.cli", "predict", "in", "--weights", "w.safetensors"),
+        *("--output", "out", "--save", "probability,cutout", "--device", "cpu", "--resume"),
+    ]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
+    while len(list(tmp_path.glob("out/cutout/*.png"))) < 5:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    done = {file: file.read_bytes() for file in tmp_path.glob("out/*/*.png")}
+    assert len(done) < 80
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr
+    assert "of 40 images written to out; " in again.stdout
+    for kind in ("probability", "cutout"):
+        for number in range(40):
+            with Image.open(tmp_path / "out" / kind / f"{number}.png") as image:
+                image.load()
+    assert {file: file.read_bytes() for file in done} == done
+    assert not list(tmp_path.glob("out/**/.dsunet*"))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import json
+import resource
+import shlex
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,10 +23,16 @@ from PIL import Image
 import dsunet
 from dsunet.checkpoint import read_checkpoint
 from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig, model_config
+from dsunet.data.check import DataReport
 from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import DataError, DeviceError, OutputError, TrainingError, WeightsError
+from dsunet.losses import deep_supervision_loss
+from dsunet.training.callbacks import RunFolder
+from dsunet.training.folder import position_of
 from dsunet.training.module import SegmentationModule, cosine_factor
+from dsunet.training.run import _explained
 from helpers import nano
+from kill_training import kill_and_compare
 
 MODEL = model_config("dsunet-nano", sam_size=128, dino_size=112)
 
@@ -177,6 +187,264 @@ def test_resumed_run_equals_uninterrupted(pictures: Path, tmp_path: Path, worker
         assert torch.equal(expected[name], actual[name]), name
     logs = [(tmp_path / n / "metrics.csv").read_text().splitlines() for n in ("whole", "cut")]
     assert [row.rsplit(",", 1)[0] for row in logs[0]] == [row.rsplit(",", 1)[0] for row in logs[1]]
+
+
+def states_equal(first: Path, second: Path) -> bool:
+    expected, actual = read_checkpoint(first)[1], read_checkpoint(second)[1]
+    return expected.keys() == actual.keys() and all(
+        torch.equal(expected[name], actual[name]) for name in expected
+    )
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_run_goes_on_inside_an_epoch(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
+) -> None:
+    """With workers, validation, and a state saved after every step; killed after every other."""
+    data = {"data": str(pictures), "val_fraction": 0.2, "workers": 2}
+    recipe = {"epochs": 2, "batch_size": 2, "accumulate": accumulate, "save_every": 0}
+    whole = run(tmp_path / "whole", pictures, data=data, **recipe)
+
+    class Killed(Exception):
+        pass
+
+    save_state, positions = RunFolder._save_state, []
+
+    def save_and_die(self: RunFolder, trainer: object) -> None:
+        save_state(self, trainer)
+        positions.append(self._position)
+        if len(positions) % 2 == 0:
+            raise Killed
+
+    monkeypatch.setattr(RunFolder, "_save_state", save_and_die)
+    for _ in range(10):
+        with contextlib.suppress(Killed):
+            cut = run(tmp_path / "cut", pictures, data=data, resume=True, **recipe)
+            break
+    inside = [(e, b) for e in range(2) for b in range(accumulate, 4, accumulate)]
+    assert positions == sorted([*inside, (1, 0), (2, 0)])
+    assert cut.epochs == whole.epochs == 2
+    for name in ("last.safetensors", "best.safetensors"):
+        assert states_equal(tmp_path / "whole" / name, tmp_path / "cut" / name)
+    logs = [(tmp_path / n / "metrics.csv").read_text().splitlines() for n in ("whole", "cut")]
+    assert [row.rsplit(",", 1)[0] for row in logs[0]] == [row.rsplit(",", 1)[0] for row in logs[1]]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupting_inside_an_epoch_saves(
+    pictures: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    """One line that says how to go on; what is gone on with equals an uninterrupted run."""
+    arguments = [
+        *"train --model dsunet-nano --epochs 1 --batch-size 1 --output run --seed 3".split(),
+        *"--sam-size 128 --dino-size 112 --device cpu --workers 1".split(),
+        *("--data", str(pictures)),
+    ]
+    command = [sys.executable, "-m", "dsunet.cli"]
+    process = subprocess.Popen(
+        [*command, *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("dsunet-nano: ")
+    while not list((tmp_path / "run").glob("tensorboard/events*")):
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert len(errors.strip().splitlines()) == 1, errors
+    epoch, batches = position_of(tmp_path / "run" / "resume.ckpt")
+    assert epoch == 0
+    assert 1 <= batches < 10
+    go_on = shlex.split(errors.split("go on with: dsunet ")[1])
+    done = subprocess.run(
+        [*command, *go_on], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    data = {"data": str(pictures), "workers": 0}
+    run(tmp_path / "whole", pictures, data=data, epochs=1, batch_size=1, seed=3)
+    assert states_equal(
+        tmp_path / "whole" / "last.safetensors", tmp_path / "run" / "last.safetensors"
+    )
+
+
+@pytest.mark.slow
+def test_killed_processes_leave_no_trace(pictures: Path, tmp_path: Path) -> None:
+    """Real processes, killed by SIGKILL at random moments; benchmarks/ records a longer series."""
+    settings = [
+        *"--model dsunet-nano --sam-size 128 --dino-size 112 --device cpu --batch-size 2".split(),
+        *"--workers 2 --val-fraction 0.2 --epochs 8 --save-every 0.005".split(),
+    ]
+    outcome = kill_and_compare(pictures, settings, tmp_path, kills=6, longest=14.0, seed=2)
+    assert outcome.different == []
+    assert outcome.same_metrics
+    assert outcome.leftovers == []
+    assert outcome.kills >= 3
+
+
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_the_last_good_weights_are_kept(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Step 4 of five, in the second epoch, comes to no number; nothing is written after it."""
+    calls = 0
+
+    def poisoned(*arguments: object) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        loss = deep_supervision_loss(*arguments)
+        if calls != 5:
+            return loss
+        if what == "loss":
+            return loss * float("nan")
+        loss.register_hook(lambda gradient: gradient * float("inf"))
+        return loss
+
+    monkeypatch.setattr("dsunet.training.module.deep_supervision_loss", poisoned)
+    with pytest.raises(
+        TrainingError,
+        match=rf"the {what} is (nan|inf) at step 5 in epoch 2, on (salient|camouflaged)_\d+, "
+        r".*; last\.safetensors keeps the weights of epoch 1.*lower --lr",
+    ) as caught:
+        run(tmp_path / "run", pictures, epochs=2, save_every=0)
+    listed = str(caught.value).split(", on ")[1].split("; ")[0].split(", ")
+    assert len(listed) == 4
+    about, state = read_checkpoint(tmp_path / "run" / "last.safetensors")
+    assert about["training"]["epoch"] == 1
+    assert all(torch.isfinite(tensor).all() for tensor in state.values())
+    assert position_of(tmp_path / "run" / "resume.ckpt") == (1, 1)
+    resume = torch.load(tmp_path / "run" / "resume.ckpt", weights_only=True)
+    assert all(torch.isfinite(tensor).all() for tensor in resume["state_dict"].values())
+    monkeypatch.undo()
+    torch.set_num_threads(1)
+    assert run(tmp_path / "run", pictures, epochs=2, save_every=0, resume=True).epochs == 2
+
+
+def test_a_full_disk_is_one_clear_line(pictures: Path, tmp_path: Path) -> None:
+    """The system refuses files of more than two megabytes, which the weights have."""
+    arguments = [
+        *"train --model dsunet-nano --epochs 2 --batch-size 4 --output run".split(),
+        *"--sam-size 128 --dino-size 112 --device cpu --workers 0".split(),
+        *("--data", str(pictures)),
+    ]
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+
+    command = [sys.executable, "-m", "dsunet.cli", *arguments]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, preexec_fn=limit
+    )
+    assert done.returncode == 1
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert "cannot be written (File too large); what was saved before is whole" in lines[0]
+    there = {file.name for file in (tmp_path / "run").iterdir()}
+    assert "last.safetensors" not in there
+    assert not [name for name in there if name.startswith(".dsunet")]
+    again = subprocess.run(
+        [*command, "--resume"], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert again.returncode == 0, again.stderr
+
+
+def test_resuming_what_has_not_begun_starts_it(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that one command serves whenever a process was killed, before its folder was made too."""
+    lines: list[str] = []
+    recipe = TrainConfig(epochs=1, batch_size=4, device="cpu")
+    data = DataConfig(str(pictures), workers=0)
+    (tmp_path / "run").mkdir()
+    for leftover in (".lock", "data.json", "train.txt", ".dsunet-xyz.tmp"):
+        (tmp_path / "run" / leftover).write_text("")
+    dsunet.train(tmp_path / "run", MODEL, data, recipe, resume=True, on_line=lines.append)
+    assert lines[0] == f"there is no run in {tmp_path / 'run'} yet; starting it"
+    assert not list((tmp_path / "run").glob(".dsunet*"))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("")
+    with pytest.raises(OutputError, match="is not empty; .* it holds no run to go on with"):
+        dsunet.train(tmp_path / "other", MODEL, data, recipe, resume=True)
+
+
+def test_the_data_are_not_read_again_without_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_synthetic(tmp_path / "set", 6, 64)
+    Image.new("L", (64, 64)).save(tmp_path / "set" / "masks" / "salient_00000.png")
+    checks = []
+    check = dsunet.training.folder.check_split
+
+    def counted(*arguments: object, **options: object) -> DataReport:
+        checks.append(1)
+        return check(*arguments, **options)
+
+    monkeypatch.setattr("dsunet.training.folder.check_split", counted)
+    lines: list[str] = []
+
+    def go(resume: bool) -> None:
+        dsunet.train(
+            tmp_path / "run",
+            MODEL,
+            DataConfig(str(tmp_path / "set"), workers=0),
+            TrainConfig(epochs=1, batch_size=4, device="cpu"),
+            resume=resume,
+            on_line=lines.append,
+        )
+
+    go(resume=False)
+    assert lines[0].startswith("warning: 1 masks without any object")
+    assert lines[1].strip().endswith("salient_00000.png")
+    found = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert [finding["kind"] for finding in found["findings"]] == ["empty_mask"]
+    go(resume=True)
+    assert len(checks) == 1
+    Image.new("L", (64, 64), 255).save(tmp_path / "set" / "masks" / "salient_00000.png")
+    go(resume=True)
+    assert len(checks) == 2
+    found = json.loads((tmp_path / "run" / "data.json").read_text())
+    assert [finding["kind"] for finding in found["findings"]] == ["full_mask"]
+
+
+def test_two_runs_in_one_folder(pictures: Path, trained: Path, tmp_path: Path) -> None:
+    """Another process that is still at it is not disturbed."""
+    settings = yaml.safe_load((trained / "config.yaml").read_text())
+    data = {key: settings[key] for key in ("data", "val_fraction", "workers")}
+    code = (
+        "import sys, time; from pathlib import Path; from dsunet.files import lock_folder\n"
+        "with lock_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(trained)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(OutputError, match="another process is writing to"):
+            run(trained, pictures, data=data, resume=True)
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (OSError(28, "No space left on device"), OutputError, "make room, and go on with --resume"),
+        (torch.OutOfMemoryError("CUDA out of memory"), TrainingError, "smaller --batch-size"),
+        (
+            RuntimeError("DataLoader worker (pid 5) is killed by signal: Bus error."),
+            TrainingError,
+            r"has died \(DataLoader worker \(pid 5\) is killed.*fewer --workers",
+        ),
+        (RuntimeError("shapes differ"), RuntimeError, "shapes differ"),
+    ],
+)
+def test_errors_that_a_user_can_mend_say_how(
+    error: Exception, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        raise _explained(error, Path("run"))
 
 
 def test_a_set_smaller_than_a_batch_trains(pictures: Path, tmp_path: Path) -> None:

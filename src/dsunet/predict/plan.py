@@ -107,7 +107,7 @@ def _find(path: str | Path, output: Path) -> list[tuple[Path, Path]]:
     found = [
         (file, file.relative_to(root))
         for file in sorted(root.glob(str(Path(*parts[first:]))))
-        if _is_image(file) and not file.is_dir()
+        if _is_image(file) and not file.is_dir() and not _is_hidden(file.relative_to(root))
     ]
     if not found:
         raise DataError(f"the pattern {path} finds no images")
@@ -122,6 +122,10 @@ def _walk(folder: Path, output: Path) -> Iterator[Path]:
         for name in sorted(files):
             if _is_image(Path(name)):
                 yield Path(place, name)
+
+
+def _is_hidden(place: Path) -> bool:
+    return any(part.startswith(".") for part in place.parts)
 
 
 def _is_image(file: Path) -> bool:
