@@ -38,6 +38,7 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_synthetic("other-data", 2, 64, seed=5)
     write_synthetic("new", 2, 64, seed=6)
     Path("new/images").rename("new-images")
+    Path("files.txt").write_text("photo.jpg\nnew-images/salient_00000.jpg\n")
     return tmp_path
 
 
