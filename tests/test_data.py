@@ -28,8 +28,9 @@ from dsunet.data import (
     select_pairs,
     split_pairs,
 )
-from dsunet.data.images import TarMember, decode, read_header, read_map
+from dsunet.data.images import decode, read_header, read_map
 from dsunet.data.pairs import read_names
+from dsunet.data.sources import TarMember
 from dsunet.data.synthetic import synthetic_pair, write_synthetic
 from dsunet.errors import DataError, ImageError, OutputError
 from helpers import SHARED

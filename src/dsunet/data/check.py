@@ -15,8 +15,9 @@ import numpy as np
 from PIL import Image
 
 from dsunet.config import DataConfig
-from dsunet.data.images import Decoded, Header, Source, decode, read_header
+from dsunet.data.images import Decoded, Header, decode, read_header
 from dsunet.data.pairs import Pair, Pairing, choose_orientation
+from dsunet.data.sources import Source
 from dsunet.data.split import Split, split_data
 from dsunet.errors import DataError, ImageError
 from dsunet.files import write_atomically

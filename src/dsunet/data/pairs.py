@@ -12,7 +12,8 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
-from dsunet.data.images import IMAGE_SUFFIXES, Header, Source, TarMember, decode, name_of
+from dsunet.data.images import Header, decode
+from dsunet.data.sources import IMAGE_SUFFIXES, Source, TarMember, name_of
 from dsunet.errors import DataError
 from dsunet.files import decode_text
 

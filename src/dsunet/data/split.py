@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsunet.config import DataConfig
-from dsunet.data.images import TarMember
 from dsunet.data.pairs import Pair, Pairing, pair_up, read_names, select_pairs, split_pairs
+from dsunet.data.sources import TarMember
 from dsunet.files import encode_text
 
 __all__ = ["Split", "split_data"]

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dsunet.data.images import IMAGE_SUFFIXES
 from dsunet.data.pairs import read_names, resolve_names, stem_of
+from dsunet.data.sources import IMAGE_SUFFIXES
 from dsunet.errors import DataError, OutputError
 
 __all__ = ["Job", "output_path", "plan_outputs"]

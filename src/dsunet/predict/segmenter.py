@@ -12,7 +12,8 @@ from PIL import Image
 
 from dsunet.checkpoint import find_weights
 from dsunet.config import as_size
-from dsunet.data.images import read_image, to_rgb
+from dsunet.data.images import read_image
+from dsunet.data.pixels import to_rgb
 from dsunet.data.views import Views, make_views
 from dsunet.devices import Precision, choose_device, choose_precision
 from dsunet.errors import ImageError

@@ -1,0 +1,147 @@
+"""Pixels of any kind → 8-bit RGB, masks of 0 and 255, and upright pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from dsunet.errors import ImageError
+
+__all__ = [
+    "ORIENTATION",
+    "as_grey",
+    "as_rgb",
+    "mask_values",
+    "orientation_of",
+    "scale_16_bit",
+    "to_rgb",
+    "turn",
+    "turn_back",
+]
+
+_SIXTEEN_BIT = {"I;16", "I;16B", "I;16L", "I;16N"}
+_WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
+ORIENTATION = 0x0112
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The EXIF orientation, 1 to 8; broken EXIF counts as none."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # Pillow's EXIF parser raises many kinds
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def turn(image: Image.Image, orientation: int) -> Image.Image:
+    """A stored picture as its EXIF orientation says that it is to be seen."""
+    return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
+
+
+def turn_back(image: Image.Image, orientation: int) -> Image.Image:
+    """The inverse of `turn`."""
+    return turn(image, {6: 8, 8: 6}.get(orientation, orientation))
+
+
+def _is_16_bit(image: Image.Image) -> bool:
+    if image.mode != "I":
+        return image.mode in _SIXTEEN_BIT
+    values = np.asarray(image)
+    return bool(values.min(initial=0) >= 0 and 255 < values.max(initial=0) <= 65535)
+
+
+def scale_16_bit(values: np.ndarray) -> np.ndarray:
+    """0..65535 → 0..255, uint8."""
+    return np.round(values.astype(np.float32) * (255 / 65535)).astype(np.uint8)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A picture as 8-bit RGB, turned as its EXIF orientation says.
+
+    Transparent pictures are put on white; 16-bit ones are scaled by their full range.
+
+    Raises:
+        ImageError: It holds floating-point values, or integers beyond 16 bits, whose range nobody
+            knows.
+    """
+    image.load()  # TIFFs are turned, and forget their orientation, while they load
+    return turn(as_rgb(image), orientation_of(image))
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """As `to_rgb`, but not turned."""
+    if _is_16_bit(image):
+        image = Image.fromarray(scale_16_bit(np.asarray(image)))
+    if image.mode == "F" or (image.mode == "I" and np.asarray(image).max(initial=0) > 255):
+        kind = "floating-point values" if image.mode == "F" else "integers beyond 16 bits"
+        raise ImageError(
+            f"the picture holds {kind}, whose range is unknown; save it with 8 or 16 bits"
+        )
+    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def mask_values(image: Image.Image) -> np.ndarray:
+    """H×W uint8 in 0..255."""
+    values = _stored_mask_values(image)
+    largest = int(values.max(initial=0))
+    if 1 < largest < 128:
+        raise ImageError(
+            f"the largest value of this mask is {largest}; needed are 0 and 1, or 0 for background "
+            "and 255 for object"
+        )
+    return values * np.uint8(255) if largest == 1 else values
+
+
+def _stored_mask_values(image: Image.Image) -> np.ndarray:
+    """H×W uint8, before 0 and 1 are told from 0 and 255."""
+    if image.mode == "P" and not _is_grey_palette(image):
+        return np.where(np.asarray(image) != 0, 255, 0).astype(np.uint8)
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not np.isfinite(values).all() or values.min(initial=0) < 0:
+            raise ImageError("this mask holds values below 0, or some that are no numbers")
+        scale = 255 if values.max(initial=0) <= 1 else 1
+        return np.clip(np.round(values * scale), 0, 255).astype(np.uint8)
+    if image.mode in _SIXTEEN_BIT or image.mode == "I":
+        values = np.asarray(image).clip(0, 65535)
+        small = values.max(initial=0) <= 255
+        return values.astype(np.uint8) if small else scale_16_bit(values)
+    if image.mode in _WITH_ALPHA:
+        with_alpha = image.convert("RGBA")
+        if np.asarray(with_alpha)[..., 3].any():  # an alpha of zeros alone says nothing
+            black = Image.new("RGBA", image.size, "black")
+            image = Image.alpha_composite(black, with_alpha)
+    if image.mode not in ("1", "L", "P", "RGB", "RGBA", "LA"):
+        image = image.convert("RGB")  # Pillow makes no grey of CMYK, among others
+    return np.asarray(image.convert("L"))
+
+
+def as_grey(image: Image.Image) -> np.ndarray:
+    """The grey values of a picture as they are stored, 16 bits scaled to 8: H×W uint8."""
+    if _is_16_bit(image):
+        return scale_16_bit(np.asarray(image))
+    return np.asarray(image.convert("L"))
+
+
+def _is_grey_palette(image: Image.Image) -> bool:
+    colours = np.array(image.getpalette("RGB") or []).reshape(-1, 3)
+    indices = np.unique(np.asarray(image))
+    if indices.max(initial=0) >= len(colours):
+        return False
+    used = colours[indices]
+    return bool((used == used[:, :1]).all())

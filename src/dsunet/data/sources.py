@@ -1,0 +1,84 @@
+"""Where a file's bytes are, and what else than an image they may turn out to be."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["IMAGE_SUFFIXES", "Source", "TarMember", "foreign_content", "name_of", "open_source"]
+
+IMAGE_SUFFIXES = frozenset(
+    (
+        *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg"),
+        *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+    )
+)
+"""Endings that are taken for images. HEIC and HEIF are known, so that they are not left out in
+silence, but cannot be decoded."""
+
+# What else a file may turn out to be: where its mark is, the mark, and the name.
+_FOREIGN = (
+    (4, b"ftypheic", "an HEIC picture: convert it to JPEG or PNG"),
+    (4, b"ftypheix", "an HEIC picture: convert it to JPEG or PNG"),
+    (4, b"ftypmif1", "an HEIF picture: convert it to JPEG or PNG"),
+    (4, b"ftyp", "a video"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"%!PS", "a PostScript document"),
+    (0, b"8BPS", "a Photoshop document"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (128, b"DICM", "a DICOM file"),
+    (0, b"<svg", "an SVG drawing"),
+    (0, b"<?xml", "an XML document"),
+    (0, b"<!DOC", "a web page"),
+    (0, b"<html", "a web page"),
+)
+
+
+@dataclass(frozen=True)
+class TarMember:
+    """A file inside an uncompressed tar archive, read in place."""
+
+    archive: Path
+    name: str
+    offset: int
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.archive}:{self.name}"
+
+
+Source = Path | TarMember
+
+
+def name_of(source: Source) -> str:
+    """A source's file name, without folders."""
+    return source.name.rsplit("/", 1)[-1] if isinstance(source, TarMember) else source.name
+
+
+def open_source(source: Source) -> BinaryIO:
+    """Opens a source for reading; of an archive the member alone is read."""
+    if not isinstance(source, TarMember):
+        return open(source, "rb")
+    with open(source.archive, "rb") as file:
+        file.seek(source.offset)
+        return io.BytesIO(file.read(source.size))
+
+
+def foreign_content(source: Source) -> str | None:
+    """What a file is, if it is certain that it is no image, or none that we read."""
+    try:
+        with open_source(source) as file:
+            start = file.read(160)
+    except OSError:
+        return None
+    if not start:
+        return "the file is empty"
+    if not start.strip(b"\0"):
+        return "it starts with zeros; its copying may have failed"
+    for offset, mark, name in _FOREIGN:
+        if start.lstrip()[offset:].lower().startswith(mark.lower()):
+            return f"it is {name}"
+    return None
