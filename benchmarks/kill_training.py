@@ -10,6 +10,7 @@ an uninterrupted run, bit for bit.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import json
 import random
@@ -43,7 +44,23 @@ class Outcome:
     """Whether metrics.csv is the same but for the seconds."""
     leftovers: list[str] = field(default_factory=list)
     """Files in the folder that the uninterrupted run does not have."""
+    orphans: int = 0
+    """Processes that were still there ten seconds after the one that started them was killed."""
     seconds: float = 0.0
+
+
+def remaining(session: int, patience: float = 10.0) -> int:
+    """How many processes of a session are left after a while, zombies aside; Linux only."""
+    deadline = time.monotonic() + patience
+    while True:
+        count = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):  # it has just ended
+                fields = stat.read_text().rsplit(")", 1)[1].split()
+                count += int(fields[3]) == session and fields[0] != "Z"
+        if not count or time.monotonic() > deadline:
+            return count
+        time.sleep(0.05)
 
 
 def command(data: Path, settings: list[str]) -> list[str]:
@@ -74,7 +91,10 @@ def kill_and_compare(
     run = folder / "killed" / "run"
     while outcome.kills < kills and not outcome.finished_early:
         process = subprocess.Popen(
-            [*command(data, settings), "--resume"], cwd=run.parent, stdout=subprocess.DEVNULL
+            [*command(data, settings), "--resume"],
+            cwd=run.parent,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             status = process.wait(timeout=rng.uniform(0, longest))
@@ -85,6 +105,7 @@ def kill_and_compare(
             process.send_signal(signal.SIGKILL)
             process.wait()
             outcome.kills += 1
+            outcome.orphans += remaining(process.pid)
             outcome.positions.append(read_everything(run))
     subprocess.run([*command(data, settings), "--resume"], cwd=run.parent, check=True, timeout=3600)
     whole = folder / "whole" / "run"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
 import os
@@ -24,6 +23,7 @@ from dsunet.data.synthetic import synthetic_pair
 from dsunet.errors import DataError, DsunetError, ImageError
 from dsunet.metrics import Measures, evaluate_folders
 from dsunet.processes import in_processes
+from kill_training import remaining
 
 
 def save(array: np.ndarray, path: Path) -> None:
@@ -211,7 +211,7 @@ def test_no_process_outlives_the_command(tmp_path: Path, number: signal.Signals)
         stderr=subprocess.PIPE,
         text=True,
     )
-    while len(session(process.pid)) < 4:  # itself, the fork server and two workers, at least
+    while remaining(process.pid, patience=0) < 4:  # the fork server and two workers, at least
         assert process.poll() is None
         time.sleep(0.01)
     time.sleep(0.5)
@@ -223,18 +223,4 @@ def test_no_process_outlives_the_command(tmp_path: Path, number: signal.Signals)
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     if number == signal.SIGINT:
         assert errors == "dsunet evaluate: error: interrupted\n"
-    deadline = time.monotonic() + 20
-    while session(process.pid):
-        assert time.monotonic() < deadline, session(process.pid)
-        time.sleep(0.05)
-
-
-def session(leader: int) -> list[str]:
-    """Processes of a session that are no zombies, by their lines in /proc."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = stat.read_text().rsplit(")", 1)[1].split()
-            if int(fields[3]) == leader and fields[0] != "Z":
-                found.append(stat.parent.name)
-    return found
+    assert remaining(process.pid) == 0

@@ -32,7 +32,7 @@ from dsunet.training.folder import position_of
 from dsunet.training.module import SegmentationModule, cosine_factor
 from dsunet.training.run import _explained
 from helpers import nano
-from kill_training import kill_and_compare
+from kill_training import kill_and_compare, remaining
 
 MODEL = model_config("dsunet-nano", sam_size=128, dino_size=112)
 
@@ -283,6 +283,31 @@ def test_killed_processes_leave_no_trace(pictures: Path, tmp_path: Path) -> None
     assert outcome.same_metrics
     assert outcome.leftovers == []
     assert outcome.kills >= 3
+    assert outcome.orphans == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
+def test_no_process_outlives_a_killed_training(tmp_path: Path) -> None:
+    """Killed while the loader's processes wait to hand over more than a pipe holds."""
+    write_synthetic(tmp_path / "set", 20, 400)
+    arguments = [
+        *"train --model dsunet-nano --epochs 1 --batch-size 2 --output run".split(),
+        *"--sam-size 128 --dino-size 112 --device cpu --workers 2 --val-fraction 0.7".split(),
+        *("--data", str(tmp_path / "set")),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dsunet.cli", *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while remaining(process.pid, patience=0) < 5:  # itself and two for each of both sets
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    assert remaining(process.pid) == 0
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from dsunet.errors import DsunetError
 
-__all__ = ["available_cores", "in_processes"]
+__all__ = ["available_cores", "in_processes", "stay_with_parent"]
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -52,7 +52,7 @@ def in_processes(
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload([function.__module__])
-    pool = ProcessPoolExecutor(workers, context, initializer=_stay_with_parent)
+    pool = ProcessPoolExecutor(workers, context, initializer=stay_with_parent)
     try:
         yield from pool.map(function, items, chunksize=4)
     except BrokenProcessPool as error:
@@ -63,8 +63,12 @@ def in_processes(
         pool.shutdown(cancel_futures=True)
 
 
-def _stay_with_parent() -> None:
-    """Leaves Ctrl-C to the parent, and ends with it."""
+def stay_with_parent(_number: int = 0) -> None:
+    """Leaves Ctrl-C to the parent, and ends with it; for the start of a process.
+
+    A loader's process of torch, for one, would wait for ever to hand over its last batch when its
+    parent was killed. The argument is the number that torch gives it.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:

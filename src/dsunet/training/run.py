@@ -30,6 +30,7 @@ from dsunet.errors import (
 from dsunet.files import check_writable, clear_temporaries, lock_folder, write_atomically
 from dsunet.inference import lay_out
 from dsunet.model import DSUNet, create_from_config, parameter_counts
+from dsunet.processes import stay_with_parent
 from dsunet.training.folder import (
     check_data,
     check_folder,
@@ -175,6 +176,7 @@ def train(
             "persistent_workers": data.workers > 0,
             "pin_memory": device.type == "cuda",
             "collate_fn": collate,
+            "worker_init_fn": stay_with_parent,
         }
         train_loader = DataLoader(training, recipe.batch_size, sampler=sampler, **loaders)
         # one image a batch, so that the measures are those of prediction to the last digit
