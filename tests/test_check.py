@@ -113,7 +113,7 @@ def test_names_with_line_breaks_and_mislabelled_files(folder: Path) -> None:
     report = check_data(DataConfig(str(folder)))
     assert kinds(report) == {"name": 1, "mislabelled": 1}
     assert all("\n" not in line for line in report.lines())
-    with pytest.raises(DataError, match="1 names hold line breaks"):
+    with pytest.raises(DataError, match="1 names with line breaks"):
         find_pairs(folder)
 
 

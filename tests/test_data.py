@@ -75,8 +75,8 @@ class TestPairs:
         (folder / "images" / "camouflaged_00001.jpg").unlink()
         with pytest.raises(
             DataError,
-            match=r"1 images without a mask \(salient_00000\.jpg\) and 1 masks without an image "
-            r"\(camouflaged_00001\.png\)",
+            match=r"1 images without a mask \('salient_00000\.jpg'\), 1 masks without an image "
+            r"\('camouflaged_00001\.png'\)",
         ):
             find_pairs(folder)
 
@@ -184,7 +184,7 @@ class TestImages:
             (tmp_path / f"{name}.png").write_bytes(content)
             with pytest.raises(ImageError, match=rf"{name}\.png: not a readable image"):
                 read_image(tmp_path / f"{name}.png")
-        with pytest.raises(ImageError, match=r"not a readable image \(no such file"):
+        with pytest.raises(ImageError, match=r"cannot be read \(no such file"):
             read_image(tmp_path / "absent.png")
         for limit in (1000, 3000):  # Pillow itself refuses the first, and warns of the second
             monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
@@ -194,7 +194,7 @@ class TestImages:
     def test_masks(self, tmp_path: Path) -> None:
         values = np.zeros((4, 4), np.uint8)
         values[1:3, 1:3] = 1
-        palette = Image.fromarray(values * 2, "P")
+        palette = Image.frombytes("P", (4, 4), (values * 2).tobytes())
         palette.putpalette([0, 0, 0, 9, 9, 9, 128, 0, 0] + [0] * 759)
         cases = {
             "zero-one.png": Image.fromarray(values),
@@ -221,7 +221,7 @@ class TestImages:
         """Which index is white does not matter where the palette holds greys alone."""
         indices = np.ones((4, 4), np.uint8)
         indices[1:3, 1:3] = 0
-        image = Image.fromarray(indices, "P")
+        image = Image.frombytes("P", (4, 4), indices.tobytes())
         image.putpalette([255, 255, 255, 0, 0, 0])
         image.save(tmp_path / "bw.png")
         mask = np.asarray(read_mask(tmp_path / "bw.png"))

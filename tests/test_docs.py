@@ -80,6 +80,7 @@ def test_own_data(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "binary",
         "overlay",
         "prediction.json",
+        ".lock",
     }
 
 

@@ -113,15 +113,21 @@ def test_any_mode_decodes_to_rgb(
         picture = Image.fromarray(base[..., 0].astype(np.uint16) * 257)
     elif mode != "RGB":
         picture = picture.convert("L").convert(mode) if mode == "I" else picture.convert(mode)
+    if (mode, format_) == ("YCbCr", "TIFF"):  # of one pixel, some Pillows cannot write it
+        return
     try:
         picture.save(tmp_path / "a", format_)
     except OSError:  # a mode that the format does not have
         return
     result = decode(tmp_path / "a")
-    assert result.as_image().size == size
-    assert result.as_image().mode == "RGB"
+    if (mode, format_) == ("I", "TIFF"):
+        with pytest.raises(ImageError, match="32-bit integers"):
+            result.as_image()
+        return
     if mode == "I;16":
         np.testing.assert_array_equal(np.asarray(result.as_image())[..., 0], base[..., 0])
+    assert result.as_image().size == size
+    assert result.as_image().mode == "RGB"
     if mode == "RGB":
         np.testing.assert_array_equal(np.asarray(result.as_image()), base)
 
@@ -133,7 +139,7 @@ def test_any_mode_decodes_to_rgb(
 )
 def test_any_kind_of_mask_means_the_same(tmp_path: Path, object_: np.ndarray, kind: str) -> None:
     values = object_.astype(np.uint8)
-    palette = Image.fromarray(values, "P")
+    palette = Image.frombytes("P", values.shape[::-1], values.tobytes())
     palette.putpalette([0, 0, 0, 90, 10, 10])
     black = np.zeros((*values.shape, 3), np.uint8)
     images = {

@@ -267,6 +267,7 @@ def test_files_with_encoders_by_reference(tmp_path: Path, monkeypatch: pytest.Mo
         return public[tag]
 
     monkeypatch.setattr(weights.timm, "create_model", fetch)
+    monkeypatch.setattr(weights.timm, "list_models", lambda *_, **__: list(public))
     config = nano(**FROZEN).config
     tags = {"hiera": "hiera_nano.a", "dinov2": "vit_nano_patch14.b"}
     model = build_model(config, tags).eval()

@@ -128,7 +128,7 @@ def _open(path: Path, *, tensors: bool) -> tuple[dict[str, Any], dict[str, Tenso
     try:
         about: dict[str, Any] = json.loads(metadata["dsunet"])
         kinds = [type(about.get(key)) for key in ("model", "encoders", "training")]
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} has broken metadata ({error}); copy it again") from error
     if kinds != [dict] * 3 and about.get("format") == FORMAT:
         raise CheckpointError(f"{path} has incomplete metadata; copy it again")

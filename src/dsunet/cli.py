@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace, set_parsing_settings
 
 import dsunet
@@ -61,6 +62,7 @@ class Parser(ArgumentParser):
     def parse(self, argv: list[str]) -> Namespace:
         """Parses the arguments; raises `ArgumentError` with one clear line."""
         arguments = [_with_underscores(argument) for argument in argv]
+        _refuse_aliases(arguments)
         # flags beat the config file wherever they stand
         for i, argument in enumerate(arguments):
             if argument == "--config":
@@ -69,6 +71,25 @@ class Parser(ArgumentParser):
             elif argument.startswith("--config="):
                 arguments = [argument, *arguments[:i], *arguments[i + 1 :]]
         return self.parse_args(arguments)
+
+
+def _refuse_aliases(arguments: list[str]) -> None:
+    """A few lines of YAML whose aliases name each other can fill the memory when they are read.
+
+    Raises:
+        ArgumentError: A config file has aliases, or is no YAML.
+    """
+    for i, argument in enumerate(arguments):
+        name, _, value = argument.partition("=")
+        path = Path(value or (arguments[i + 1] if i + 1 < len(arguments) else ""))
+        if name != "--config" or not path.is_file():
+            continue
+        try:
+            aliases = any(isinstance(t, yaml.AliasToken) for t in yaml.scan(path.read_bytes()))
+        except (yaml.YAMLError, UnicodeError) as error:
+            raise ArgumentError(None, f"{path} is no YAML ({error})") from error
+        if aliases:
+            raise ArgumentError(None, f"{path} has aliases (*name), which settings do not need")
 
 
 def _with_underscores(argument: str) -> str:
@@ -163,8 +184,15 @@ def _overview() -> str:
 
 
 def _fail(prog: str, message: str, status: int) -> int:
-    print(f"{prog}: error: {message}", file=sys.stderr)
+    print(f"{prog}: error: {_visible(message)}", file=sys.stderr)
     return status
+
+
+def _visible(text: str) -> str:
+    """Text with control characters, as names of files may have them, made visible."""
+    return "".join(
+        c if c.isprintable() or 0xD800 <= ord(c) < 0xE000 else repr(c)[1:-1] for c in text
+    )
 
 
 def _one_line(error: BaseException) -> str:
@@ -182,6 +210,7 @@ def _train_arguments(parser: Parser) -> None:
     parser.add_argument("--output", type=str, required=True, help="The run's folder.")
     parser.add_argument(
         "--model",
+        type=str,
         default="dsunet-large",
         help=f"Preset to start from: {', '.join(MODEL_PRESETS)}.",
     )
@@ -221,7 +250,7 @@ def _train(arguments: Namespace) -> int:
             loss,
             weights=None if arguments.weights == "none" else arguments.weights,
             resume=arguments.resume,
-            on_line=lambda line: print(line, flush=True),
+            on_line=_print_line,
             progress_bar=sys.stderr.isatty() and sys.stdout.isatty(),
         )
     except KeyboardInterrupt:
@@ -236,6 +265,14 @@ def _train(arguments: Namespace) -> int:
         print(f"best epoch {result.best_epoch}: {_scores(result.measures)}")
     print(f"weights: {result.weights}")
     return 0
+
+
+def _print_line(line: str) -> None:
+    """Prints at once; whoever reads our output may go away, and training goes on."""
+    try:
+        print(_visible(line), flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _scores(measures: dict[str, float]) -> str:
@@ -266,6 +303,7 @@ def _data_check_arguments(parser: Parser) -> None:
     parser.add_argument("--rows", type=int, default=8, help="Pairs on the sheet.")
     parser.add_argument(
         "--model",
+        type=str,
         default="dsunet-large",
         help=f"Whose views to draw: {', '.join(MODEL_PRESETS)}.",
     )
@@ -274,7 +312,13 @@ def _data_check_arguments(parser: Parser) -> None:
 def _data_check(arguments: Namespace) -> int:
     from dsunet.data.check import check_split
     from dsunet.data.split import split_data
+    from dsunet.files import check_writable
 
+    for path in (arguments.json, arguments.sheet):
+        if path:
+            check_writable(Path(path).parent)
+    if arguments.sheet and Path(arguments.sheet).suffix.lower() != ".png":
+        raise ValueError(f"--sheet is {arguments.sheet!r}, but needs a name that ends with .png")
     if arguments.rows < 1:
         raise ValueError(f"--rows is {arguments.rows}, but needs at least 1")
     model, config = model_config(arguments.model), _pick(DataConfig, arguments)
@@ -282,7 +326,7 @@ def _data_check(arguments: Namespace) -> int:
     with _progress("checking") as progress:
         report = check_split(split, full=config.check == "full", progress=progress)
     for line in report.lines(limit=10):
-        print(line)
+        print(_visible(line))
     if arguments.json:
         report.write_json(Path(arguments.json))
     if arguments.sheet:
@@ -422,7 +466,7 @@ def _predict(arguments: Namespace) -> int:
         message = f"interrupted; {done}: the same command with --resume goes on"
         return _fail("dsunet predict", message, 130)
     for _, reason in report.failures[:10]:
-        print(f"dsunet predict: failed: {reason}", file=sys.stderr)
+        print(f"dsunet predict: failed: {_visible(reason)}", file=sys.stderr)
     if report.failures:
         print(
             f"dsunet predict: {len(report.failures)} images failed; "
@@ -461,6 +505,7 @@ def _evaluate(arguments: Namespace) -> int:
     from rich.table import Table
 
     from dsunet.data.pairs import read_names
+    from dsunet.files import check_writable
     from dsunet.metrics import MEASURES, evaluate_folders
     from dsunet.processes import available_cores
 
@@ -468,18 +513,21 @@ def _evaluate(arguments: Namespace) -> int:
     if arguments.workers < 0:
         raise ValueError(f"--workers is {arguments.workers}, but needs at least 0")
     workers = arguments.workers or available_cores()
+    for path in (arguments.json, arguments.csv):
+        if path:
+            check_writable(Path(path).parent)
     with _progress("evaluating") as progress:
         result = evaluate_folders(arguments.predictions, arguments.masks, names, progress, workers)
-    if arguments.json:
-        result.write_json(Path(arguments.json))
-    if arguments.csv:
-        result.write_csv(Path(arguments.csv))
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("images", "S ↑", "F ↑", "E ↑", "MAE ↓"):
         table.add_column(title, justify="right")
     values = [f"{result.scores[name]:.4f}" for name in MEASURES]
     table.add_row(str(len(result.per_image)), *values)
     Console().print(table)
+    if arguments.json:
+        result.write_json(Path(arguments.json))
+    if arguments.csv:
+        result.write_csv(Path(arguments.csv))
     if result.resized:
         print(f"{len(result.resized)} maps had another size than their mask and were resized to it")
     if result.empty:
@@ -491,7 +539,7 @@ def _evaluate(arguments: Namespace) -> int:
             "--ignore-orientation"
         )
     for reason in list(result.failures.values())[:10]:
-        print(f"dsunet evaluate: failed: {reason}", file=sys.stderr)
+        print(f"dsunet evaluate: failed: {_visible(reason)}", file=sys.stderr)
     if result.failures:
         print(
             f"dsunet evaluate: {len(result.failures)} images could not be measured and do not "

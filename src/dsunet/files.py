@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ __all__ = [
 # short, whatever the file is called: names may have 255 bytes at most
 PREFIX, SUFFIX = ".dsunet-", ".tmp"
 
+_held: set[str] = set()  # files that this process has locked
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes `data` to a temporary file beside `path`, flushes it to disk and renames it.
@@ -42,11 +45,10 @@ def write_atomically(path: Path, data: bytes) -> None:
 def temporary_beside(path: Path) -> Iterator[Path]:
     """An empty temporary file in the folder of `path`, which is made; removed if still there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=PREFIX, suffix=SUFFIX)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f"{PREFIX}{secrets.token_hex(8)}{SUFFIX}")
     try:
-        temporary.chmod(0o666 & ~_umask())
+        # made like this, not by tempfile, it gets the permissions that any new file gets
+        os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
@@ -60,7 +62,8 @@ def replace_durably(temporary: Path, path: Path) -> None:
     if os.name == "posix":  # the new name, too, is to survive a power cut
         folder = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            with contextlib.suppress(OSError):  # some network file systems cannot
+                os.fsync(folder)
         finally:
             os.close(folder)
 
@@ -107,12 +110,20 @@ def lock_folder(folder: Path) -> Iterator[None]:
     except ImportError:  # Windows
         yield
         return
-    with open(folder / ".lock", "wb") as file:
+    name = str((folder / ".lock").resolve())
+    taken = OutputError(
+        f"another process is writing to {folder}; wait for it, or choose another folder"
+    )
+    if name in _held:  # the system's locks tell processes apart, not threads
+        raise taken
+    with open(name, "wb") as file:
         if not _lock(fcntl, file):
-            raise OutputError(
-                f"another process is writing to {folder}; wait for it, or choose another folder"
-            )
-        yield
+            raise taken
+        _held.add(name)
+        try:
+            yield
+        finally:
+            _held.discard(name)
 
 
 def _lock(fcntl: object, file: BinaryIO) -> bool:
@@ -133,9 +144,3 @@ def encode_text(text: str) -> bytes:
 def decode_text(data: bytes) -> str:
     """The inverse of `encode_text`."""
     return data.decode("utf-8", "surrogateescape")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

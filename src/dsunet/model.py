@@ -22,7 +22,7 @@ from dsunet.encoders.dinov2 import OWN_VIT
 from dsunet.encoders.hiera import OWN_HIERA
 from dsunet.errors import CheckpointError, InputSizeError
 from dsunet.fusion import FeatureInjection
-from dsunet.weights import find_pretrained, load_pretrained, load_weights
+from dsunet.weights import find_pretrained, is_public, load_pretrained, load_weights
 
 __all__ = [
     "DSUNet",
@@ -245,7 +245,11 @@ def _public_weights(config: ModelConfig, *, every: bool) -> dict[str, str]:
 def _referred_weights(about: Mapping[str, Any]) -> dict[str, str]:
     """The public weights that one of our files refers to, by encoder."""
     sources: dict[str, str | None] = about["encoders"]
-    return {name: tag.removeprefix("timm/") for name, tag in sources.items() if tag is not None}
+    tags = {name: tag.removeprefix("timm/") for name, tag in sources.items() if tag is not None}
+    for tag in tags.values():  # a file must not choose what is fetched from where
+        if not is_public(tag):
+            raise ValueError(f"it refers to encoder weights {tag!r}, which timm does not know")
+    return tags
 
 
 def load(path: str | Path) -> DSUNet:
@@ -265,7 +269,7 @@ def load(path: str | Path) -> DSUNet:
     about, state = read_checkpoint(path)
     try:
         model = build_model(ModelConfig(**about["model"]), _referred_weights(about))
-    except (TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path} describes a model that cannot be built: {error}") from error
     load_state(model, state, path)
     return model.eval()

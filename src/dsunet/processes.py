@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -60,7 +61,21 @@ def in_processes(
             "a process died, maybe because memory ran out; use fewer by --workers, 1 for none"
         ) from error
     finally:
-        pool.shutdown(cancel_futures=True)
+        with _without_interrupts():
+            pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Holds Ctrl-C off; a second one must not cut tidying up short."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def stay_with_parent(_number: int = 0) -> None:

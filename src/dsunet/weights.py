@@ -18,7 +18,14 @@ from dsunet.encoders import Encoder
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.layers import HAAR_TAPS
 
-__all__ = ["LoadReport", "find_pretrained", "load_pretrained", "load_weights", "rename_published"]
+__all__ = [
+    "LoadReport",
+    "find_pretrained",
+    "is_public",
+    "load_pretrained",
+    "load_weights",
+    "rename_published",
+]
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,11 @@ def find_pretrained(name: str, sam_version: str = "2.1") -> str:
     if not tags:
         raise WeightsError(f"there are no public weights for {name!r}; use weights=None for random")
     return tags[0]
+
+
+def is_public(tag: str) -> bool:
+    """Whether timm itself lists public weights of this full name; it reads other places, too."""
+    return tag in timm.list_models("*", pretrained=True)
 
 
 def load_pretrained(encoder: Encoder, tag: str) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,6 +21,7 @@ from dsunet.data.sources import Source
 from dsunet.data.split import Split, split_data
 from dsunet.errors import DataError, ImageError
 from dsunet.files import write_atomically
+from dsunet.processes import available_cores
 
 __all__ = ["KINDS", "DataReport", "Finding", "check_data", "check_split"]
 
@@ -74,6 +75,9 @@ KINDS: dict[str, Kind] = {
     "frames": Kind("note", "files with several pages or frames", "only the first is used"),
     "mislabelled": Kind(
         "note", "files with the content of another format than their name", "the content counts"
+    ),
+    "unused": Kind(
+        "note", "other files and folders in images/ and masks/", "they are not looked into"
     ),
     "not_compared": Kind("note", "near-duplicates were not looked for", ""),
 }
@@ -201,6 +205,8 @@ def _pairing_findings(pairing: Pairing) -> Iterator[Finding]:
         yield _finding("orphan_image", [source])
     for source in pairing.lone_masks:
         yield _finding("orphan_mask", [source])
+    for path in pairing.unused:
+        yield _finding("unused", [path])
     for source in pairing.unsafe_names:
         yield _finding("name", [source], repr(str(source)))
 
@@ -227,7 +233,7 @@ class _Signature(NamedTuple):
 
 def _in_threads(look: Callable[[Pair], _Look], pairs: Sequence[Pair]) -> Iterator[_Look]:
     """Decoding leaves Python's lock alone, so threads are as good as processes here."""
-    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(min(8, available_cores()))
     try:
         yield from pool.map(look, pairs)
     finally:
@@ -324,12 +330,13 @@ def _sign(image: Image.Image) -> _Signature | None:
 
 
 def _near_duplicates(training: Sequence[_Look], validation: Sequence[_Look]) -> Iterable[Finding]:
+    if find_spec("imagehash") is None:
+        detail = "the package ImageHash is needed: pip install 'dsunet[train]'"
+        yield Finding("not_compared", (), detail)
+        return
     known = [look for look in training if look.signature is not None]
     asked = [look for look in validation if look.signature is not None]
     if not known or not asked:
-        if any(not look.findings for look in [*training, *validation]):
-            detail = "the package ImageHash is needed: pip install 'dsunet[train]'"
-            yield Finding("not_compared", (), detail)
         return
     hashes = np.stack([look.signature.hash for look in known if look.signature])
     thumbnails = np.stack([look.signature.thumbnail for look in known if look.signature])

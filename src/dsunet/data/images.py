@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -33,6 +34,11 @@ __all__ = [
     "read_map",
     "read_mask",
 ]
+
+_T = TypeVar("_T")
+
+# tags of TIFF
+_BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR = 258, 262, 277, 284
 
 # What Pillow may take a file for, whatever its name says. Others stay off: EPS, for one, would be
 # handed to Ghostscript, a program that runs whatever the file says.
@@ -92,20 +98,27 @@ class Decoded(Header):
 
     def as_image(self, *, upright: bool = True) -> Image.Image:
         """8-bit RGB, see `to_rgb`; raises `ImageError` as that does."""
-        try:
-            image = as_rgb(self.pixels)
-        except ImageError as error:
-            raise ImageError(f"{self.source}: {error}") from error
+        image = self._convert(as_rgb)
         return turn(image, self.orientation) if upright else image
 
     def as_mask(self, *, upright: bool = True) -> Image.Image:
         """8-bit grey, see `read_mask`; raises `ImageError` as that does."""
+        mask = Image.fromarray(self._convert(mask_values))
+        return turn(mask, self.orientation) if upright else mask
+
+    def as_map(self) -> np.ndarray:
+        """H×W uint8, see `read_map`; raises `ImageError` as that does."""
+        return self._convert(as_grey)
+
+    def _convert(self, convert: Callable[[Image.Image], _T]) -> _T:
         try:
-            values = mask_values(self.pixels)
+            return convert(self.pixels)
         except ImageError as error:
             raise ImageError(f"{self.source}: {error}") from error
-        mask = Image.fromarray(values)
-        return turn(mask, self.orientation) if upright else mask
+        except Exception as error:  # Pillow has modes that it cannot convert
+            raise ImageError(
+                f"{self.source}: its pixels cannot be used ({error}); save it as RGB or grey"
+            ) from error
 
 
 @cache
@@ -145,20 +158,41 @@ def _read(source: Source, file: BinaryIO, preview: int | None) -> Decoded:
         if start not in (b"II*\0", b"MM\0*"):
             raise
         return _read_by_tifffile(source, file)
+    if image.format == "TIFF" and _is_misread(image):
+        return _read_by_tifffile(source, file)
     header = _header(source, image)
-    _check_pixels(*header.size)
     if preview is not None:
         image.draft(None, (preview, preview))
+    white_is_zero = image.format == "TIFF" and _tag(image, _PHOTOMETRIC) == 0
     image.load()
     pixels = image.copy()  # free of the file and of its other frames
     if image.format == "TIFF":  # which Pillow alone turns while it loads
         pixels = turn_back(pixels, header.orientation)
+        if white_is_zero and pixels.mode.startswith("I;16"):  # which Pillow minds for 8 bits alone
+            pixels = Image.fromarray(np.uint16(65535) - np.asarray(pixels))
+    elif image.format == "PNG":  # whose EXIF may come after the pixels
+        header = replace(header, orientation=orientation_of(image))
     return Decoded(**vars(header), pixels=pixels)
 
 
+def _is_misread(image: Image.Image) -> bool:
+    """Whether Pillow would drop channels of a TIFF, or take planes of 16 bits for 8."""
+    samples = _tag(image, _SAMPLES) or 1
+    bits = image.tag_v2.get(_BITS, (8,))  # type: ignore[attr-defined]
+    planar_16 = _tag(image, _PLANAR) == 2 and set(bits) != {8}
+    one_channel = image.mode in ("1", "L", "P", "I", "F") or image.mode.startswith("I;")
+    return samples > 1 and (planar_16 or one_channel)
+
+
+def _tag(image: Image.Image, number: int) -> Any:
+    return image.tag_v2.get(number)  # type: ignore[attr-defined]
+
+
 def _header(source: Source, image: Image.Image) -> Header:
-    """Of a file that was just opened."""
-    orientation = orientation_of(image)
+    """Of a file that was just opened; of PNG, EXIF counts here only before the pixels."""
+    _check_pixels(*image.size)
+    is_late = image.format == "PNG" and "exif" not in image.info  # asking would load the pixels
+    orientation = 1 if is_late else orientation_of(image)
     # Pillow gives a TIFF's size as it will be after loading, which turns it
     swapped = image.format == "TIFF" and orientation >= 5
     size = (image.height, image.width) if swapped else image.size
@@ -177,6 +211,8 @@ def _read_by_tifffile(source: Source, file: BinaryIO) -> Decoded:
         size = (page.imagewidth, page.imagelength)
         samples, dtype = page.samplesperpixel, page.dtype
         _check_pixels(*size)
+        if page.compression != 1 or page.is_tiled:  # which could hide a bomb
+            raise ImageError("a compressed or tiled TIFF of this kind is not supported; convert it")
         if page.imagedepth != 1 or samples not in (1, 3, 4) or dtype not in (np.uint8, np.uint16):
             raise ImageError(
                 f"a TIFF of {samples} samples a pixel of type {dtype} is not supported; needed are "
@@ -209,8 +245,6 @@ def _too_large(size: str = "") -> str:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
     if isinstance(error, UnidentifiedImageError):
         return "its content is of no known format"
     return str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -244,7 +278,7 @@ def read_map(source: Source) -> np.ndarray:
     Raises:
         ImageError: It cannot be decoded.
     """
-    return as_grey(decode(source).pixels)
+    return decode(source).as_map()
 
 
 def read_header(source: Source) -> Header:
@@ -256,6 +290,8 @@ def read_header(source: Source) -> Header:
     try:
         with open_source(source) as file, Image.open(file, formats=_formats()) as image:
             return _header(source, image)
+    except ImageError as error:
+        raise ImageError(f"{source}: {error}") from error
     except UnidentifiedImageError:
         return decode(source)  # a TIFF that Pillow does not take, or an error
     except Exception as error:  # Pillow's decoders raise many kinds
@@ -265,5 +301,7 @@ def read_header(source: Source) -> Header:
 def _unreadable(source: Source, error: Exception) -> ImageError:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return ImageError(f"{source}: {_too_large()}")
+    if isinstance(error, OSError) and error.errno is not None and error.strerror:
+        return ImageError(f"{source}: cannot be read ({error.strerror.lower()}); look at the file")
     reason = foreign_content(source) or _reason(error)
     return ImageError(f"{source}: not a readable image ({reason}); replace it or leave it out")

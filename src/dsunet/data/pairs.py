@@ -60,6 +60,24 @@ class Pairing:
     """Images, or masks, that share a stem."""
     unsafe_names: list[Source] = field(default_factory=list)
     """Names with line breaks, which no list of names could hold."""
+    unused: list[Path] = field(default_factory=list)
+    """Other files and folders beside the images and masks."""
+
+    def trouble(self) -> str:
+        """What is wrong, with the first few names; empty if nothing is."""
+        parts = [
+            f"{len(lone)} {kind} ({_first(repr(name_of(source)) for source in lone)})"
+            for kind, lone in (
+                ("images without a mask", self.lone_images),
+                ("masks without an image", self.lone_masks),
+                ("names with line breaks", self.unsafe_names),
+            )
+            if lone
+        ]
+        if self.duplicates:
+            twice = (" and ".join(map(str, group)) for group in self.duplicates)
+            parts.append(f"{len(self.duplicates)} stems that occur twice ({_first(twice, 5)})")
+        return ", ".join(parts)
 
 
 def find_pairs(
@@ -79,25 +97,8 @@ def find_pairs(
         DataError: A folder is missing or empty, a stem occurs twice, or a file has no partner.
     """
     found = pair_up(data, images=images, masks=masks)
-    if found.duplicates:
-        raise DataError(_twice(found.duplicates))
-    if found.lone_images or found.lone_masks:
-        parts = [
-            f"{len(lone)} {kind} ({_first(map(name_of, lone))})"
-            for kind, lone in (
-                ("images without a mask", found.lone_images),
-                ("masks without an image", found.lone_masks),
-            )
-            if lone
-        ]
-        raise DataError(
-            f"{' and '.join(parts)}; partners share a stem: add them or move these files away"
-        )
-    if found.unsafe_names:
-        raise DataError(
-            f"{len(found.unsafe_names)} names hold line breaks "
-            f"({_first(repr(name_of(s)) for s in found.unsafe_names)}); rename these files"
-        )
+    if trouble := found.trouble():
+        raise DataError(f"there are {trouble}; partners share a stem: rename or move these files")
     return found.pairs
 
 
@@ -114,7 +115,7 @@ def pair_up(
     """
     if data is not None:
         root = Path(data)
-        if root.suffix == ".tar":
+        if root.suffix.lower() == ".tar":
             image_files, mask_files = _list_tar(root)
         else:
             return pair_up(images=root / "images", masks=root / "masks")
@@ -135,6 +136,7 @@ def pair_up(
         [mask_of[name] for name in sorted(mask_of.keys() - image_of.keys())],
         [*same_images, *same_masks],
         [source for name, source in sorted({**mask_of, **image_of}.items()) if "\n" in name],
+        [] if images is None or masks is None else [*_unused(images), *_unused(masks)],
     )
 
 
@@ -203,6 +205,16 @@ def list_images(folder: str | Path) -> list[Path]:
     return files
 
 
+def _unused(folder: str | Path) -> list[Path]:
+    """What `list_images` leaves out, but for hidden files."""
+    return sorted(
+        file
+        for file in Path(folder).iterdir()
+        if not file.name.startswith(".")
+        and (file.suffix.lower() not in IMAGE_SUFFIXES or file.is_dir())
+    )
+
+
 def _list_tar(archive: Path) -> tuple[list[Source], list[Source]]:
     """The members of `images/` and `masks/`; nothing is ever unpacked."""
     if not archive.is_file():
@@ -215,7 +227,12 @@ def _list_tar(archive: Path) -> tuple[list[Source], list[Source]]:
                 folder = path.parent.name
                 if folder not in found or path.suffix.lower() not in IMAGE_SUFFIXES:
                     continue
-                if not member.isreg() or path.is_absolute() or ".." in path.parts:
+                if (
+                    not member.isreg()
+                    or member.issparse()
+                    or path.is_absolute()
+                    or ".." in path.parts
+                ):
                     raise DataError(
                         f"{archive} holds {member.name!r}, which is a link, a device or an unsafe "
                         "path; make the archive again from plain files"
@@ -224,7 +241,7 @@ def _list_tar(archive: Path) -> tuple[list[Source], list[Source]]:
                     found[folder].append(
                         TarMember(archive, member.name, member.offset_data, member.size)
                     )
-    except tarfile.TarError as error:
+    except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
         raise DataError(
             f"{archive} is no uncompressed tar archive ({error}); unpack it, or pack it by tar -cf"
         ) from error

@@ -54,13 +54,6 @@ def turn_back(image: Image.Image, orientation: int) -> Image.Image:
     return turn(image, {6: 8, 8: 6}.get(orientation, orientation))
 
 
-def _is_16_bit(image: Image.Image) -> bool:
-    if image.mode != "I":
-        return image.mode in _SIXTEEN_BIT
-    values = np.asarray(image)
-    return bool(values.min(initial=0) >= 0 and 255 < values.max(initial=0) <= 65535)
-
-
 def scale_16_bit(values: np.ndarray) -> np.ndarray:
     """0..65535 → 0..255, uint8."""
     return np.round(values.astype(np.float32) * (255 / 65535)).astype(np.uint8)
@@ -72,7 +65,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Transparent pictures are put on white; 16-bit ones are scaled by their full range.
 
     Raises:
-        ImageError: It holds floating-point values, or integers beyond 16 bits, whose range nobody
+        ImageError: It holds floating-point values, or signed or 32-bit integers, whose range nobody
             knows.
     """
     image.load()  # TIFFs are turned, and forget their orientation, while they load
@@ -81,10 +74,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def as_rgb(image: Image.Image) -> Image.Image:
     """As `to_rgb`, but not turned."""
-    if _is_16_bit(image):
+    if image.mode in _SIXTEEN_BIT:
         image = Image.fromarray(scale_16_bit(np.asarray(image)))
-    if image.mode == "F" or (image.mode == "I" and np.asarray(image).max(initial=0) > 255):
-        kind = "floating-point values" if image.mode == "F" else "integers beyond 16 bits"
+    if image.mode in ("F", "I"):
+        kind = "floating-point values" if image.mode == "F" else "signed or 32-bit integers"
         raise ImageError(
             f"the picture holds {kind}, whose range is unknown; save it with 8 or 16 bits"
         )
@@ -112,11 +105,7 @@ def _stored_mask_values(image: Image.Image) -> np.ndarray:
     if image.mode == "P" and not _is_grey_palette(image):
         return np.where(np.asarray(image) != 0, 255, 0).astype(np.uint8)
     if image.mode == "F":
-        values = np.asarray(image)
-        if not np.isfinite(values).all() or values.min(initial=0) < 0:
-            raise ImageError("this mask holds values below 0, or some that are no numbers")
-        scale = 255 if values.max(initial=0) <= 1 else 1
-        return np.clip(np.round(values * scale), 0, 255).astype(np.uint8)
+        return _scale_floats(np.asarray(image))
     if image.mode in _SIXTEEN_BIT or image.mode == "I":
         values = np.asarray(image).clip(0, 65535)
         small = values.max(initial=0) <= 255
@@ -126,22 +115,37 @@ def _stored_mask_values(image: Image.Image) -> np.ndarray:
         if np.asarray(with_alpha)[..., 3].any():  # an alpha of zeros alone says nothing
             black = Image.new("RGBA", image.size, "black")
             image = Image.alpha_composite(black, with_alpha)
+            if not np.asarray(image)[..., :3].any():  # a black shape on nothing
+                return _unless_full(np.asarray(with_alpha)[..., 3])
     if image.mode not in ("1", "L", "P", "RGB", "RGBA", "LA"):
         image = image.convert("RGB")  # Pillow makes no grey of CMYK, among others
     return np.asarray(image.convert("L"))
 
 
+def _unless_full(alpha: np.ndarray) -> np.ndarray:
+    """An alpha channel as mask; one that covers everything tells of no shape."""
+    return np.zeros_like(alpha) if (alpha == 255).all() else alpha
+
+
+def _scale_floats(values: np.ndarray) -> np.ndarray:
+    """0..1, or 0..255, → 0..255, uint8."""
+    largest = values.max(initial=0)
+    if not np.isfinite(values).all() or values.min(initial=0) < 0 or largest > 255:
+        raise ImageError("floating-point values need to be in 0..1 or 0..255")
+    return np.round(values * (255 if largest <= 1 else 1)).astype(np.uint8)
+
+
 def as_grey(image: Image.Image) -> np.ndarray:
-    """The grey values of a picture as they are stored, 16 bits scaled to 8: H×W uint8."""
-    if _is_16_bit(image):
+    """The grey values of a picture: H×W uint8. 16 bits are scaled to 8, and so is 0..1."""
+    if image.mode == "F":
+        return _scale_floats(np.asarray(image))
+    if image.mode in _SIXTEEN_BIT:
         return scale_16_bit(np.asarray(image))
     return np.asarray(image.convert("L"))
 
 
 def _is_grey_palette(image: Image.Image) -> bool:
+    """Whether all colours of the palette are greys, whichever of them the picture uses."""
     colours = np.array(image.getpalette("RGB") or []).reshape(-1, 3)
-    indices = np.unique(np.asarray(image))
-    if indices.max(initial=0) >= len(colours):
-        return False
-    used = colours[indices]
-    return bool((used == used[:, :1]).all())
+    enough = len(colours) > np.asarray(image).max(initial=0)
+    return bool(enough and (colours == colours[:, :1]).all())

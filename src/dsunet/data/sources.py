@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +24,10 @@ silence, but cannot be decoded."""
 _FOREIGN = (
     (4, b"ftypheic", "an HEIC picture: convert it to JPEG or PNG"),
     (4, b"ftypheix", "an HEIC picture: convert it to JPEG or PNG"),
+    (4, b"ftypheis", "an HEIC picture: convert it to JPEG or PNG"),
+    (4, b"ftyphevc", "an HEIC picture: convert it to JPEG or PNG"),
+    (4, b"ftypmsf1", "an HEIF picture: convert it to JPEG or PNG"),
+    (4, b"ftypavi", "an AVIF picture that is broken, or that this Pillow cannot read"),
     (4, b"ftypmif1", "an HEIF picture: convert it to JPEG or PNG"),
     (4, b"ftyp", "a video"),
     (0, b"%PDF", "a PDF document"),
@@ -61,6 +67,8 @@ def name_of(source: Source) -> str:
 def open_source(source: Source) -> BinaryIO:
     """Opens a source for reading; of an archive the member alone is read."""
     if not isinstance(source, TarMember):
+        if not stat.S_ISREG(source.stat().st_mode):  # reading a pipe could take for ever
+            raise OSError(errno.EINVAL, "not a regular file")
         return open(source, "rb")
     with open(source.archive, "rb") as file:
         file.seek(source.offset)

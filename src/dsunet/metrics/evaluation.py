@@ -16,7 +16,7 @@ from PIL import Image
 from dsunet.data.images import read_map, read_mask
 from dsunet.data.pairs import by_stem, list_images, match_by_stem, read_names, select_names
 from dsunet.errors import ImageError
-from dsunet.files import write_atomically
+from dsunet.files import encode_text, write_atomically
 from dsunet.metrics.measures import MEASURES, ImageMeasures, Measures
 from dsunet.processes import in_processes
 
@@ -63,7 +63,7 @@ class Evaluation:
         writer.writerow(["image", *MEASURES])
         for name, values in {**self.per_image, "mean": self.scores}.items():
             writer.writerow([name, *(repr(values[measure]) for measure in MEASURES)])
-        write_atomically(path, text.getvalue().encode())
+        write_atomically(path, encode_text(text.getvalue()))
 
 
 class _Task(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import itertools
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,8 +20,14 @@ from PIL import Image
 
 from dsunet.data.images import decode
 from dsunet.data.views import Views, make_views
-from dsunet.errors import ImageError, OutputError
-from dsunet.files import check_writable, clear_temporaries, encode_text, write_atomically
+from dsunet.errors import DeviceError, ImageError, OutputError
+from dsunet.files import (
+    check_writable,
+    clear_temporaries,
+    encode_text,
+    lock_folder,
+    write_atomically,
+)
 from dsunet.predict.plan import Job, output_path
 from dsunet.predict.segmenter import Segmentation, Segmenter
 from dsunet.processes import available_cores
@@ -110,30 +117,55 @@ def predict_files(
     folder = Path(output)
     check_writable(folder)
     try:
-        going_on = _begin(folder, segmenter, options, resume)
-        todo = [job for job in jobs if not (going_on and _is_done(folder, options, job))]
-        report.skipped = len(jobs) - len(todo)
-        threads = spare_cores(segmenter.device) if workers is None else workers
-        _segment_all(segmenter, todo, folder, options, batch_size, threads, progress, report)
+        folder.mkdir(parents=True, exist_ok=True)
+        with lock_folder(folder):
+            since = _begin(folder, segmenter, jobs, options, resume)
+            todo = [job for job in jobs if not _is_done(folder, options, job, since)]
+            report.skipped = len(jobs) - len(todo)
+            threads = spare_cores(segmenter.device) if workers is None else workers
+            _segment_all(segmenter, todo, folder, options, batch_size, threads, progress, report)
     except OSError as error:
         raise OutputError(
             f"{error.filename or folder} cannot be written ({error.strerror or error}); what was "
             "written before is whole: make room, and go on with --resume"
         ) from error
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            "the device is out of memory; use a smaller --batch-size, or --device cpu"
+        ) from error
     return report
 
 
-def _begin(folder: Path, segmenter: Segmenter, options: Options, resume: bool) -> bool:
-    """Notes how outputs are made; whether those that are there were made just so."""
+def _begin(
+    folder: Path, segmenter: Segmenter, jobs: Sequence[Job], options: Options, resume: bool
+) -> int | None:
+    """Notes how outputs are made.
+
+    Returns:
+        Since when (in the file system's nanoseconds) outputs were made just so; `None` if never.
+    """
     made = {
         "weights": str(segmenter.weights) if segmenter.weights else None,
-        "sha256": _hash(segmenter.weights) if segmenter.weights else None,
+        "sha256": _identity(segmenter),
         **asdict(options),
         "save": list(options.save),
     }
     note = folder / "prediction.json"
-    before = None
-    if resume and note.is_file():
+    places = {
+        output_path(folder, kind, options.save, job).parent for job in jobs for kind in options.save
+    }
+    for place in places | {folder}:
+        clear_temporaries(place)
+    (folder / "failures.csv").unlink(missing_ok=True)
+    if not note.is_file():
+        for job, kind in itertools.product(jobs, options.save):
+            path = output_path(folder, kind, options.save, job)
+            if path.exists():
+                raise OutputError(
+                    f"{path} is there and no output of dsunet predict; it would be overwritten: "
+                    "choose another --output"
+                )
+    elif resume:
         try:
             before = json.loads(note.read_bytes())
             changed = [key for key in made if key != "weights" and before[key] != made[key]]
@@ -144,21 +176,34 @@ def _begin(folder: Path, segmenter: Segmenter, options: Options, resume: bool) -
                 f"the outputs in {folder} were made in another way ({', '.join(changed)}); go on "
                 "as they were made, or choose another --output"
             )
-    folder.mkdir(parents=True, exist_ok=True)
-    for place in {folder, *(folder / kind for kind in options.save)}:
-        clear_temporaries(place)
-    (folder / "failures.csv").unlink(missing_ok=True)
+        return note.stat().st_mtime_ns
     write_atomically(note, encode_text(json.dumps(made, indent=2) + "\n"))
-    return before is not None
+    return None
 
 
-def _hash(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _identity(segmenter: Segmenter) -> str:
+    """A hash of the weights: of their file, or of the tensors of a model without one."""
+    if segmenter.weights is not None:
+        with open(segmenter.weights, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    for name, tensor in segmenter.model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
-def _is_done(folder: Path, options: Options, job: Job) -> bool:
-    return all(output_path(folder, kind, options.save, job).exists() for kind in options.save)
+def _is_done(folder: Path, options: Options, job: Job, since: int | None) -> bool:
+    """Whether all outputs of a job are there and no older than the note of how they are made."""
+    if since is None:
+        return False
+    try:
+        times = [
+            output_path(folder, kind, options.save, job).stat().st_mtime_ns for kind in options.save
+        ]
+    except OSError:
+        return False
+    return min(times) >= since
 
 
 def _segment_all(
@@ -173,17 +218,20 @@ def _segment_all(
 ) -> None:
     total = report.skipped + len(jobs)
 
-    def finish(job: Job) -> None:
-        report.written += 1
+    def tell() -> None:
         if progress:
             progress(report.skipped + report.written + len(report.failures), total)
+
+    def finish(job: Job) -> None:
+        report.written += 1
+        tell()
 
     ahead = 2 * batch_size + workers if workers else 1
     readers, writers = _pool(workers), _pool(workers)
     ready = _ahead((readers.submit(_read, job, segmenter, options) for job in jobs), ahead)
     writing: deque[Future[Job]] = deque()
     try:
-        for batch in _in_batches(_without_failures(ready, folder, report), batch_size):
+        for batch in _in_batches(_without_failures(ready, folder, report, tell), batch_size):
             views = [each.views for each in batch if each.views is not None]
             maps = segmenter.probabilities(views)
             for each, probability in zip(batch, maps, strict=True):
@@ -234,7 +282,9 @@ def _ahead(futures: Iterable[Future[_T]], count: int) -> Iterator[_T]:
         yield window.popleft().result()
 
 
-def _without_failures(ready: Iterable[_Ready], folder: Path, report: Report) -> Iterator[_Ready]:
+def _without_failures(
+    ready: Iterable[_Ready], folder: Path, report: Report, tell: Callable[[], None]
+) -> Iterator[_Ready]:
     """Passes on what could be read, and notes the rest at once."""
     for each in ready:
         if each.frames:
@@ -250,6 +300,7 @@ def _without_failures(ready: Iterable[_Ready], folder: Path, report: Report) -> 
         rows.writerow([each.job.image, each.reason.removeprefix(f"{each.job.image}: ")])
         with open(folder / "failures.csv", "ab") as file:
             file.write(encode_text(text.getvalue()))
+        tell()
 
 
 def _in_batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:

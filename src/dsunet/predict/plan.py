@@ -50,7 +50,9 @@ def plan_outputs(
             two images would get one name.
         OutputError: An image would be overwritten by an output.
     """
-    folder = Path(output).resolve()
+    if not str(output) or not all(map(str, paths)):
+        raise DataError("an empty name was given for a file or folder; name it, or . for this one")
+    folder = _real(Path(output))
     found = [each for path in paths for each in _find(path, folder)]
     if files_from is not None:
         found += _listed(files_from)
@@ -58,7 +60,9 @@ def plan_outputs(
         raise DataError("no images are given; name files, folders, patterns or a list of files")
     by_name: dict[Path, list[Path]] = {}
     for file, relative in dict.fromkeys(found):
-        by_name.setdefault(relative.with_suffix(".png"), []).append(file)
+        same = by_name.setdefault(relative.with_suffix(".png"), [])
+        if not any(_real(file) == _real(other) for other in same):
+            same.append(file)
     if names is not None:
         stems = {stem_of(name) for name in by_name}
         known, unknown = resolve_names(names, stems)
@@ -76,7 +80,7 @@ def plan_outputs(
             "the images, or predict them into different folders"
         )
     jobs = [Job(files[0], name) for name, files in sorted(by_name.items())]
-    inputs = {job.image.resolve() for job in jobs}
+    inputs = {_real(job.image) for job in jobs}
     for job in jobs:
         for kind in save:
             if output_path(folder, kind, save, job) in inputs:
@@ -85,6 +89,11 @@ def plan_outputs(
                     "another --output"
                 )
     return jobs
+
+
+def _real(file: Path) -> Path:
+    """Without links; one that leads to itself stays, to be reported when it is read."""
+    return Path(os.path.realpath(file))
 
 
 def _find(path: str | Path, output: Path) -> list[tuple[Path, Path]]:
@@ -115,10 +124,19 @@ def _find(path: str | Path, output: Path) -> list[tuple[Path, Path]]:
 
 
 def _walk(folder: Path, output: Path) -> Iterator[Path]:
-    start = folder.resolve()
-    for place, folders, files in os.walk(folder):
-        here = start / Path(place).relative_to(folder)
-        folders[:] = sorted(n for n in folders if here / n != output and not n.startswith("."))
+    """Images below a folder, through linked folders too, each folder once."""
+
+    def refuse(error: OSError) -> None:
+        raise DataError(f"the folder {error.filename} cannot be read ({error.strerror})")
+
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen or (real == str(output) and Path(place) != folder):
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if _is_image(Path(name)):
                 yield Path(place, name)

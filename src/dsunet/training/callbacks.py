@@ -15,11 +15,12 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dsunet.checkpoint import save
 from dsunet.data.dataset import PairDataset
 from dsunet.data.pairs import read_pair
-from dsunet.files import PREFIX, SUFFIX, replace_durably, temporary_beside, write_atomically
+from dsunet.files import replace_durably, temporary_beside, write_atomically
 from dsunet.inference import quantise
 from dsunet.metrics import MEASURES
 from dsunet.predict import Segmenter
@@ -27,7 +28,7 @@ from dsunet.training.module import SegmentationModule
 from dsunet.visualize import panel
 from dsunet.visualize.curves import plot_curves
 
-__all__ = ["RunFolder", "SafeInterrupt"]
+__all__ = ["DurableCheckpoints", "RunFolder", "SafeInterrupt"]
 
 COLUMNS = ("epoch", "loss", *MEASURES, "lr", "seconds")
 
@@ -174,11 +175,7 @@ class RunFolder(L.Callback):
 
     def _save_state(self, trainer: L.Trainer) -> None:
         """Called on every rank: Lightning gathers what each one holds."""
-        path = self.folder / "resume.ckpt"
-        temporary = path.with_name(f"{PREFIX}resume{SUFFIX}")
-        trainer.save_checkpoint(temporary)
-        if trainer.is_global_zero:
-            replace_durably(temporary, path)
+        trainer.save_checkpoint(self.folder / "resume.ckpt")
         self._saved = time.monotonic()
 
     def _is_enough(self, epoch: int, module: L.LightningModule) -> bool:
@@ -225,8 +222,19 @@ class RunFolder(L.Callback):
                 board.add_image("validation", pixels, trainer.current_epoch + 1)
 
 
+class DurableCheckpoints(TorchCheckpointIO):
+    """Writes resume states beside their place; Lightning itself takes a detour through /tmp."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
+    ) -> None:
+        with temporary_beside(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+            replace_durably(temporary, Path(path))
+
+
 class SafeInterrupt(L.Callback):
-    """Holds Ctrl-C, and a polite request to end (SIGTERM), back until the step is done.
+    """Holds Ctrl-C, and polite requests to end (SIGTERM, SIGHUP), back until the step is done.
 
     TensorBoard's writer hangs for ever when an interrupt hits it between two lines, and between two
     steps the state can be saved. A second Ctrl-C comes through at once. Where Ctrl-C is switched
@@ -240,8 +248,9 @@ class SafeInterrupt(L.Callback):
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         if threading.current_thread() is not threading.main_thread():
             return
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) is not signal.SIG_IGN:
+        polite = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+        for number in polite:
+            if number not in self._before and signal.getsignal(number) is not signal.SIG_IGN:
                 self._before[number] = signal.signal(number, self._note)
 
     def restore(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -25,8 +26,8 @@ from dsunet.files import PREFIX, decode_text, encode_text, write_atomically
 from dsunet.model import DSUNet, parameter_counts
 
 __all__ = [
-    "check_data",
     "check_folder",
+    "checked_data",
     "facts",
     "flat_settings",
     "make_folder",
@@ -65,7 +66,7 @@ def check_folder(
         if folder.exists() and not folder.is_dir():
             raise OutputError(f"{folder} is a file; choose another --output")
         # what a run leaves that was killed before it began
-        begun = {".lock", "data.json", *lists} if resume else set()
+        begun = {".lock", "data.json", *lists} if resume else {".lock"}
         there = [file.name for file in folder.iterdir()] if folder.exists() else []
         if any(name not in begun and not name.startswith(PREFIX) for name in there):
             raise OutputError(
@@ -73,7 +74,15 @@ def check_folder(
                 + (": it holds no run to go on with" if resume else ", or go on with --resume")
             )
         return
-    before = yaml.safe_load(config.read_text(encoding="utf-8"))
+    try:
+        before = yaml.safe_load(config.read_bytes())
+        if not isinstance(before, dict):
+            raise ValueError("no settings in it")
+    except (yaml.YAMLError, ValueError) as error:
+        raise OutputError(
+            f"{config} cannot be read ({' '.join(str(error).split())}), so the run cannot go on; "
+            "mend it, or choose another --output"
+        ) from error
     free = {"workers", "device", "check", "save_every", "log_every", "val_pictures"}
     changed = [k for k in settings if k not in free and before.get(k) != settings[k]]
     if changed:
@@ -84,21 +93,23 @@ def check_folder(
             f"(--config {config}), or choose another --output"
         )
     for name, text in lists.items():
-        if decode_text((folder / name).read_bytes()) != text:
+        present = (folder / name).is_file()
+        if not present or decode_text((folder / name).read_bytes()) != text:
             raise OutputError(
                 f"the data set has changed since the run in {folder} was started: its "
                 f"{name} names other pairs; put them back, or choose another --output"
             )
 
 
-def check_data(
+def checked_data(
     folder: Path, split: Split, data: DataConfig, say: Callable[[str], None], going_on: bool
 ) -> bytes | None:
     """What is to be written to `data.json`; nothing if the same files were found good before."""
     fingerprint = split.fingerprint()
     if going_on:
         try:
-            if json.loads((folder / "data.json").read_bytes())["fingerprint"] == fingerprint:
+            before = json.loads((folder / "data.json").read_bytes())
+            if before["fingerprint"] == fingerprint and before["check"] in ("full", data.check):
                 return None
         except (OSError, ValueError, KeyError, TypeError):
             pass  # checked again
@@ -111,7 +122,8 @@ def check_data(
     report.raise_for_errors()
     if not split.training:
         raise DataError("no pairs are left to train on; hold fewer of them out for validation")
-    return (json.dumps({"fingerprint": fingerprint, **report.to_dict()}, indent=2) + "\n").encode()
+    content = {"fingerprint": fingerprint, "check": data.check, **report.to_dict()}
+    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def make_folder(folder: Path) -> None:
@@ -153,8 +165,9 @@ def write_environment(
         "parameters": parameter_counts(network),
     }
     if path.is_file():
-        first = json.loads(path.read_text(encoding="utf-8"))
-        now = {**first, "resumed": [*first.get("resumed", []), now]}
+        with contextlib.suppress(ValueError, TypeError, AttributeError):  # else it is written anew
+            first = json.loads(path.read_bytes())
+            now = {**first, "resumed": [*first.get("resumed", []), now]}
     write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())
 
 

@@ -85,7 +85,8 @@ class SegmentationModule(L.LightningModule):
             return
         done = self.current_epoch
         kept = (
-            f"last.safetensors keeps the weights of epoch {done}: go on from them"
+            f"last.safetensors keeps the weights of epoch {done}: start another run from them "
+            "(--weights)"
             if done
             else "start again"
         )

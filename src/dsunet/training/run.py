@@ -32,8 +32,8 @@ from dsunet.inference import lay_out
 from dsunet.model import DSUNet, create_from_config, parameter_counts
 from dsunet.processes import stay_with_parent
 from dsunet.training.folder import (
-    check_data,
     check_folder,
+    checked_data,
     facts,
     flat_settings,
     make_folder,
@@ -50,6 +50,7 @@ logger = logging.getLogger(__name__)
 # Remarks of Lightning and torch that say nothing a user could act on, by their exact words.
 _REMARKS = (
     "does not have many workers",
+    "This DataLoader will create",
     "The number of training batches",
     "Precision bf16-mixed is not supported by the model summary",
     "You're resuming from a checkpoint that ended before the epoch ended",
@@ -108,14 +109,15 @@ def train(
 
     Raises:
         DsunetError: Data, weights, device or folder cannot be used; each says why.
-        KeyboardInterrupt: Interrupted; the state is saved unless it came before the first step.
+        KeyboardInterrupt: Interrupted; the state is saved, unless it came before the first step
+            or twice.
     """
     try:
         import lightning as L
         from lightning.pytorch.callbacks import RichProgressBar
         from lightning.pytorch.loggers import TensorBoardLogger
 
-        from dsunet.training.callbacks import RunFolder, SafeInterrupt
+        from dsunet.training.callbacks import DurableCheckpoints, RunFolder, SafeInterrupt
         from dsunet.training.module import SegmentationModule
     except ImportError as error:
         raise MissingPackageError(
@@ -146,13 +148,14 @@ def train(
             check_writable(folder)
             if resume and not going_on:
                 say(f"there is no run in {folder} yet; starting it")
-            report = check_data(folder, split, data, say, going_on)
+            report = checked_data(folder, split, data, say, going_on)
         stack.enter_context(_quiet())
         L.seed_everything(recipe.seed, verbose=False)
         network = lay_out(create_from_config(model, weights), device).train()
         if first:  # only now: a model that cannot be built leaves no folder
             make_folder(folder)
             stack.enter_context(lock_folder(folder))
+            check_folder(folder, settings, lists, resume)  # another process may have been here
             clear_temporaries(folder)
             if report is not None:
                 write_atomically(folder / "data.json", report)
@@ -204,6 +207,7 @@ def train(
             log_every_n_steps=recipe.log_every,
             logger=TensorBoardLogger(folder, name="tensorboard", version=""),
             callbacks=callbacks,
+            plugins=[DurableCheckpoints()],
             enable_checkpointing=False,
             enable_progress_bar=progress_bar,
             enable_model_summary=False,
@@ -211,7 +215,8 @@ def train(
             use_distributed_sampler=False,
             benchmark=device.type == "cuda" and not recipe.deterministic,
         )
-        checkpoint = folder / "resume.ckpt" if (folder / "resume.ckpt").exists() else None
+        saved = folder / "resume.ckpt"
+        checkpoint = saved if going_on and saved.exists() else None
         if checkpoint is not None:
             epoch, batches = position_of(checkpoint)
             sampler.go_on_from(epoch, batches * recipe.batch_size)
