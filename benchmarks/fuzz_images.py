@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import tifffile
 import torch
 from PIL import Image
 
@@ -66,6 +67,30 @@ def variants(picture: Image.Image) -> dict[str, bytes]:
             file = io.BytesIO()
             image.save(file, format_, **options)
             result[name] = file.getvalue()
+    return result | by_tifffile(np.asarray(small))
+
+
+def by_tifffile(values: np.ndarray) -> dict[str, bytes]:
+    """TIFFs that Pillow does not write, or does not read rightly."""
+    ways: dict[str, tuple[np.ndarray, dict[str, str]]] = {
+        "s.tif": (np.moveaxis(values, 2, 0), {"photometric": "minisblack", "planar": "separate"}),
+        "t.tif": (
+            np.moveaxis(values.astype(np.uint16) * 257, 2, 0),
+            {"photometric": "rgb", "planar": "separate"},
+        ),
+        "u.tif": (values.astype(np.uint16) * 257, {"photometric": "rgb", "planar": "contig"}),
+        "v.tif": (values[..., 0].astype(np.uint16) * 257, {"photometric": "miniswhite"}),
+    }
+    result = {}
+    for name, (array, options) in ways.items():
+        file = io.BytesIO()
+        tifffile.imwrite(
+            file,
+            array,
+            photometric=options["photometric"],
+            planarconfig=options.get("planar"),
+        )
+        result[name] = file.getvalue()
     return result
 
 

@@ -276,3 +276,38 @@ def test_a_tar_is_checked_in_place(folder: Path, tmp_path: Path) -> None:
     text = io.StringIO()
     print(*report.lines(), file=text)
     assert "a.tar:images/salient_00000.jpg: not a readable image" in text.getvalue()
+
+
+def test_orphans_are_named_when_they_leave_nothing_to_split(folder: Path) -> None:
+    """The commonest first mistake: masks are called otherwise than images."""
+    for mask in list((folder / "masks").iterdir()):
+        mask.rename(mask.with_stem(f"{mask.stem}_mask"))
+    message = r"0 pairs cannot be split by 0\.2.*; there are 12 images without a mask \('camou"
+    with pytest.raises(DataError, match=message):
+        split_data(DataConfig(str(folder), val_fraction=0.2), 0)
+    with pytest.raises(DataError, match="12 images without a mask"):
+        find_pairs(folder)
+
+
+def test_a_training_list_says_which_files_count(folder: Path, tmp_path: Path) -> None:
+    (folder / "images" / "alone.jpg").write_bytes(b"")
+    (tmp_path / "list.txt").write_text("salient_00000\nsalient_00002\n")
+    report = check_data(DataConfig(str(folder), train_list=str(tmp_path / "list.txt")))
+    assert report.training == 2
+    assert report.findings == []
+
+
+def test_what_is_not_used_is_told_of(folder: Path) -> None:
+    (folder / "images" / "more").mkdir()
+    (folder / "images" / "a.tga").write_bytes(b"")
+    (folder / "masks" / "Thumbs.db").write_bytes(b"")
+    report = check_data(DataConfig(str(folder)))
+    assert kinds(report) == {"unused": 3}
+
+
+def test_dangling_links_are_listed(folder: Path) -> None:
+    for name, suffix in (("images", "jpg"), ("masks", "png")):
+        (folder / name / f"z.{suffix}").symlink_to("nowhere")
+    split = split_data(DataConfig(str(folder)), 0)
+    assert split.fingerprint()
+    assert kinds(check_split(split)) == {"unreadable": 2}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -226,6 +227,83 @@ class TestImages:
         image.save(tmp_path / "bw.png")
         mask = np.asarray(read_mask(tmp_path / "bw.png"))
         np.testing.assert_array_equal(mask, np.where(indices == 0, 255, 0))
+
+    def test_a_colour_palette_means_the_same_whichever_indices_are_used(
+        self, tmp_path: Path
+    ) -> None:
+        """In the palette of Pascal VOC, class 7 is grey by chance."""
+        palette = [0, 0, 0, 128, 0, 0, 0, 128, 0, 128, 128, 0, 0, 0, 128, 128, 0, 128, 0, 128, 128]
+        palette += [128, 128, 128]
+        for index in (1, 7):
+            mask = np.zeros((4, 4), np.uint8)
+            mask[1:3] = index
+            image = Image.frombytes("P", (4, 4), mask.tobytes())
+            image.putpalette(palette)
+            image.save(tmp_path / "a.png")
+            expected = np.where(mask > 0, 255, 0)
+            np.testing.assert_array_equal(np.asarray(read_mask(tmp_path / "a.png")), expected)
+
+    def test_a_black_shape_on_nothing_is_a_mask(self, tmp_path: Path) -> None:
+        shape = np.zeros((4, 4, 4), np.uint8)
+        shape[1:3, 1:3, 3] = 255
+        Image.fromarray(shape).save(tmp_path / "a.png")
+        np.testing.assert_array_equal(np.asarray(read_mask(tmp_path / "a.png")), shape[..., 3])
+        shape[..., 3] = 255
+        Image.fromarray(shape).save(tmp_path / "a.png")
+        assert not np.asarray(read_mask(tmp_path / "a.png")).any()
+
+    def test_tiffs_that_pillow_reads_wrongly(self, tmp_path: Path) -> None:
+        values = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
+        deep = values.astype(np.uint16) * 257
+        grey = np.repeat(values[..., :1], 3, axis=2)
+        cases = [
+            (np.moveaxis(deep, 2, 0), "rgb", "separate", values),
+            (np.moveaxis(deep, 2, 0), "minisblack", "separate", values),
+            (np.moveaxis(values, 2, 0), "minisblack", "separate", values),
+            (np.moveaxis(values, 2, 0), "rgb", "separate", values),
+            (deep, "rgb", "contig", values),
+            (65535 - deep[..., 0], "miniswhite", None, grey),
+            (255 - values[..., 0], "miniswhite", None, grey),
+        ]
+        for array, photometric, planar, expected in cases:
+            tifffile.imwrite(
+                tmp_path / "a.tif", array, photometric=photometric, planarconfig=planar
+            )
+            seen = np.asarray(read_image(tmp_path / "a.tif"))
+            np.testing.assert_array_equal(seen, expected, f"{photometric} {planar} {array.dtype}")
+
+    def test_a_tiff_of_one_huge_tile_is_refused(self, tmp_path: Path) -> None:
+        """Its 64 pixels a side lie in a tile of a thousand megapixels, all zeros."""
+        small = np.zeros((3, 64, 64), np.uint8)
+        tifffile.imwrite(
+            tmp_path / "a.tif",
+            small,
+            photometric="minisblack",
+            planarconfig="separate",
+            tile=(2048, 2048),
+            compression="zlib",
+        )
+        with pytest.raises(ImageError, match="compressed or tiled TIFF of this kind"):
+            read_image(tmp_path / "a.tif")
+
+    def test_maps_of_other_types(self, tmp_path: Path) -> None:
+        ramp = np.linspace(0, 1, 5, dtype=np.float32)[None]
+        Image.fromarray(ramp).save(tmp_path / "a.tif")
+        np.testing.assert_array_equal(read_map(tmp_path / "a.tif"), [[0, 64, 128, 191, 255]])
+        Image.fromarray(ramp * 300).save(tmp_path / "a.tif")
+        with pytest.raises(ImageError, match=r"a\.tif: floating-point values need to be in 0\.\.1"):
+            read_map(tmp_path / "a.tif")
+        Image.fromarray((ramp * 65535).astype(np.uint16)).save(tmp_path / "a.png")
+        np.testing.assert_allclose(read_map(tmp_path / "a.png"), [[0, 64, 128, 191, 255]], atol=1)
+        Image.new("LAB", (4, 4)).save(tmp_path / "lab.tif")
+        with pytest.raises(ImageError, match=r"lab\.tif: its pixels cannot be used"):
+            read_map(tmp_path / "lab.tif")
+
+    def test_headers_have_limits_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        Image.new("L", (60, 50)).save(tmp_path / "a.png")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
+        with pytest.raises(ImageError, match="more than the 2,000 that are decoded"):
+            read_header(tmp_path / "a.png")
 
     def test_floating_point_images_are_refused(self, tmp_path: Path) -> None:
         Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(tmp_path / "f.tif")

@@ -100,7 +100,8 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
             pass
         process.kill()
         process.wait()
-        with lock_folder(tmp_path):
+        taken = pytest.raises(OutputError, match="another process is")
+        with lock_folder(tmp_path), taken, lock_folder(tmp_path):  # within one process, too
             pass
     finally:
         os.kill(child, signal.SIGKILL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import time
 import unicodedata
 from pathlib import Path
@@ -43,12 +44,15 @@ def run_cases(
     sources: list[bytes], count: int, folder: Path, segmenter: dsunet.Segmenter
 ) -> set[str]:
     outcomes = set()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for name, data in cases(sources, count, seed=1):
         (folder / name).write_bytes(data)
         started = time.monotonic()
         outcomes.add(judge(folder / name, segmenter))
         assert time.monotonic() - started < 20, name
         (folder / name).unlink()
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 1024 * 1024, f"{grown // 1024} MiB"
     return outcomes
 
 

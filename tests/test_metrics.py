@@ -187,6 +187,7 @@ def test_maps_across_their_mask_are_told_of(
     shown = capsys.readouterr()
     assert status == 1
     assert "1 maps lie across their mask (0)" in shown.out
+    assert "1 maps had another size than their mask and were resized to it" in shown.out
     assert "predict them with --ignore-orientation" in shown.out
     assert "1 masks are empty" in shown.out
     assert "1.png: not a readable image" in shown.err

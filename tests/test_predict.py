@@ -7,6 +7,7 @@ import errno
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,9 +20,12 @@ import dsunet
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.devices import choose_device, choose_precision
 from dsunet.errors import DataError, DeviceError, ImageError, OutputError
+from dsunet.files import lock_folder
 from dsunet.inference import quantise
 from dsunet.predict import Options, plan_outputs, predict_files
+from dsunet.predict.files import spare_cores
 from helpers import nano
+from predict_folder import resident_mib
 
 
 @pytest.fixture(scope="module")
@@ -425,3 +429,126 @@ def test_a_killed_prediction_goes_on(tmp_path: Path) -> None:
                 image.load()
     assert {file: file.read_bytes() for file in done} == done
     assert not list(tmp_path.glob("out/**/.dsunet*"))
+
+
+def test_outputs_of_other_weights_are_never_taken_for_done(
+    segmenter: dsunet.Segmenter, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A's outputs; B starts over, is interrupted, and goes on: all are B's."""
+    jobs = plan_outputs([images], tmp_path / "out")
+    predict_files(segmenter, jobs, tmp_path / "out")
+    other = dsunet.Segmenter(nano(seed=1), device="cpu")
+    with pytest.raises(OutputError, match=r"made in another way \(sha256\)"):
+        predict_files(other, jobs, tmp_path / "out", resume=True)
+    probabilities, calls = other.probabilities, []
+
+    def interrupted(views: object) -> list[np.ndarray]:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return probabilities(views)
+
+    monkeypatch.setattr(other, "probabilities", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        predict_files(other, jobs, tmp_path / "out", workers=0)
+    report = predict_files(other, jobs, tmp_path / "out", resume=True)
+    assert (report.written, report.skipped) == (3, 1)
+    for job in jobs:
+        with Image.open(tmp_path / "out" / job.name) as map_:
+            np.testing.assert_array_equal(np.asarray(map_), other(job.image).map())
+
+
+def test_files_that_are_no_outputs_are_not_overwritten(
+    segmenter: dsunet.Segmenter, images: Path, tmp_path: Path
+) -> None:
+    """A mask, say, that lies beside its photo."""
+    photo = images / "deep" / "0.jpg"
+    Image.new("L", (4, 4)).save(photo.with_suffix(".png"))
+    before = photo.with_suffix(".png").read_bytes()
+    jobs = plan_outputs([photo], photo.parent)
+    with pytest.raises(OutputError, match=r"0\.png is there and no output of dsunet predict"):
+        predict_files(segmenter, jobs, photo.parent)
+    assert photo.with_suffix(".png").read_bytes() == before
+
+
+def test_one_prediction_at_a_time(
+    segmenter: dsunet.Segmenter, images: Path, tmp_path: Path
+) -> None:
+    jobs = plan_outputs([images], tmp_path / "out")
+    (tmp_path / "out").mkdir()
+    with lock_folder(tmp_path / "out"), pytest.raises(OutputError, match="another process is"):
+        predict_files(segmenter, jobs, tmp_path / "out")
+
+
+def test_pipes_loops_and_linked_folders(
+    segmenter: dsunet.Segmenter, images: Path, tmp_path: Path
+) -> None:
+    os.mkfifo(images / "pipe.png")
+    (images / "self.png").symlink_to("self.png")
+    (tmp_path / "elsewhere").mkdir()
+    synthetic_pair(0, 40)[0].save(tmp_path / "elsewhere" / "7.png")
+    (images / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(images)
+    jobs = plan_outputs([images], tmp_path / "out")
+    assert "linked/7.png" in names_of(jobs)
+    assert len(jobs) == 7
+    report = predict_files(segmenter, jobs, tmp_path / "out")
+    assert report.written == 5
+    reasons = {path.name: reason for path, reason in report.failures}
+    assert "not a regular file" in reasons["pipe.png"]
+    assert "too many levels of symbolic links" in reasons["self.png"]
+
+
+def test_reading_goes_on_beside_the_model(
+    segmenter: dsunet.Segmenter, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the model has the first image, the second is read; without threads it is not."""
+    read, second = dsunet.predict.files._read, threading.Event()
+    probabilities, met = segmenter.probabilities, []
+
+    def reading(job: dsunet.predict.Job, *rest: object) -> object:
+        if job.name == Path("1.png"):
+            second.set()
+        return read(job, *rest)
+
+    def computing(views: object) -> list[np.ndarray]:
+        met.append(second.wait(timeout=5 if workers else 0.01))
+        return probabilities(views)
+
+    monkeypatch.setattr("dsunet.predict.files._read", reading)
+    monkeypatch.setattr(segmenter, "probabilities", computing)
+    jobs = plan_outputs([images], tmp_path / "out")
+    for workers, expected in ((1, True), (0, False)):
+        second.clear()
+        met.clear()
+        predict_files(segmenter, jobs, tmp_path / "out", workers=workers)
+        assert met[0] is expected
+
+
+def test_threads_only_on_idle_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    monkeypatch.setattr("dsunet.predict.files.available_cores", lambda: 4)
+    torch.set_num_threads(3)
+    assert (spare_cores(cpu), spare_cores(gpu)) == (1, 3)
+    torch.set_num_threads(1)
+    monkeypatch.setattr("dsunet.predict.files.available_cores", lambda: 1)
+    assert (spare_cores(cpu), spare_cores(gpu)) == (0, 0)
+
+
+@pytest.mark.slow
+def test_memory_stays_flat(segmenter: dsunet.Segmenter, tmp_path: Path) -> None:
+    """Over images of mixed sizes; benchmarks/ records ten thousand."""
+    (tmp_path / "in").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(600):
+        side = int(rng.integers(50, 700))
+        synthetic_pair(number % 8, 64)[0].resize((side, 400)).save(tmp_path / f"in/{number}.jpg")
+    memory = []
+    predict_files(
+        segmenter,
+        plan_outputs([tmp_path / "in"], tmp_path / "out"),
+        tmp_path / "out",
+        workers=2,
+        progress=lambda done, total: memory.append(resident_mib()),
+    )
+    assert np.median(memory[-150:]) - np.median(memory[150:300]) < 40

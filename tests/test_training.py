@@ -8,6 +8,7 @@ import dataclasses
 import json
 import resource
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,8 @@ from dsunet.data.check import DataReport
 from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import DataError, DeviceError, OutputError, TrainingError, WeightsError
 from dsunet.losses import deep_supervision_loss
-from dsunet.training.callbacks import RunFolder
+from dsunet.model import DSUNet
+from dsunet.training.callbacks import DurableCheckpoints, RunFolder
 from dsunet.training.folder import position_of
 from dsunet.training.module import SegmentationModule, cosine_factor
 from dsunet.training.run import _explained
@@ -450,6 +452,94 @@ def test_two_runs_in_one_folder(pictures: Path, trained: Path, tmp_path: Path) -
         with pytest.raises(OutputError, match="another process is writing to"):
             run(trained, pictures, data=data, resume=True)
         process.kill()
+
+
+def test_a_run_that_came_first_is_left_alone(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has made a whole run in the folder while this one built its model."""
+    build = dsunet.training.run.create_from_config
+
+    def slowly(*arguments: object) -> DSUNet:
+        monkeypatch.setattr("dsunet.training.run.create_from_config", build)
+        run(tmp_path / "run", pictures, epochs=1, seed=7)
+        return build(*arguments)
+
+    monkeypatch.setattr("dsunet.training.run.create_from_config", slowly)
+    with pytest.raises(OutputError, match="exists and is not empty"):
+        run(tmp_path / "run", pictures, epochs=1)
+    assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["seed"] == 7
+
+
+@pytest.mark.skipif(not Path("/sys").is_dir(), reason="needs Linux, where /sys is not writable")
+def test_a_read_only_place_is_found_before_the_start(pictures: Path) -> None:
+    with pytest.raises(OutputError, match=r"/sys/run cannot be written to"):
+        run(Path("/sys/run"), pictures)
+
+
+def test_damaged_runs(trained: Path, pictures: Path, tmp_path: Path) -> None:
+    settings = yaml.safe_load((trained / "config.yaml").read_text())
+    data = {key: settings[key] for key in ("data", "val_fraction", "workers")}
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "environment.json").write_text("[")
+    assert run(tmp_path / "run", pictures, data=data, resume=True).epochs == 2
+    (tmp_path / "run" / "val.txt").unlink()
+    with pytest.raises(OutputError, match=r"data set has changed .* its val\.txt"):
+        run(tmp_path / "run", pictures, data=data, resume=True)
+    for content in ("a: [", "", "- 1"):
+        (tmp_path / "run" / "config.yaml").write_text(content)
+        with pytest.raises(OutputError, match=r"config\.yaml cannot be read \("):
+            run(tmp_path / "run", pictures, data=data, resume=True)
+
+
+def test_a_quick_check_is_made_up_for(tmp_path: Path) -> None:
+    write_synthetic(tmp_path / "set", 4, 64)
+    Image.new("L", (64, 64), 3).save(tmp_path / "set" / "masks" / "salient_00000.png")
+    data = {"data": str(tmp_path / "set"), "workers": 0, "check": "headers"}
+    with pytest.raises(DataError, match="the largest value of this mask is 3"):
+        run(tmp_path / "run", tmp_path, data=data, epochs=1)
+    with pytest.raises(DataError, match="the data set has 1 errors"):
+        run(tmp_path / "run", tmp_path, data={**data, "check": "full"}, epochs=1, resume=True)
+
+
+def test_no_reader_of_the_output_is_no_reason_to_stop(pictures: Path, tmp_path: Path) -> None:
+    """As with `dsunet train … | head -1`."""
+    arguments = [
+        *"train --model dsunet-nano --epochs 1 --batch-size 4 --output run".split(),
+        *"--sam-size 128 --dino-size 112 --device cpu --workers 0".split(),
+        *("--data", str(pictures)),
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dsunet.cli", *arguments],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=120) == 0, errors
+    assert errors == ""
+    assert (tmp_path / "run" / "last.safetensors").is_file()
+
+
+def test_the_resume_state_takes_no_detour(pictures: Path, tmp_path: Path) -> None:
+    """Lightning's own way goes through the folder for temporary files, which may be small."""
+    saved = []
+    save = DurableCheckpoints.save_checkpoint
+
+    def watched(self: DurableCheckpoints, checkpoint: object, path: Path, **kwargs: object) -> None:
+        saved.append(Path(path).name)
+        save(self, checkpoint, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DurableCheckpoints, "save_checkpoint", watched)
+        patch.setattr("tempfile.mkstemp", None)
+        run(tmp_path / "run", pictures, epochs=1)
+    assert saved == ["resume.ckpt"]
 
 
 @pytest.mark.parametrize(

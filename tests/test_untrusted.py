@@ -149,3 +149,47 @@ def test_changed_weights_files_are_our_errors(tmp_path: Path) -> None:
         (tmp_path / "bad.safetensors").write_bytes(data[:length])
         with pytest.raises(CheckpointError, match=r"bad\.safetensors"):
             dsunet.load(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize("tag", ["timm/hf-hub:somebody/model", "timm/local-dir:/tmp/x", "x"])
+def test_a_file_does_not_choose_what_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tag: str
+) -> None:
+    def forbidden(*arguments: object, **options: object) -> None:
+        raise AssertionError("weights were fetched")
+
+    monkeypatch.setattr("dsunet.weights.load_pretrained", forbidden)
+    monkeypatch.setattr("dsunet.model.load_pretrained", forbidden)
+    about = {"format": 1, "model": nano().config.to_dict(), "training": {}}
+    about["encoders"] = {"hiera": tag, "dinov2": None}
+    metadata = {"dsunet": json.dumps(about)}
+    tensors = {"a": torch.zeros(1)}
+    safetensors.torch.save_file(tensors, tmp_path / "a.safetensors", metadata)
+    with pytest.raises(CheckpointError, match="which timm does not know"):
+        dsunet.load(tmp_path / "a.safetensors")
+
+
+def test_configs_do_not_fill_the_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = ["a0: &a0 [x, x]"]
+    lines += [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 30)]
+    for content, message in (
+        ("\n".join(lines).encode(), "has aliases"),
+        (b"\xff\xfe\0", "is no YAML"),
+        (b"a: [", "Problems parsing config"),
+    ):
+        (tmp_path / "c.yaml").write_bytes(content)
+        assert main(["train", "--data", "d", "--output", "o", f"--config={tmp_path}/c.yaml"]) == 2
+        shown = capsys.readouterr().err
+        assert message in shown
+        assert len(shown.splitlines()) == 1
+
+
+def test_names_cannot_write_to_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = str(tmp_path / "red\x1b[31m\nline.png")
+    assert main(["predict", name, "--weights", "w", "--output", "o"]) == 1
+    shown = capsys.readouterr().err
+    assert r"red\x1b[31m line.png" in shown
+    assert "\x1b" not in shown
+    assert len(shown.splitlines()) == 1
