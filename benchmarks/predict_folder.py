@@ -10,6 +10,7 @@ command's way (threads beside the model) and by a plain loop (read, segment, wri
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import json
 import os
@@ -28,6 +29,7 @@ import dsunet
 from dsunet.data.views import Views
 from dsunet.files import write_atomically
 from dsunet.predict import Job, plan_outputs, predict_files
+from dsunet.predict.files import spare_cores
 
 
 class Timed(dsunet.Segmenter):
@@ -79,6 +81,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--distinct", type=int, default=400)
     parser.add_argument("--blocks", type=int, default=5)
+    parser.add_argument("--workers", type=int, help="Threads; as the command chooses if not given.")
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
     torch.manual_seed(0)
@@ -93,13 +96,18 @@ def main() -> None:
             os.link(file, linked / f"{number:06d}{file.suffix}")
         jobs = plan_outputs([linked], Path(place, "out"))
         predict_files(segmenter, jobs[:20], Path(place, "warm"))
+        threaded = functools.partial(predict_files, workers=arguments.workers)
         ours: list[float] = []
         loops: list[float] = []
         for block in range(arguments.blocks):
             part = jobs[block * 60 : block * 60 + 60]
-            for times, way in ((ours, predict_files), (loops, plain)):
+            for times, way in ((ours, threaded), (loops, plain)):
                 started = time.perf_counter()
-                way(segmenter, part, Path(place, f"block-{block}-{len(times)}-{way.__name__}"))
+                way(
+                    segmenter,
+                    part,
+                    Path(place, f"block-{block}-{'ours' if times is ours else 'plain'}"),
+                )
                 times.append(time.perf_counter() - started)
         memory: list[float] = []
         segmenter.seconds = 0.0
@@ -108,6 +116,7 @@ def main() -> None:
             segmenter,
             jobs,
             Path(place, "out"),
+            workers=arguments.workers,
             progress=lambda done, total: memory.append(resident_mib()) if done % 100 == 0 else None,
         )
         seconds = time.perf_counter() - started
@@ -116,6 +125,9 @@ def main() -> None:
         "images": report.written,
         "failures": len(report.failures),
         "threads": torch.get_num_threads(),
+        "workers": spare_cores(segmenter.device)
+        if arguments.workers is None
+        else arguments.workers,
         "images_per_second": round(report.written / seconds, 2),
         "share_of_time_in_the_model": round(segmenter.seconds / seconds, 3),
         "plain_loop_over_ours": round(statistics.median(loops) / statistics.median(ours), 3),
