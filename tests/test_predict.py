@@ -469,6 +469,11 @@ def test_files_that_are_no_outputs_are_not_overwritten(
     with pytest.raises(OutputError, match=r"0\.png is there and no output of dsunet predict"):
         predict_files(segmenter, jobs, photo.parent)
     assert photo.with_suffix(".png").read_bytes() == before
+    photo.with_suffix(".png").unlink()
+    (photo.parent / "failures.csv").write_text("mine")
+    with pytest.raises(OutputError, match=r"failures\.csv is there"):
+        predict_files(segmenter, jobs, photo.parent)
+    assert (photo.parent / "failures.csv").read_text() == "mine"
 
 
 def test_one_prediction_at_a_time(

@@ -156,10 +156,13 @@ def _begin(
     }
     for place in places | {folder}:
         clear_temporaries(place)
-    (folder / "failures.csv").unlink(missing_ok=True)
+    failures = folder / "failures.csv"
     if not note.is_file():
-        for job, kind in itertools.product(jobs, options.save):
-            path = output_path(folder, kind, options.save, job)
+        outputs = (
+            output_path(folder, kind, options.save, job)
+            for job, kind in itertools.product(jobs, options.save)
+        )
+        for path in itertools.chain([failures], outputs):
             if path.exists():
                 raise OutputError(
                     f"{path} is there and no output of dsunet predict; it would be overwritten: "
@@ -176,7 +179,9 @@ def _begin(
                 f"the outputs in {folder} were made in another way ({', '.join(changed)}); go on "
                 "as they were made, or choose another --output"
             )
+        failures.unlink(missing_ok=True)
         return note.stat().st_mtime_ns
+    failures.unlink(missing_ok=True)
     write_atomically(note, encode_text(json.dumps(made, indent=2) + "\n"))
     return None
 
