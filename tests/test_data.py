@@ -299,6 +299,16 @@ class TestImages:
         with pytest.raises(ImageError, match=r"lab\.tif: its pixels cannot be used"):
             read_map(tmp_path / "lab.tif")
 
+    def test_damaged_pixels_are_an_error(self, tmp_path: Path) -> None:
+        """Not cut off, but changed in the middle: the checksums of PNG tell."""
+        Image.effect_noise((64, 64), 50).save(tmp_path / "a.png")
+        data = bytearray((tmp_path / "a.png").read_bytes())
+        data[len(data) // 2] ^= 255
+        (tmp_path / "a.png").write_bytes(data)
+        for read in (read_image, read_mask, read_map):
+            with pytest.raises(ImageError, match=r"a\.png: not a readable image"):
+                read(tmp_path / "a.png")
+
     def test_headers_have_limits_too(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         Image.new("L", (60, 50)).save(tmp_path / "a.png")
         monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2000)
