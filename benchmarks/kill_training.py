@@ -70,7 +70,7 @@ def command(data: Path, settings: list[str]) -> list[str]:
 
 
 def kill_and_compare(
-    data: Path, settings: list[str], folder: Path, kills: int, longest: float, seed: int
+    data: Path, settings: list[str], folder: Path, kills: int, longest: float | None, seed: int
 ) -> Outcome:
     """Runs once without and once with kills, in two folders below `folder`.
 
@@ -79,7 +79,8 @@ def kill_and_compare(
         settings: Flags of `dsunet train`.
         folder: Where to work.
         kills: How many processes to kill.
-        longest: Seconds that a process lives at most before it is killed.
+        longest: Seconds that a process lives at most before it is killed; six tenths of what the
+            uninterrupted run takes if not given, so that two kills at least are sure.
         seed: Of the times.
     """
     started = time.monotonic()
@@ -88,6 +89,7 @@ def kill_and_compare(
     for name in ("whole", "killed"):
         (folder / name).mkdir()
     subprocess.run(command(data, settings), cwd=folder / "whole", check=True, timeout=3600)
+    longest = longest or 0.6 * (time.monotonic() - started)
     run = folder / "killed" / "run"
     while outcome.kills < kills and not outcome.finished_early:
         process = subprocess.Popen(
