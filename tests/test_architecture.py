@@ -15,7 +15,7 @@ SOURCE = Path(dsunet.__file__).parent
 
 # Each layer may import from itself and from the layers above it in this list.
 LAYERS = [
-    {"errors", "config", "files", "processes"},
+    {"errors", "config", "files", "lazy", "processes"},
     {"layers"},
     {"data"},
     {"encoders"},

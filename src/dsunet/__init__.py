@@ -3,8 +3,9 @@
 Names are imported when they are first used, so that `import dsunet` is quick.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dsunet.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dsunet.checkpoint import save
@@ -55,14 +56,4 @@ __all__ = [
     "train",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'dsunet' has no attribute {name!r}")
-    value = getattr(import_module(f"dsunet.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -3,8 +3,9 @@
 Names are imported when they are first used: decoding and checking files needs no torch.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dsunet.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dsunet.data.check import check_data
@@ -49,14 +50,4 @@ __all__ = [
     "split_pairs",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'dsunet.data' has no attribute {name!r}")
-    value = getattr(import_module(f"dsunet.data.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)
