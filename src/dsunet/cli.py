@@ -35,6 +35,7 @@ from dsunet.config import (
     model_config,
 )
 from dsunet.errors import DsunetError
+from dsunet.files import check_writable
 
 if TYPE_CHECKING:
     from dsunet.data import Pair
@@ -62,34 +63,30 @@ class Parser(ArgumentParser):
     def parse(self, argv: list[str]) -> Namespace:
         """Parses the arguments; raises `ArgumentError` with one clear line."""
         arguments = [_with_underscores(argument) for argument in argv]
-        _refuse_aliases(arguments)
         # flags beat the config file wherever they stand
         for i, argument in enumerate(arguments):
-            if argument == "--config":
-                pair = arguments[i : i + 2]
-                arguments = [*pair, *arguments[:i], *arguments[i + 2 :]]
-            elif argument.startswith("--config="):
-                arguments = [argument, *arguments[:i], *arguments[i + 1 :]]
+            name, equals, value = argument.partition("=")
+            if name == "--config":
+                given = arguments[i : i + (1 if equals else 2)]
+                _refuse_aliases(Path(value if equals else given[-1]))
+                arguments = [*given, *arguments[:i], *arguments[i + len(given) :]]
         return self.parse_args(arguments)
 
 
-def _refuse_aliases(arguments: list[str]) -> None:
+def _refuse_aliases(config: Path) -> None:
     """A few lines of YAML whose aliases name each other can fill the memory when they are read.
 
     Raises:
-        ArgumentError: A config file has aliases, or is no YAML.
+        ArgumentError: The config file has aliases, or is no YAML.
     """
-    for i, argument in enumerate(arguments):
-        name, _, value = argument.partition("=")
-        path = Path(value or (arguments[i + 1] if i + 1 < len(arguments) else ""))
-        if name != "--config" or not path.is_file():
-            continue
-        try:
-            aliases = any(isinstance(t, yaml.AliasToken) for t in yaml.scan(path.read_bytes()))
-        except (yaml.YAMLError, UnicodeError) as error:
-            raise ArgumentError(None, f"{path} is no YAML ({error})") from error
-        if aliases:
-            raise ArgumentError(None, f"{path} has aliases (*name), which settings do not need")
+    if not config.is_file():
+        return
+    try:
+        aliases = any(isinstance(t, yaml.AliasToken) for t in yaml.scan(config.read_bytes()))
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise ArgumentError(None, f"{config} is no YAML ({error})") from error
+    if aliases:
+        raise ArgumentError(None, f"{config} has aliases (*name), which settings do not need")
 
 
 def _with_underscores(argument: str) -> str:
@@ -284,6 +281,21 @@ def _few(names: Collection[object], limit: int = 5) -> str:
     return shown + (", …" if len(names) > limit else "")
 
 
+def _check_outputs(*files: str | None) -> None:
+    """Finds out early whether the files that are asked for can be written."""
+    for file in files:
+        if file:
+            check_writable(Path(file).parent)
+
+
+def _print_failures(prog: str, reasons: Collection[str], outcome: str) -> None:
+    """The first few reasons, and what became of all these images; nothing if there are none."""
+    for reason in itertools.islice(reasons, 10):
+        print(f"{prog}: failed: {_visible(reason)}", file=sys.stderr)
+    if reasons:
+        print(f"{prog}: {len(reasons)} images {outcome}", file=sys.stderr)
+
+
 # -- data check
 
 
@@ -312,11 +324,8 @@ def _data_check_arguments(parser: Parser) -> None:
 def _data_check(arguments: Namespace) -> int:
     from dsunet.data.check import check_split
     from dsunet.data.split import split_data
-    from dsunet.files import check_writable
 
-    for path in (arguments.json, arguments.sheet):
-        if path:
-            check_writable(Path(path).parent)
+    _check_outputs(arguments.json, arguments.sheet)
     if arguments.sheet and Path(arguments.sheet).suffix.lower() != ".png":
         raise ValueError(f"--sheet is {arguments.sheet!r}, but needs a name that ends with .png")
     if arguments.rows < 1:
@@ -465,14 +474,11 @@ def _predict(arguments: Namespace) -> int:
         done = f"{report.written + report.skipped} of {len(jobs)} images are done"
         message = f"interrupted; {done}: the same command with --resume goes on"
         return _fail("dsunet predict", message, 130)
-    for _, reason in report.failures[:10]:
-        print(f"dsunet predict: failed: {_visible(reason)}", file=sys.stderr)
-    if report.failures:
-        print(
-            f"dsunet predict: {len(report.failures)} images failed; "
-            f"all are listed in {Path(arguments.output, 'failures.csv')}",
-            file=sys.stderr,
-        )
+    _print_failures(
+        "dsunet predict",
+        [reason for _, reason in report.failures],
+        f"failed; all are listed in {Path(arguments.output, 'failures.csv')}",
+    )
     if report.first_frames:
         print(
             f"{len(report.first_frames)} files have several pages or frames, of which the first "
@@ -505,7 +511,6 @@ def _evaluate(arguments: Namespace) -> int:
     from rich.table import Table
 
     from dsunet.data.pairs import read_names
-    from dsunet.files import check_writable
     from dsunet.metrics import MEASURES, evaluate_folders
     from dsunet.processes import available_cores
 
@@ -513,9 +518,7 @@ def _evaluate(arguments: Namespace) -> int:
     if arguments.workers < 0:
         raise ValueError(f"--workers is {arguments.workers}, but needs at least 0")
     workers = arguments.workers or available_cores()
-    for path in (arguments.json, arguments.csv):
-        if path:
-            check_writable(Path(path).parent)
+    _check_outputs(arguments.json, arguments.csv)
     with _progress("evaluating") as progress:
         result = evaluate_folders(arguments.predictions, arguments.masks, names, progress, workers)
     table = Table(box=box.SIMPLE_HEAD)
@@ -538,14 +541,11 @@ def _evaluate(arguments: Namespace) -> int:
             "have an EXIF orientation that their masks ignore; predict them with "
             "--ignore-orientation"
         )
-    for reason in list(result.failures.values())[:10]:
-        print(f"dsunet evaluate: failed: {_visible(reason)}", file=sys.stderr)
-    if result.failures:
-        print(
-            f"dsunet evaluate: {len(result.failures)} images could not be measured and do not "
-            f"count ({_few(result.failures)})",
-            file=sys.stderr,
-        )
+    _print_failures(
+        "dsunet evaluate",
+        result.failures.values(),
+        f"could not be measured and do not count ({_few(result.failures)})",
+    )
     return 1 if result.failures else 0
 
 
