@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import io
 import json
 import os
 import random
@@ -27,7 +26,7 @@ from PIL import Image
 
 import dsunet
 from dsunet.data.views import Views
-from dsunet.files import write_atomically
+from dsunet.files import write_png
 from dsunet.predict import Job, plan_outputs, predict_files
 from dsunet.predict.files import spare_cores
 
@@ -63,9 +62,7 @@ def write_images(sources: list[Path], folder: Path, distinct: int) -> list[Path]
 def plain(segmenter: dsunet.Segmenter, jobs: list[Job], output: Path) -> None:
     """One image after the other, each read, segmented and written before the next."""
     for job in jobs:
-        encoded = io.BytesIO()
-        Image.fromarray(segmenter(job.image).map()).save(encoded, "PNG")
-        write_atomically(output / job.name, encoded.getvalue())
+        write_png(output / job.name, Image.fromarray(segmenter(job.image).map()))
 
 
 def resident_mib() -> float:

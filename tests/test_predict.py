@@ -369,7 +369,7 @@ def test_a_full_disk_stops_with_one_line(
     workers: int,
 ) -> None:
     jobs = plan_outputs([images], tmp_path / "out")
-    write, calls = dsunet.predict.files.write_atomically, []
+    write, calls = dsunet.files.write_atomically, []
 
     def full(path: Path, data: bytes) -> None:
         calls.append(path)
@@ -377,7 +377,7 @@ def test_a_full_disk_stops_with_one_line(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         write(path, data)
 
-    monkeypatch.setattr("dsunet.predict.files.write_atomically", full)
+    monkeypatch.setattr("dsunet.files.write_atomically", full)
     report = dsunet.predict.Report()
     with pytest.raises(OutputError, match=r"0\.png|1\.png .*\(No space left .*with --resume"):
         predict_files(segmenter, jobs, tmp_path / "out", workers=workers, report=report)

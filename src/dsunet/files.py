@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
 import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from dsunet.errors import OutputError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = [
     "check_writable",
@@ -21,6 +26,8 @@ __all__ = [
     "replace_durably",
     "temporary_beside",
     "write_atomically",
+    "write_json",
+    "write_png",
 ]
 
 # short, whatever the file is called: names may have 255 bytes at most
@@ -39,6 +46,18 @@ def write_atomically(path: Path, data: bytes) -> None:
         with open(temporary, "wb") as file:
             file.write(data)
         replace_durably(temporary, path)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes plain values as JSON, as `write_atomically` does."""
+    write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def write_png(path: Path, image: Image.Image) -> None:
+    """Writes a picture as PNG, as `write_atomically` does."""
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG")
+    write_atomically(path, encoded.getvalue())
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ from dsunet.data.pairs import Pair, Pairing, choose_orientation
 from dsunet.data.sources import Source
 from dsunet.data.split import Split, split_data
 from dsunet.errors import DataError, ImageError
-from dsunet.files import write_atomically
+from dsunet.files import write_json
 from dsunet.processes import available_cores
 
 __all__ = ["KINDS", "DataReport", "Finding", "check_data", "check_split"]
@@ -156,7 +155,7 @@ class DataReport:
 
     def write_json(self, path: Path) -> None:
         """Writes `to_dict`."""
-        write_atomically(path, (json.dumps(self.to_dict(), indent=2) + "\n").encode())
+        write_json(path, self.to_dict())
 
 
 def check_data(config: DataConfig, seed: int = 0) -> DataReport:

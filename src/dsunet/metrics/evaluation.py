@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,7 @@ from PIL import Image
 from dsunet.data.images import read_map, read_mask
 from dsunet.data.pairs import by_stem, list_images, match_by_stem, read_names, select_names
 from dsunet.errors import ImageError
-from dsunet.files import encode_text, write_atomically
+from dsunet.files import encode_text, write_atomically, write_json
 from dsunet.metrics.measures import MEASURES, ImageMeasures, Measures
 from dsunet.processes import in_processes
 
@@ -54,7 +53,7 @@ class Evaluation:
             "empty_masks": self.empty,
             "per_image": self.per_image,
         }
-        write_atomically(path, (json.dumps(content, indent=2) + "\n").encode())
+        write_json(path, content)
 
     def write_csv(self, path: Path) -> None:
         """Writes one row per image, and the mean last."""

@@ -26,7 +26,8 @@ from dsunet.files import (
     clear_temporaries,
     encode_text,
     lock_folder,
-    write_atomically,
+    write_json,
+    write_png,
 )
 from dsunet.predict.plan import Job, output_path
 from dsunet.predict.segmenter import Segmentation, Segmenter
@@ -182,7 +183,7 @@ def _begin(
         failures.unlink(missing_ok=True)
         return note.stat().st_mtime_ns
     failures.unlink(missing_ok=True)
-    write_atomically(note, encode_text(json.dumps(made, indent=2) + "\n"))
+    write_json(note, made)
     return None
 
 
@@ -340,7 +341,5 @@ def _write(result: Segmentation, job: Job, folder: Path, options: Options) -> Jo
             picture = result.overlay(options.threshold)
         else:
             picture = result.cutout()
-        encoded = io.BytesIO()
-        picture.save(encoded, "PNG")
-        write_atomically(output_path(folder, kind, options.save, job), encoded.getvalue())
+        write_png(output_path(folder, kind, options.save, job), picture)
     return job

@@ -20,7 +20,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from dsunet.checkpoint import save
 from dsunet.data.dataset import PairDataset
 from dsunet.data.pairs import read_pair
-from dsunet.files import replace_durably, temporary_beside, write_atomically
+from dsunet.files import replace_durably, temporary_beside, write_atomically, write_png
 from dsunet.inference import quantise
 from dsunet.metrics import MEASURES
 from dsunet.predict import Segmenter
@@ -212,9 +212,7 @@ class RunFolder(L.Callback):
             ("image", "truth", "prediction", "overlay"),
             captions=[pair.name for pair in chosen],
         )
-        encoded = io.BytesIO()
-        sheet.save(encoded, "PNG")
-        write_atomically(self.folder / "validation.png", encoded.getvalue())
+        write_png(self.folder / "validation.png", sheet)
         for logger in trainer.loggers:
             board = getattr(logger, "experiment", None)
             if board is not None and hasattr(board, "add_image"):

@@ -22,7 +22,7 @@ from dsunet.data import Pair
 from dsunet.data.check import check_split
 from dsunet.data.split import Split
 from dsunet.errors import CheckpointError, DataError, OutputError
-from dsunet.files import PREFIX, decode_text, encode_text, write_atomically
+from dsunet.files import PREFIX, decode_text, encode_text, write_atomically, write_json
 from dsunet.model import DSUNet, parameter_counts
 
 __all__ = [
@@ -103,7 +103,7 @@ def check_folder(
 
 def checked_data(
     folder: Path, split: Split, data: DataConfig, say: Callable[[str], None], going_on: bool
-) -> bytes | None:
+) -> dict[str, Any] | None:
     """What is to be written to `data.json`; nothing if the same files were found good before."""
     fingerprint = split.fingerprint()
     if going_on:
@@ -122,8 +122,7 @@ def checked_data(
     report.raise_for_errors()
     if not split.training:
         raise DataError("no pairs are left to train on; hold fewer of them out for validation")
-    content = {"fingerprint": fingerprint, "check": data.check, **report.to_dict()}
-    return (json.dumps(content, indent=2) + "\n").encode()
+    return {"fingerprint": fingerprint, "check": data.check, **report.to_dict()}
 
 
 def make_folder(folder: Path) -> None:
@@ -168,7 +167,7 @@ def write_environment(
         with contextlib.suppress(ValueError, TypeError, AttributeError):  # else it is written anew
             first = json.loads(path.read_bytes())
             now = {**first, "resumed": [*first.get("resumed", []), now]}
-    write_atomically(path, (json.dumps(now, indent=2) + "\n").encode())
+    write_json(path, now)
 
 
 def facts(data: DataConfig, split: Split, recipe: TrainConfig) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from dsunet.errors import (
     OutputError,
     TrainingError,
 )
-from dsunet.files import check_writable, clear_temporaries, lock_folder, write_atomically
+from dsunet.files import check_writable, clear_temporaries, lock_folder, write_json
 from dsunet.inference import lay_out
 from dsunet.model import DSUNet, create_from_config, parameter_counts
 from dsunet.processes import stay_with_parent
@@ -158,7 +158,7 @@ def train(
             check_folder(folder, settings, lists, resume)  # another process may have been here
             clear_temporaries(folder)
             if report is not None:
-                write_atomically(folder / "data.json", report)
+                write_json(folder / "data.json", report)
             if not going_on:
                 write_start(folder, settings, lists)
         dino_size = as_size(model.dino_size) if network.dinov2 else None
