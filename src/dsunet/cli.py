@@ -7,7 +7,6 @@ written with hyphens.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import io
@@ -35,7 +34,7 @@ from dsunet.config import (
     model_config,
 )
 from dsunet.errors import DsunetError
-from dsunet.files import check_writable
+from dsunet.files import check_writable, write_png
 
 if TYPE_CHECKING:
     from dsunet.data import Pair
@@ -353,26 +352,13 @@ def _draw_sheet(
 ) -> None:
     from dsunet.config import as_size
     from dsunet.data import PairDataset
-    from dsunet.data.pairs import read_pair
-    from dsunet.files import write_atomically
     from dsunet.visualize import data_sheet
 
     flips = (config.horizontal_flip, config.vertical_flip)
     dataset = PairDataset(pairs, as_size(model.sam_size), None, flips=flips, seed=arguments.seed)
     order = list(range(len(pairs)))
     random.Random(arguments.seed).shuffle(order)
-    chosen: list[int] = []
-    for index in order:  # broken ones are in the list of errors
-        with contextlib.suppress(DsunetError):
-            read_pair(pairs[index])
-            chosen.append(index)
-        if len(chosen) == arguments.rows:
-            break
-    if not chosen:
-        raise DsunetError("no pair can be read, so there is nothing to draw")
-    encoded = io.BytesIO()
-    data_sheet(dataset, chosen).save(encoded, "PNG")
-    write_atomically(Path(arguments.sheet), encoded.getvalue())
+    write_png(Path(arguments.sheet), data_sheet(dataset, order, arguments.rows))
     print(f"sheet: {arguments.sheet}")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -11,26 +11,33 @@ from PIL import Image
 from dsunet.config import IMAGENET_MEAN, IMAGENET_STD
 from dsunet.data.dataset import PairDataset
 from dsunet.data.pairs import read_pair
+from dsunet.errors import DsunetError
 from dsunet.visualize.overlay import overlay
 from dsunet.visualize.panel import panel
 
 __all__ = ["data_sheet"]
 
 
-def data_sheet(dataset: PairDataset, indices: Sequence[int]) -> Image.Image:
+def data_sheet(
+    dataset: PairDataset, indices: Iterable[int], limit: int | None = None
+) -> Image.Image:
     """Pairs as files and as samples of the first epoch: RGB.
 
     Args:
         dataset: A training set; its flips show.
-        indices: Which pairs.
+        indices: Which pairs; those that cannot be read are left out.
+        limit: Stop at this many.
 
     Raises:
-        ImageError: A file cannot be read.
+        DsunetError: None of them can be read.
     """
     rows, captions = [], []
     for index in indices:
-        pair, sample = dataset.pairs[index], dataset[0, index]
-        image, mask, upright = read_pair(pair)
+        pair = dataset.pairs[index]
+        try:
+            (image, mask, upright), sample = read_pair(pair), dataset[0, index]
+        except DsunetError:
+            continue
         view = _as_picture(sample.sam)
         target = sample.mask[0].numpy()
         rows.append((image, mask, view, overlay(view, target)))
@@ -38,6 +45,10 @@ def data_sheet(dataset: PairDataset, indices: Sequence[int]) -> Image.Image:
         size = f"{image.width} x {image.height}{stored}"
         flipped = _describe_flips(dataset, index)
         captions.append((pair.name, size, f"{view.width} x {view.height}{flipped}", ""))
+        if len(rows) == limit:
+            break
+    if not rows:
+        raise DsunetError("no pair can be read, so there is nothing to draw")
     return panel(rows, ("image", "mask", "the model's view", "with its target"), captions)
 
 
