@@ -24,6 +24,7 @@ __all__ = [
     "encode_text",
     "lock_folder",
     "replace_durably",
+    "stopped_writing",
     "temporary_beside",
     "write_atomically",
     "write_json",
@@ -112,6 +113,20 @@ def check_writable(folder: Path) -> None:
             f"{folder} cannot be written to ({error.strerror}); choose another folder, or change "
             f"the permissions of {place}"
         ) from error
+
+
+def stopped_writing(error: OSError, folder: Path, done: str) -> OutputError:
+    """What to raise when work that can be resumed cannot write on: the disk is full, say.
+
+    Args:
+        error: The system's.
+        folder: Where it happened, if the error does not say.
+        done: What was done with the files before: `saved`, say.
+    """
+    return OutputError(
+        f"{error.filename or folder} cannot be written ({error.strerror or error}); what was "
+        f"{done} before is whole: make room, and go on with --resume"
+    )
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from dsunet.files import (
     clear_temporaries,
     encode_text,
     lock_folder,
+    stopped_writing,
     write_json,
     write_png,
 )
@@ -126,10 +127,7 @@ def predict_files(
             threads = spare_cores(segmenter.device) if workers is None else workers
             _segment_all(segmenter, todo, folder, options, batch_size, threads, progress, report)
     except OSError as error:
-        raise OutputError(
-            f"{error.filename or folder} cannot be written ({error.strerror or error}); what was "
-            "written before is whole: make room, and go on with --resume"
-        ) from error
+        raise stopped_writing(error, folder, "written") from error
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             "the device is out of memory; use a smaller --batch-size, or --device cpu"

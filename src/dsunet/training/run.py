@@ -20,14 +20,8 @@ from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig, as_s
 from dsunet.data import EpochSampler, PairDataset, collate
 from dsunet.data.split import Split, split_data
 from dsunet.devices import choose_device, choose_precision
-from dsunet.errors import (
-    DeviceError,
-    DsunetError,
-    MissingPackageError,
-    OutputError,
-    TrainingError,
-)
-from dsunet.files import check_writable, clear_temporaries, lock_folder, write_json
+from dsunet.errors import DeviceError, DsunetError, MissingPackageError, TrainingError
+from dsunet.files import check_writable, clear_temporaries, lock_folder, stopped_writing, write_json
 from dsunet.inference import lay_out
 from dsunet.model import DSUNet, create_from_config, parameter_counts
 from dsunet.processes import stay_with_parent
@@ -290,10 +284,7 @@ def _explained(error: Exception, folder: Path) -> Exception:
             return type(error)(lines[-1].split(": ", 1)[-1])
         return error
     if isinstance(error, OSError):
-        return OutputError(
-            f"{error.filename or folder} cannot be written ({error.strerror or error}); what was "
-            "saved before is whole: make room, and go on with --resume"
-        )
+        return stopped_writing(error, folder, "saved")
     if isinstance(error, torch.OutOfMemoryError):
         return TrainingError(
             "the device is out of memory; try a smaller --batch-size (with --accumulate to make up "
