@@ -63,8 +63,6 @@ def check_folder(
     """Raises `OutputError` unless the folder is free or, to resume, holds this very run."""
     config = folder / "config.yaml"
     if not (resume and config.is_file()):
-        if folder.exists() and not folder.is_dir():
-            raise OutputError(f"{folder} is a file; choose another --output")
         # what a run leaves that was killed before it began
         begun = {".lock", "data.json", *lists} if resume else {".lock"}
         there = [file.name for file in folder.iterdir()] if folder.exists() else []

@@ -138,8 +138,8 @@ def train(
     going_on = resume and (folder / "config.yaml").is_file()
     with ExitStack() as stack:
         if first:
-            check_folder(folder, settings, lists, resume)
             check_writable(folder)
+            check_folder(folder, settings, lists, resume)
             if resume and not going_on:
                 say(f"there is no run in {folder} yet; starting it")
             report = checked_data(folder, split, data, say, going_on)
