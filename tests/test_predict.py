@@ -272,21 +272,26 @@ def test_lists_of_files(segmenter: dsunet.Segmenter, images: Path, tmp_path: Pat
         plan_outputs([], "out")
 
 
+def interrupt(segmenter: dsunet.Segmenter, number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pass of this number is interrupted before it starts."""
+    probabilities, calls = segmenter.probabilities, []
+
+    def interrupted(views: object) -> list[np.ndarray]:
+        calls.append(1)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return probabilities(views)
+
+    monkeypatch.setattr(segmenter, "probabilities", interrupted)
+
+
 def test_going_on_skips_what_is_done(
     segmenter: dsunet.Segmenter, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted after two; then only the other two are segmented, with the same result."""
     jobs = plan_outputs([images], tmp_path / "out")
     predict_files(segmenter, jobs, tmp_path / "whole")
-    probabilities, calls = segmenter.probabilities, []
-
-    def interrupted(views: object) -> list[np.ndarray]:
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return probabilities(views)
-
-    monkeypatch.setattr(segmenter, "probabilities", interrupted)
+    interrupt(segmenter, 3, monkeypatch)
     report = dsunet.predict.Report()
     with pytest.raises(KeyboardInterrupt):
         predict_files(segmenter, jobs, tmp_path / "out", report=report)
@@ -440,15 +445,7 @@ def test_outputs_of_other_weights_are_never_taken_for_done(
     other = dsunet.Segmenter(nano(seed=1), device="cpu")
     with pytest.raises(OutputError, match=r"made in another way \(sha256\)"):
         predict_files(other, jobs, tmp_path / "out", resume=True)
-    probabilities, calls = other.probabilities, []
-
-    def interrupted(views: object) -> list[np.ndarray]:
-        calls.append(1)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return probabilities(views)
-
-    monkeypatch.setattr(other, "probabilities", interrupted)
+    interrupt(other, 2, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         predict_files(other, jobs, tmp_path / "out", workers=0)
     report = predict_files(other, jobs, tmp_path / "out", resume=True)
