@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar
 from PIL import Image
 
 from dsunet.data.images import Header, decode
-from dsunet.data.sources import IMAGE_SUFFIXES, Source, TarMember, name_of
+from dsunet.data.sources import IMAGE_SUFFIXES, Source, TarMember, is_image_name, name_of
 from dsunet.errors import DataError
 from dsunet.files import decode_text
 
@@ -113,6 +113,7 @@ def pair_up(
     Raises:
         DataError: A folder is missing or empty, or an archive is unsafe or none.
     """
+    unused: list[Path] = []
     if data is not None:
         root = Path(data)
         if root.suffix.lower() == ".tar":
@@ -122,7 +123,10 @@ def pair_up(
     elif images is None or masks is None:
         raise DataError("give data, or both images and masks")
     else:
-        image_files, mask_files = [*list_images(images)], [*list_images(masks)]
+        found_images, beside_images = _list_folder(images)
+        found_masks, beside_masks = _list_folder(masks)
+        image_files, mask_files = [*found_images], [*found_masks]
+        unused = [*beside_images, *beside_masks]
     image_of, same_images = _group(image_files)
     mask_of, same_masks = _group(mask_files)
     twice = {stem_of(group[0]) for group in [*same_images, *same_masks]}
@@ -136,7 +140,7 @@ def pair_up(
         [mask_of[name] for name in sorted(mask_of.keys() - image_of.keys())],
         [*same_images, *same_masks],
         [source for name, source in sorted({**mask_of, **image_of}.items()) if "\n" in name],
-        [] if images is None or masks is None else [*_unused(images), *_unused(masks)],
+        unused,
     )
 
 
@@ -186,33 +190,28 @@ def list_images(folder: str | Path) -> list[Path]:
     Raises:
         DataError: The folder is missing or holds no image.
     """
+    return _list_folder(folder)[0]
+
+
+def _list_folder(folder: str | Path) -> tuple[list[Path], list[Path]]:
+    """What `list_images` gives, and what it leaves out but for hidden files."""
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(
             f"there is no folder {folder}; needed are images/ and masks/ with files of equal stems"
         )
-    files = sorted(
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in IMAGE_SUFFIXES
-        and not file.name.startswith(".")
-        and not file.is_dir()
-    )
-    if not files:
+    images: list[Path] = []
+    others: list[Path] = []
+    for file in sorted(folder.iterdir()):
+        if is_image_name(file.name) and not file.is_dir():
+            images.append(file)
+        elif not file.name.startswith("."):
+            others.append(file)
+    if not images:
         raise DataError(
             f"{folder} holds no images; known endings are {' '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    return files
-
-
-def _unused(folder: str | Path) -> list[Path]:
-    """What `list_images` leaves out, but for hidden files."""
-    return sorted(
-        file
-        for file in Path(folder).iterdir()
-        if not file.name.startswith(".")
-        and (file.suffix.lower() not in IMAGE_SUFFIXES or file.is_dir())
-    )
+    return images, others
 
 
 def _list_tar(archive: Path) -> tuple[list[Source], list[Source]]:

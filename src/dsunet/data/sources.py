@@ -6,10 +6,18 @@ import errno
 import io
 import stat
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
-__all__ = ["IMAGE_SUFFIXES", "Source", "TarMember", "foreign_content", "name_of", "open_source"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Source",
+    "TarMember",
+    "foreign_content",
+    "is_image_name",
+    "name_of",
+    "open_source",
+]
 
 IMAGE_SUFFIXES = frozenset(
     (
@@ -57,6 +65,11 @@ class TarMember:
 
 
 Source = Path | TarMember
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file of this name is taken for an image: by its ending, unless it is hidden."""
+    return PurePath(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
 def name_of(source: Source) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsunet.data.pairs import read_names, resolve_names, stem_of
-from dsunet.data.sources import IMAGE_SUFFIXES
+from dsunet.data.sources import is_image_name
 from dsunet.errors import DataError, OutputError
 
 __all__ = ["Job", "output_path", "plan_outputs"]
@@ -116,7 +116,7 @@ def _find(path: str | Path, output: Path) -> list[tuple[Path, Path]]:
     found = [
         (file, file.relative_to(root))
         for file in sorted(root.glob(str(Path(*parts[first:]))))
-        if _is_image(file) and not file.is_dir() and not _is_hidden(file.relative_to(root))
+        if is_image_name(file.name) and not file.is_dir() and not _is_hidden(file.relative_to(root))
     ]
     if not found:
         raise DataError(f"the pattern {path} finds no images")
@@ -138,16 +138,12 @@ def _walk(folder: Path, output: Path) -> Iterator[Path]:
         seen.add(real)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if _is_image(Path(name)):
+            if is_image_name(name):
                 yield Path(place, name)
 
 
 def _is_hidden(place: Path) -> bool:
     return any(part.startswith(".") for part in place.parts)
-
-
-def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
 
 
 def _listed(list_: str | Path) -> list[tuple[Path, Path]]:
