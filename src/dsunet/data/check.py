@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -183,16 +184,21 @@ def check_split(
     for pairing in split.pairings:
         report.findings += _pairing_findings(pairing)
     pairs = [*split.training, *split.validation]
-    looks: list[_Look] = []
-    for done, look in enumerate(_in_threads(_look_fully if full else _look_at_headers, pairs), 1):
-        looks.append(look)
+    wanted = full and bool(split.validation)
+    compare = wanted and find_spec("imagehash") is not None
+    known: list[_Signature] = []
+    asked: list[_Signature] = []
+    for done, look in enumerate(_in_threads(partial(_look, full, compare), pairs), 1):
         report.findings += look.findings
+        if look.signature is not None:
+            (known if done <= len(split.training) else asked).append(look.signature)
         if progress:
             progress(done, len(pairs))
-    if full and split.validation:
-        report.findings += _near_duplicates(
-            looks[: len(split.training)], looks[len(split.training) :]
-        )
+    if known and asked:
+        report.findings += _near_duplicates(known, asked)
+    elif wanted and not compare:
+        detail = "the package ImageHash is needed: pip install 'dsunet[train]'"
+        report.findings.append(Finding("not_compared", (), detail))
     report.seconds = time.monotonic() - started
     return report
 
@@ -218,14 +224,14 @@ def _finding(kind: str, sources: Sequence[Source], detail: str | None = None) ->
 class _Look(NamedTuple):
     """What was seen of one pair."""
 
-    image: Source
     findings: list[Finding]
-    signature: _Signature | None = None
+    signature: _Signature | None
 
 
 class _Signature(NamedTuple):
     """What a picture looks like: 64 signs of ±1, and a small grey picture."""
 
+    source: Source
     hash: np.ndarray
     thumbnail: np.ndarray
 
@@ -239,41 +245,34 @@ def _in_threads(look: Callable[[Pair], _Look], pairs: Sequence[Pair]) -> Iterato
         pool.shutdown(cancel_futures=True)
 
 
-def _look_at_headers(pair: Pair) -> _Look:
+def _look(full: bool, compare: bool, pair: Pair) -> _Look:
     findings: list[Finding] = []
-    headers = []
-    for source in (pair.image, pair.mask):
-        try:
-            headers.append(read_header(source))
-        except ImageError as error:
-            findings.append(_finding("unreadable", [source], str(error)))
-    if len(headers) == 2:
-        findings += _orientation_findings(pair, headers[0], headers[1])
-    for header in headers:
-        findings += _header_findings(header)
-    return _Look(pair.image, findings)
-
-
-def _look_fully(pair: Pair) -> _Look:
-    findings: list[Finding] = []
-    image = mask = signature = None
+    image: Header | None = None
+    mask: Header | None = None
+    signature = None
     try:
-        image = decode(pair.image, preview=64)
-        rgb = image.as_image()
-        signature = _sign(rgb)
+        if full:
+            image = decoded = decode(pair.image, preview=64)
+            rgb = decoded.as_image()
+            signature = _sign(pair.image, rgb) if compare else None
+        else:
+            image = read_header(pair.image)
     except ImageError as error:
         findings.append(_finding("unreadable", [pair.image], str(error)))
     try:
-        mask = decode(pair.mask)
-        findings += _mask_findings(mask)
+        if full:
+            mask = decoded = decode(pair.mask)
+            findings += _mask_findings(decoded)
+        else:
+            mask = read_header(pair.mask)
     except ImageError as error:
         findings.append(_finding("unreadable", [pair.mask], str(error)))
     if image is not None and mask is not None:
         findings += _orientation_findings(pair, image, mask)
-    for decoded in (image, mask):
-        if decoded is not None:
-            findings += _header_findings(decoded)
-    return _Look(pair.image, findings, signature)
+    for header in (image, mask):
+        if header is not None:
+            findings += _header_findings(header)
+    return _Look(findings, signature)
 
 
 def _header_findings(header: Header) -> Iterator[Finding]:
@@ -313,41 +312,28 @@ def _mask_findings(mask: Decoded) -> Iterator[Finding]:
         yield _finding("grey_mask", [mask.source], f"{mask.source} is grey in {100 * grey:.0f} %")
 
 
-def _sign(image: Image.Image) -> _Signature | None:
-    try:
-        import imagehash
-    except ImportError:
-        return None
+def _sign(source: Source, image: Image.Image) -> _Signature:
+    import imagehash
+
     bits = imagehash.phash(image).hash.ravel()
     small = image.convert("L").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
     values = np.asarray(small, np.float32).ravel()
     values -= values.mean()
     norm = float(np.linalg.norm(values))
-    return _Signature(
-        np.where(bits, 1, -1).astype(np.float32), values / norm if norm > 0 else values
-    )
+    signs = np.where(bits, 1, -1).astype(np.float32)
+    return _Signature(source, signs, values / norm if norm > 0 else values)
 
 
-def _near_duplicates(training: Sequence[_Look], validation: Sequence[_Look]) -> Iterable[Finding]:
-    if find_spec("imagehash") is None:
-        detail = "the package ImageHash is needed: pip install 'dsunet[train]'"
-        yield Finding("not_compared", (), detail)
-        return
-    known = [look for look in training if look.signature is not None]
-    asked = [look for look in validation if look.signature is not None]
-    if not known or not asked:
-        return
-    hashes = np.stack([look.signature.hash for look in known if look.signature])
-    thumbnails = np.stack([look.signature.thumbnail for look in known if look.signature])
+def _near_duplicates(known: Sequence[_Signature], asked: Sequence[_Signature]) -> Iterator[Finding]:
+    hashes = np.stack([each.hash for each in known])
+    thumbnails = np.stack([each.thumbnail for each in known])
     for start in range(0, len(asked), 256):
         part = asked[start : start + 256]
-        their_hashes = np.stack([look.signature.hash for look in part if look.signature])
-        their_thumbnails = np.stack([look.signature.thumbnail for look in part if look.signature])
         # of vectors of ±1, the product is 64 less twice the number of bits that differ
-        near = their_hashes @ hashes.T >= 64 - 2 * HASH_BITS
-        alike = their_thumbnails @ thumbnails.T
+        near = np.stack([each.hash for each in part]) @ hashes.T >= 64 - 2 * HASH_BITS
+        alike = np.stack([each.thumbnail for each in part]) @ thumbnails.T
         scores = np.where(near, alike, -1)
-        for look, best, score in zip(part, scores.argmax(1), scores.max(1), strict=True):
+        for one, best, score in zip(part, scores.argmax(1), scores.max(1), strict=True):
             if score >= CORRELATION:
-                twin = known[best].image
-                yield _finding("near_duplicate", [look.image, twin], f"{look.image} and {twin}")
+                both = (one.source, known[best].source)
+                yield _finding("near_duplicate", both, " and ".join(map(str, both)))
