@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["DSUNET_CACHE"] = tempfile.mkdtemp(prefix="dsunet-tests-")
 
 import pytest
 import torch

@@ -21,7 +21,7 @@ LAYERS = [
     {"encoders"},
     {"fusion", "decoder"},
     {"checkpoint"},
-    {"weights"},
+    {"weights", "hub"},
     {"model"},
     {"losses", "devices", "inference"},
     {"metrics", "visualize"},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import pywt
@@ -144,7 +146,7 @@ def test_injection_changes_just_its_levels(maps: int, levels: list[int]) -> None
 
 def test_decoder_leaves_out_what_is_not_asked_for() -> None:
     torch.manual_seed(0)
-    decoder = Decoder([4, 6, 8, 10], channels=8, attention_channels=4).eval()
+    decoder = Decoder([4, 6, 8, 10], partial(SpatialFeatureFusion, attention_channels=4), 8).eval()
     pyramid = [torch.randn(1, c, s, s) for c, s in zip([4, 6, 8, 10], (16, 8, 4, 2), strict=True)]
     every = decoder(pyramid, (64, 64))
     fine = decoder(pyramid, (64, 64), "fine")
@@ -155,6 +157,6 @@ def test_decoder_leaves_out_what_is_not_asked_for() -> None:
 
 
 def test_decoder_can_have_more_classes() -> None:
-    decoder = Decoder([4, 6, 8, 10], channels=8, attention_channels=4, classes=3)
+    decoder = Decoder([4, 6, 8, 10], channels=8, classes=3)
     pyramid = [torch.randn(2, c, s, s) for c, s in zip([4, 6, 8, 10], (16, 8, 4, 2), strict=True)]
     assert decoder(pyramid, (32, 32)).fine.shape == (2, 3, 32, 32)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dsunet.model import DSUNet, create_model, list_models, load
     from dsunet.predict import Segmentation, Segmenter
     from dsunet.training import train
-    from dsunet.weights import LoadReport, load_weights
+    from dsunet.weights import LoadReport, convert, load_weights
 
 __version__ = "0.1.0"
 
@@ -27,6 +27,7 @@ _HOMES = {
     "Segmentation": "predict",
     "SegmentationLogits": "decoder",
     "Segmenter": "predict",
+    "convert": "weights",
     "create_model": "model",
     "deep_supervision_loss": "losses",
     "evaluate": "metrics",
@@ -45,6 +46,7 @@ __all__ = [
     "Segmentation",
     "SegmentationLogits",
     "Segmenter",
+    "convert",
     "create_model",
     "deep_supervision_loss",
     "evaluate",

@@ -1,9 +1,13 @@
 """Our own weights files: safetensors that say how to rebuild the model.
 
 A file holds what training changes (trainable parameters and BatchNorm statistics) and, where an
-encoder's weights are nobody else's, that encoder; public encoder weights are referred to by name.
-Its metadata has one key, `dsunet`, with JSON: `format`, `model` (the `ModelConfig`), `encoders`
-(name of the public weights, or null when they are in the file) and `training` (free-form facts).
+encoder's weights are nobody else's, that encoder; other encoders are referred to by name and sum.
+Its metadata has one key, `dsunet`, with JSON: `format`, `version` (of the package that wrote it),
+`model` (the `ModelConfig`), `encoders` (for each `name` and `fingerprint` of the weights that it
+needs, or null when they are in the file) and `training` (free-form facts).
+
+Tensors whose names start with `carried.` are those that another format has and we do not need; a
+converted file keeps them, so that it can be converted back.
 """
 
 from __future__ import annotations
@@ -15,33 +19,38 @@ from typing import TYPE_CHECKING, Any
 
 import safetensors
 import safetensors.torch
-from torch import Tensor, nn
+from torch import Tensor
 
+import dsunet
 from dsunet.errors import CheckpointError
-from dsunet.files import write_atomically
+from dsunet.files import replace_durably, temporary_beside
 
 if TYPE_CHECKING:
     from dsunet.model import DSUNet
 
 __all__ = [
+    "CARRIED",
+    "about_json",
+    "describe",
     "find_weights",
-    "is_checkpoint",
-    "load_state",
+    "read_about",
     "read_checkpoint",
     "read_metadata",
     "save",
     "state_to_save",
+    "write_checkpoint",
 ]
 
-FORMAT = 1
+FORMAT = 2
+CARRIED = "carried."
 
 
-def state_to_save(model: DSUNet) -> dict[str, Tensor]:
-    """The model's tensors, without those of frozen encoders with public weights."""
+def state_to_save(model: DSUNet, *, include_encoders: bool = False) -> dict[str, Tensor]:
+    """The model's tensors, without those of frozen encoders whose weights are from elsewhere."""
     by_reference = tuple(
         f"{name}.trunk."
         for name, encoder in model.encoders.items()
-        if encoder.source is not None and not encoder.trainable
+        if encoder.source is not None and not encoder.trainable and not include_encoders
     )
     return {
         name: tensor.detach()
@@ -50,13 +59,10 @@ def state_to_save(model: DSUNet) -> dict[str, Tensor]:
     }
 
 
-def save(model: DSUNet, path: str | Path, *, training: Mapping[str, Any] | None = None) -> None:
-    """Writes a model to `path`, atomically: a reader sees the old file or the new one.
-
-    Args:
-        model: A model from `create_model`.
-        path: A file name; `.safetensors` by custom.
-        training: Facts to keep with the weights, such as metrics and data; JSON values.
+def describe(
+    model: DSUNet, training: Mapping[str, Any] | None = None, *, include_encoders: bool = False
+) -> dict[str, Any]:
+    """What a file says about the model in it (see the module's docstring).
 
     Raises:
         CheckpointError: The model was put together by hand and has no `config`.
@@ -66,18 +72,54 @@ def save(model: DSUNet, path: str | Path, *, training: Mapping[str, Any] | None 
             "the model has no config, so a file could not say how to rebuild it; "
             "build it with create_model, or pass config= to DSUNet"
         )
-    about = {
-        "format": FORMAT,
-        "model": model.config.to_dict(),
-        "encoders": {
-            name: None if encoder.trainable else encoder.source
-            for name, encoder in model.encoders.items()
-        },
-        "training": dict(training or {}),
+    encoders = {
+        name: None
+        if encoder.trainable or include_encoders or encoder.source is None
+        else {"name": encoder.source.name, "fingerprint": encoder.source.fingerprint}
+        for name, encoder in model.encoders.items()
     }
-    tensors = {name: t.cpu().contiguous() for name, t in state_to_save(model).items()}
-    data = safetensors.torch.save(tensors, {"dsunet": json.dumps(about)})
-    write_atomically(Path(path), data)
+    return {
+        "model": model.config.to_dict(),
+        "encoders": encoders,
+        "training": dict(model.training_facts if training is None else training),
+    }
+
+
+def save(
+    model: DSUNet,
+    path: str | Path,
+    *,
+    training: Mapping[str, Any] | None = None,
+    include_encoders: bool = False,
+) -> None:
+    """Writes a model to `path`, atomically: a reader sees the old file or the new one.
+
+    Args:
+        model: A model from `create_model`.
+        path: A file name; `.safetensors` by custom.
+        training: Facts to keep with the weights, such as metrics and data; JSON values. By default
+            those that the model was loaded with.
+        include_encoders: Write frozen encoders, too, whose weights can be had elsewhere: one file
+            of about two gigabytes for large, instead of about 30 megabytes.
+
+    Raises:
+        CheckpointError: The model was put together by hand and has no `config`.
+    """
+    about = describe(model, training, include_encoders=include_encoders)
+    write_checkpoint(Path(path), state_to_save(model, include_encoders=include_encoders), about)
+
+
+def write_checkpoint(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Writes tensors and what `describe` gives as a file of ours, atomically."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+    with temporary_beside(path) as temporary:
+        safetensors.torch.save_file(tensors, temporary, {"dsunet": about_json(about)})
+        replace_durably(temporary, path)
+
+
+def about_json(about: Mapping[str, Any]) -> str:
+    """What `describe` gives as text, for metadata."""
+    return json.dumps({"format": FORMAT, "version": dsunet.__version__, **about})
 
 
 def find_weights(path: str | Path) -> Path:
@@ -89,12 +131,6 @@ def find_weights(path: str | Path) -> Path:
         if (path / name).is_file():
             return path / name
     raise CheckpointError(f"{path} is a folder without best.safetensors or last.safetensors")
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Whether `path` starts like a safetensors file: eight bytes of length, then JSON."""
-    with open(path, "rb") as file:
-        return file.read(9)[8:] == b"{"
 
 
 def read_metadata(path: str | Path) -> dict[str, Any]:
@@ -125,56 +161,33 @@ def _open(path: Path, *, tensors: bool) -> tuple[dict[str, Any], dict[str, Tenso
         ) from error
     if "dsunet" not in metadata:
         raise CheckpointError(f"{path} was not written by dsunet: its metadata lacks 'dsunet'")
+    return read_about(metadata["dsunet"], path), state
+
+
+def read_about(text: str, path: Path) -> dict[str, Any]:
+    """The metadata in `text`, brought to today's format; `path` is for messages.
+
+    Raises:
+        CheckpointError: It is broken, or of a later format.
+    """
     try:
-        about: dict[str, Any] = json.loads(metadata["dsunet"])
+        about: dict[str, Any] = json.loads(text)
         kinds = [type(about.get(key)) for key in ("model", "encoders", "training")]
     except (ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} has broken metadata ({error}); copy it again") from error
-    if kinds != [dict] * 3 and about.get("format") == FORMAT:
-        raise CheckpointError(f"{path} has incomplete metadata; copy it again")
-    if about.get("format") != FORMAT:
+    version = about.get("format")
+    if version not in (1, FORMAT):
         raise CheckpointError(
-            f"{path} has format {about.get('format')}, but this version reads {FORMAT}; "
-            "update dsunet"
+            f"{path} has format {version}, but this version reads up to {FORMAT}; update dsunet"
         )
-    return about, state
-
-
-def load_state(
-    model: nn.Module, state: Mapping[str, Tensor], path: str | Path, *, strict: bool = True
-) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Copies tensors into a model by name; returns what was loaded, missing and unexpected.
-
-    A frozen encoder that holds public weights may be absent as a whole.
-
-    Raises:
-        CheckpointError: Shapes differ or, with `strict`, names do.
-    """
-    own = model.state_dict()
-    needed = set(state_to_save(model)) if hasattr(model, "encoders") else set(own)  # type: ignore[arg-type]
-    missing = tuple(name for name in own if name in needed and name not in state)
-    unexpected = tuple(name for name in state if name not in own)
-    loaded = tuple(name for name in state if name in own)
-    for name in loaded:
-        if state[name].shape != own[name].shape:
-            raise CheckpointError(
-                f"{path} does not fit the model: {name} is {tuple(state[name].shape)} in the file "
-                f"and {tuple(own[name].shape)} in the model; build the model that it was made for"
-            )
-    if strict and (missing or unexpected):
-        raise CheckpointError(f"{path} does not fit the model: {_differences(missing, unexpected)}")
-    for name in loaded:
-        own[name].copy_(state[name])
-    for name, encoder in getattr(model, "encoders", {}).items():
-        if any(key.startswith(f"{name}.trunk.") and ".adapter." not in key for key in loaded):
-            encoder.source = None  # whatever public weights it held, it holds the file's now
-    return loaded, missing, unexpected
-
-
-def _differences(missing: tuple[str, ...], unexpected: tuple[str, ...]) -> str:
-    parts = [
-        f"{len(names)} tensors are {kind} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-        for kind, names in (("missing", missing), ("unexpected", unexpected))
-        if names
-    ]
-    return " and ".join(parts) + "; it was made for another architecture"
+    if kinds != [dict] * 3 or not all(
+        reference is None or isinstance(reference, dict if version == FORMAT else str)
+        for reference in about["encoders"].values()
+    ):
+        raise CheckpointError(f"{path} has incomplete metadata; copy it again")
+    if version == 1:  # names alone
+        about["encoders"] = {
+            name: source and {"name": source.removeprefix("timm/"), "fingerprint": None}
+            for name, source in about["encoders"].items()
+        }
+    return about

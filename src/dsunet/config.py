@@ -72,6 +72,10 @@ class ModelConfig:
     """Take DINOv2's patch tokens after its final LayerNorm, as the published code does; false
     takes the plain output of the block, as the paper's text can be read."""
 
+    interpolate: Literal["official", "timm"] = "official"
+    """How position embeddings are brought to `dino_size`, once when weights are read: as DINOv2's
+    own code does, or as timm does."""
+
     train_hiera: bool = False
     """Train the whole of Hiera instead of its adapters alone."""
 
@@ -80,6 +84,10 @@ class ModelConfig:
 
     adapter_channels: int = 32
     """Bottleneck of the adapter before every Hiera block; 0 leaves the adapters out."""
+
+    decoder: Literal["sff", "unet"] = "sff"
+    """Decoder: spatial feature fusion (DSU-Net), or upsampling and double convolutions (SAM2-UNet,
+    the baseline)."""
 
     decoder_channels: int = 64
     """Channels of every level after its receptive field block, and of the decoder."""
@@ -122,6 +130,12 @@ class ModelConfig:
         _require(
             self.adapter_channels >= 0, "adapter_channels", self.adapter_channels, "needs >= 0"
         )
+        _require(
+            self.decoder == "sff" or self.injection == "none",
+            "decoder",
+            self.decoder,
+            "SAM2-UNet has no DINOv2 branch: set injection to none",
+        )
         for field in ("decoder_channels", "attention_channels"):
             _require(getattr(self, field) >= 1, field, getattr(self, field), "needs at least 1")
 
@@ -138,17 +152,20 @@ class ModelConfig:
         }
 
 
+_PAIRS = {
+    "large": ("sam2_hiera_large", "vit_large_patch14_dinov2"),
+    "base": ("sam2_hiera_base_plus", "vit_base_patch14_dinov2"),
+    "small": ("sam2_hiera_small", "vit_small_patch14_dinov2"),
+    "tiny": ("sam2_hiera_tiny", "vit_small_patch14_dinov2"),
+}
+
 MODEL_PRESETS: dict[str, ModelConfig] = {
     preset.name: preset
     for preset in (
-        ModelConfig(),
-        ModelConfig(
-            name="dsunet-base", hiera="sam2_hiera_base_plus", dinov2="vit_base_patch14_dinov2"
+        *(
+            ModelConfig(name=f"dsunet-{size}", hiera=hiera, dinov2=dinov2)
+            for size, (hiera, dinov2) in _PAIRS.items()
         ),
-        ModelConfig(
-            name="dsunet-small", hiera="sam2_hiera_small", dinov2="vit_small_patch14_dinov2"
-        ),
-        ModelConfig(name="dsunet-tiny", hiera="sam2_hiera_tiny", dinov2="vit_small_patch14_dinov2"),
         ModelConfig(
             name="dsunet-nano",
             hiera="hiera_nano",
@@ -160,6 +177,17 @@ MODEL_PRESETS: dict[str, ModelConfig] = {
             adapter_channels=0,
             decoder_channels=32,
             attention_channels=16,
+        ),
+        # SAM2-UNet, the baseline, as published: SAM 2.0, no DINOv2
+        *(
+            ModelConfig(
+                name=f"sam2unet-{size}",
+                hiera=hiera,
+                sam_version="2.0",
+                injection="none",
+                decoder="unet",
+            )
+            for size, (hiera, _) in _PAIRS.items()
         ),
     )
 }

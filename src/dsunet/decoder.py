@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dsunet.layers import ConvBNReLU, ReceptiveFieldBlock, resize_bilinear
 
-__all__ = ["Decoder", "SegmentationLogits", "SpatialFeatureFusion"]
+__all__ = ["Decoder", "SegmentationLogits", "SpatialFeatureFusion", "UpsamplingFusion"]
 
 
 class SegmentationLogits(NamedTuple):
@@ -72,7 +72,7 @@ class SpatialFeatureFusion(nn.Module):
     def __init__(
         self,
         channels: int,
-        attention_channels: int,
+        attention_channels: int = 32,
         merge: Literal["concat", "add"] = "concat",
     ) -> None:
         super().__init__()
@@ -96,6 +96,35 @@ class SpatialFeatureFusion(nn.Module):
         return out
 
 
+class UpsamplingFusion(nn.Sequential):
+    """Merges a coarser map into a finer one: B×C×h×w and B×C×H×W → B×C×H×W.
+
+    The coarser map is doubled in size bilinearly (corners aligned), padded with zeros to the finer
+    one's size and put behind it; two 3×3 convolutions follow.
+
+    Source: SAM2-UNet (Xiong et al., arXiv 2408.08870), whose decoder block is U-Net's.
+
+    Args:
+        channels: C.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(
+            ConvBNReLU(2 * channels, channels, 3, padding=1),
+            ConvBNReLU(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:  # type: ignore[override]
+        coarse = F.interpolate(coarse, scale_factor=2, mode="bilinear", align_corners=True)
+        rows, columns = fine.shape[-2] - coarse.shape[-2], fine.shape[-1] - coarse.shape[-1]
+        before = (columns // 2, rows // 2)
+        coarse = F.pad(coarse, (before[0], columns - before[0], before[1], rows - before[1]))
+        x = torch.cat([fine, coarse], 1)
+        for convolution in self:
+            x = convolution(x)
+        return x
+
+
 class Decoder(nn.Module):
     """A pyramid of encoder levels → logits at the input's size.
 
@@ -104,27 +133,23 @@ class Decoder(nn.Module):
 
     Args:
         in_channels: Channels of the levels, fine to coarse.
+        fusion: Makes the module that merges a coarser map into a finer one of `channels`.
         channels: Channels after the receptive field blocks.
-        attention_channels: Width of the attention in the fusion blocks.
-        merge: See `SpatialFeatureFusion`.
         classes: Output channels of every head.
     """
 
     def __init__(
         self,
         in_channels: Sequence[int],
+        fusion: Callable[[int], nn.Module] = SpatialFeatureFusion,
         channels: int = 64,
-        attention_channels: int = 32,
         *,
-        merge: Literal["concat", "add"] = "concat",
         classes: int = 1,
     ) -> None:
         super().__init__()
         merges = len(in_channels) - 1
         self.reduce = nn.ModuleList(ReceptiveFieldBlock(c, channels) for c in in_channels)
-        self.fuse = nn.ModuleList(
-            SpatialFeatureFusion(channels, attention_channels, merge) for _ in range(merges)
-        )
+        self.fuse = nn.ModuleList(fusion(channels) for _ in range(merges))
         self.heads = nn.ModuleList(nn.Conv2d(channels, classes, 1) for _ in range(merges))
 
     def forward(

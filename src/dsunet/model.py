@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
+from timm.models.hieradet_sam2 import HieraDet
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from dsunet.checkpoint import (
-    find_weights,
-    is_checkpoint,
-    load_state,
-    read_checkpoint,
-    read_metadata,
-)
+from dsunet.checkpoint import find_weights
 from dsunet.config import MODEL_PRESETS, ModelConfig, as_size, model_config
-from dsunet.decoder import Decoder, SegmentationLogits
+from dsunet.decoder import Decoder, SegmentationLogits, SpatialFeatureFusion, UpsamplingFusion
 from dsunet.encoders import DINOv2Encoder, Encoder, HieraEncoder, build_dinov2, build_hiera
 from dsunet.encoders.dinov2 import OWN_VIT
 from dsunet.encoders.hiera import OWN_HIERA
 from dsunet.errors import CheckpointError, InputSizeError
 from dsunet.fusion import FeatureInjection
-from dsunet.weights import find_pretrained, is_public, load_pretrained, load_weights
+from dsunet.hub import HubMixin
+from dsunet.weights import (
+    EncoderFile,
+    ModelFile,
+    config_of,
+    fill_model,
+    find_encoder,
+    given_encoder,
+    public_encoder,
+    read_weights,
+)
+from dsunet.weights.encoders import fill_trunk, reference_to
 
 __all__ = [
     "DSUNet",
@@ -32,11 +40,14 @@ __all__ = [
     "list_models",
     "load",
     "parameter_counts",
+    "parameters_by_part",
 ]
 
 
-class DSUNet(nn.Module):
+class DSUNet(nn.Module, HubMixin):
     """Segments the object in an image with two encoders and a light decoder (paper, Fig. 3).
+
+    Without DINOv2, and with the other decoder, it is the baseline SAM2-UNet.
 
     Args:
         hiera: Encoder with four levels at strides 4, 8, 16, 32.
@@ -44,6 +55,9 @@ class DSUNet(nn.Module):
         fusion: Where those maps enter the levels; `None` exactly when `dinov2` is.
         decoder: Levels → logits.
         config: The settings the parts were built from; needed to save the model.
+
+    Attributes:
+        training_facts: What the file that the model was loaded from says of its training.
     """
 
     def __init__(
@@ -62,6 +76,7 @@ class DSUNet(nn.Module):
         self.fusion = fusion
         self.decoder = decoder
         self.config = config
+        self.training_facts: dict[str, Any] = {}
 
     @property
     def encoders(self) -> dict[str, Encoder]:
@@ -120,36 +135,46 @@ class DSUNet(nn.Module):
         return maps
 
 
-def build_model(config: ModelConfig, public: Mapping[str, str] | None = None) -> DSUNet:
+def build_model(config: ModelConfig, encoders: Mapping[str, EncoderFile] | None = None) -> DSUNet:
     """Builds the parts that `config` names and puts them together.
 
     Args:
         config: What to build.
-        public: By encoder (`hiera`, `dinov2`), the full timm name of the public weights to fill it
-            with; others keep random weights.
+        encoders: By encoder (`hiera`, `dinov2`), the weights to fill it with; such an encoder is
+            built without random initialisation. Others keep random weights.
 
     Raises:
         ValueError: An encoder is unknown.
-        WeightsError: Public weights are asked for and cannot be had.
+        CheckpointError: Weights do not fit.
     """
-    public = public or {}
+    encoders = encoders or {}
+    make_hiera = partial(build_hiera, config.hiera)
     hiera = HieraEncoder(
-        build_hiera(config.hiera),
+        cast(HieraDet, fill_trunk(make_hiera, encoders["hiera"]))
+        if "hiera" in encoders
+        else make_hiera(),
         trainable=config.train_hiera,
         adapter_channels=config.adapter_channels,
     )
-    if "hiera" in public:
-        load_pretrained(hiera, public["hiera"])
-    decoder = Decoder(
-        hiera.channels,
-        config.decoder_channels,
-        config.attention_channels,
-        merge=config.decoder_merge,
+    fuse = (
+        UpsamplingFusion
+        if config.decoder == "unet"
+        else partial(
+            SpatialFeatureFusion,
+            attention_channels=config.attention_channels,
+            merge=config.decoder_merge,
+        )
     )
+    decoder = Decoder(hiera.channels, fuse, config.decoder_channels)
     if not config.uses_dinov2:
-        return DSUNet(hiera, None, None, decoder, config)
+        return _with_references(DSUNet(hiera, None, None, decoder, config), encoders)
 
-    vit = build_dinov2(config.dinov2, as_size(config.dino_size))
+    make_vit = partial(build_dinov2, config.dinov2, as_size(config.dino_size))
+    vit = (
+        cast(VisionTransformer, fill_trunk(make_vit, encoders["dinov2"], config.interpolate))
+        if "dinov2" in encoders
+        else make_vit()
+    )
     depth, ranks = len(vit.blocks), len(hiera.channels)
     four_depths = [depth * (i + 1) // ranks for i in range(ranks)]  # 6, 12, 18, 24 of 24
     dinov2 = DINOv2Encoder(
@@ -159,8 +184,6 @@ def build_model(config: ModelConfig, public: Mapping[str, str] | None = None) ->
         trainable=config.train_dinov2,
     )
     _check_patches(config, dinov2)
-    if "dinov2" in public:
-        load_pretrained(dinov2, public["dinov2"])
     fusion = FeatureInjection(
         hiera.channels,
         dinov2.channels[0],
@@ -168,7 +191,15 @@ def build_model(config: ModelConfig, public: Mapping[str, str] | None = None) ->
         order=config.channel_modulation,
         pixel_attention=config.pixel_attention,
     )
-    return DSUNet(hiera, dinov2, fusion, decoder, config)
+    return _with_references(DSUNet(hiera, dinov2, fusion, decoder, config), encoders)
+
+
+def _with_references(model: DSUNet, encoders: Mapping[str, EncoderFile]) -> DSUNet:
+    """Notes where frozen encoders are from, so that saving the model need not write them."""
+    for name, encoder in model.encoders.items():
+        if name in encoders and not encoder.trainable:
+            encoder.source = reference_to(encoders[name])
+    return model
 
 
 def _check_patches(config: ModelConfig, dinov2: DINOv2Encoder) -> None:
@@ -184,6 +215,9 @@ def _check_patches(config: ModelConfig, dinov2: DINOv2Encoder) -> None:
 def create_model(
     name: str = "dsunet-large",
     weights: str | Path | None = "default",
+    *,
+    hiera_weights: str | Path | None = None,
+    dinov2_weights: str | Path | None = None,
     **overrides: Any,
 ) -> DSUNet:
     """A network by the name of its preset.
@@ -191,9 +225,12 @@ def create_model(
     Args:
         name: One of `list_models()`.
         weights: `None` for random weights (no network access), `"encoders"` for SAM2's and
-            DINOv2's public weights, a path to a file that `load_weights` reads, or `"default"`:
-            public weights for every encoder that has some (large, base, small, tiny), random ones
-            for our own sizes (nano).
+            DINOv2's public weights, a path to a whole model's file that `load_weights` reads, or
+            `"default"`: public weights for every encoder that has some (large, base, small, tiny),
+            random ones for our own sizes (nano).
+        hiera_weights: A file with Hiera's weights, such as SAM 2.1's official one, to take instead
+            of what `weights` says.
+        dinov2_weights: The same for DINOv2.
         **overrides: Fields of `ModelConfig`, such as `injection="none"` or `sam_size=512`.
 
     Returns:
@@ -203,76 +240,136 @@ def create_model(
         ValueError: A name or setting is unknown or does not fit.
         WeightsError: The weights cannot be had or do not fit.
     """
-    return create_from_config(model_config(name, **overrides), weights)
+    config = model_config(name, **overrides)
+    return create_from_config(
+        config, weights, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights
+    )
 
 
-def create_from_config(config: ModelConfig, weights: str | Path | None = "default") -> DSUNet:
+def create_from_config(
+    config: ModelConfig,
+    weights: str | Path | None = "default",
+    *,
+    hiera_weights: str | Path | None = None,
+    dinov2_weights: str | Path | None = None,
+) -> DSUNet:
     """As `create_model`, from a whole configuration."""
+    given = _given(config, hiera_weights, dinov2_weights)
     if weights == "full":
         # Nobody has published a trained model in a form that could be fetched by name.
         raise ValueError(
             'weights="full" is not available: no trained DSU-Net is published for download; '
             'give the path of a weights file, or "encoders"'
         )
-    if weights is None:
-        return build_model(config)
-    if weights in ("default", "encoders"):
-        return build_model(config, _public_weights(config, every=weights == "encoders"))
-    path = find_weights(weights)
-    ours = path.is_file() and is_checkpoint(path)
-    model = build_model(config, _referred_weights(read_metadata(path)) if ours else None)
-    load_weights(model, path)
+    if weights is not None and weights not in ("default", "encoders"):
+        file = read_weights(find_weights(weights))
+        if isinstance(file, ModelFile):
+            return _build_from(file, config, given)
+        flag = f"{file.family}_weights (--{file.family}-weights)"
+        raise CheckpointError(
+            f"{file.path} holds {file.describe()} alone, not a whole model: give it as {flag}"
+        )
+    every = weights == "encoders"
+    encoders: dict[str, EncoderFile] = {
+        family: given_encoder(given[family], family, config)
+        if family in given
+        else public_encoder(config, family)
+        for family in _families(config)
+        if family in given or (weights is not None and _has_public(config, family, every))
+    }
+    return build_model(config, encoders)
+
+
+def _families(config: ModelConfig) -> tuple[Literal["hiera", "dinov2"], ...]:
+    return ("hiera", "dinov2") if config.uses_dinov2 else ("hiera",)
+
+
+def _given(
+    config: ModelConfig, hiera: str | Path | None, dinov2: str | Path | None
+) -> dict[str, str | Path]:
+    if dinov2 is not None and not config.uses_dinov2:
+        raise ValueError(
+            "dinov2_weights is given, but the model has no DINOv2 branch: leave it out"
+        )
+    both = {"hiera": hiera, "dinov2": dinov2}
+    return {family: path for family, path in both.items() if path is not None}
+
+
+def _has_public(config: ModelConfig, family: Literal["hiera", "dinov2"], every: bool) -> bool:
+    """Whether to look for an encoder's public weights; our own sizes have none."""
+    name, trained = (
+        (config.hiera, config.train_hiera)
+        if family == "hiera"
+        else (config.dinov2, config.train_dinov2)
+    )
+    if every or name not in {**OWN_HIERA, **OWN_VIT}:
+        return True
+    if not trained:
+        raise ValueError(
+            f"{family} is {name!r}, which has no public weights and would stay frozen at "
+            f"random ones; train it (train_{family}: true), or ask for weights: none"
+        )
+    return False
+
+
+def _build_from(file: ModelFile, config: ModelConfig, given: Mapping[str, str | Path]) -> DSUNet:
+    """A model with the weights of a whole model's file, and of those that it refers to."""
+    encoders: dict[str, EncoderFile] = {}
+    for family in _families(config):
+        tensors = file.trunk(family)
+        reference = file.about["encoders"].get(family) if file.about else None
+        if tensors and family in given:
+            raise CheckpointError(
+                f"{file.path} holds its own weights for {family}: leave out {family}_weights"
+            )
+        if tensors and file.about is None:
+            encoders[family] = EncoderFile(file.path, file.format, family, tensors)
+        elif reference is not None:
+            encoders[family] = find_encoder(reference, family, file.path, given.get(family))
+    model = build_model(config, encoders)
+    held = [family for family in encoders if file.trunk(family)]
+    fill_model(model, file, filled=held)
     return model
 
 
-def _public_weights(config: ModelConfig, *, every: bool) -> dict[str, str]:
-    """The public weights of a configuration's encoders; our own sizes have none."""
-    encoders = {"hiera": (config.hiera, config.train_hiera)}
-    if config.uses_dinov2:
-        encoders["dinov2"] = (config.dinov2, config.train_dinov2)
-    public = {}
-    for attribute, (name, trained) in encoders.items():
-        if every or name not in {**OWN_HIERA, **OWN_VIT}:
-            public[attribute] = find_pretrained(name, config.sam_version)
-        elif not trained:
-            raise ValueError(
-                f"{attribute} is {name!r}, which has no public weights and would stay frozen at "
-                f"random ones; train it (train_{attribute}: true), or ask for weights: none"
-            )
-    return public
+def load(
+    path: str | Path,
+    *,
+    hiera_weights: str | Path | None = None,
+    dinov2_weights: str | Path | None = None,
+) -> DSUNet:
+    """The model in a file, ready to predict.
 
-
-def _referred_weights(about: Mapping[str, Any]) -> dict[str, str]:
-    """The public weights that one of our files refers to, by encoder."""
-    sources: dict[str, str | None] = about["encoders"]
-    tags = {name: tag.removeprefix("timm/") for name, tag in sources.items() if tag is not None}
-    for tag in tags.values():  # a file must not choose what is fetched from where
-        if not is_public(tag):
-            raise ValueError(f"it refers to encoder weights {tag!r}, which timm does not know")
-    return tags
-
-
-def load(path: str | Path) -> DSUNet:
-    """The model in a file that `dsunet.save` or a training run wrote, ready to predict.
+    Our own files and resume states say which model they are of; for the authors' DSU-Net and for
+    SAM2-UNet the shapes tell. Encoders that a file only refers to are looked for on this machine by
+    their fingerprint, then on the Hugging Face Hub by their name, and are verified.
 
     Args:
-        path: A `.safetensors` file, or a run's folder, whose best (else last) weights are taken.
+        path: The file, or a run's folder, whose best (else last) weights are taken.
+        hiera_weights: File with the Hiera weights that the file refers to.
+        dinov2_weights: File with the DINOv2 weights that it refers to.
 
     Returns:
         The model in evaluation mode, on the CPU.
 
     Raises:
-        CheckpointError: The file is missing, broken or not ours.
-        WeightsError: It refers to public encoder weights that cannot be had.
+        CheckpointError: The file is missing, broken or not of a whole model.
+        WeightsError: It refers to encoder weights that cannot be had.
     """
-    path = find_weights(path)
-    about, state = read_checkpoint(path)
+    file = read_weights(find_weights(path))
+    if not isinstance(file, ModelFile):
+        raise CheckpointError(
+            f"{file.path} holds {file.describe()} alone, not a whole model; give it to "
+            f"create_model as {file.family}_weights"
+        )
+    config = config_of(file)
     try:
-        model = build_model(ModelConfig(**about["model"]), _referred_weights(about))
+        given = _given(config, hiera_weights, dinov2_weights)
+        return _build_from(file, config, given).eval()
     except (TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path} describes a model that cannot be built: {error}") from error
-    load_state(model, state, path)
-    return model.eval()
+        raise CheckpointError(
+            f"{file.path} describes a model that cannot be built: {error}"
+        ) from error
 
 
 def list_models() -> list[str]:
@@ -282,13 +379,29 @@ def list_models() -> list[str]:
 
 def parameter_counts(model: DSUNet) -> dict[str, int]:
     """Numbers of parameters: `total`, `trainable`, and the trainable ones of every part."""
-    parts = {
+    parts = _parts(model)
+    trainable = {k: sum(p.numel() for p in v if p.requires_grad) for k, v in parts.items()}
+    total = sum(p.numel() for p in model.parameters())
+    return {"total": total, "trainable": sum(trainable.values()), **trainable}
+
+
+def parameters_by_part(model: DSUNet) -> dict[str, tuple[int, int]]:
+    """For every part of the network: numbers of all and of trainable parameters."""
+    return {
+        name: (
+            sum(p.numel() for p in parameters),
+            sum(p.numel() for p in parameters if p.requires_grad),
+        )
+        for name, parameters in _parts(model).items()
+        if parameters
+    }
+
+
+def _parts(model: DSUNet) -> dict[str, list[nn.Parameter]]:
+    return {
         "adapters": [p for n, p in model.hiera.named_parameters() if ".adapter." in n],
         "hiera": [p for n, p in model.hiera.named_parameters() if ".adapter." not in n],
         "dinov2": list(model.dinov2.parameters()) if model.dinov2 else [],
         "fusion": list(model.fusion.parameters()) if model.fusion else [],
         "decoder": list(model.decoder.parameters()),
     }
-    trainable = {k: sum(p.numel() for p in v if p.requires_grad) for k, v in parts.items()}
-    total = sum(p.numel() for p in model.parameters())
-    return {"total": total, "trainable": sum(trainable.values()), **trainable}

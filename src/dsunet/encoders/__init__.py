@@ -1,7 +1,7 @@
 """The two encoders, their adapters, and what freezing means."""
 
 from dsunet.encoders.adapter import AdaptedBlock, Adapter
-from dsunet.encoders.base import Encoder
+from dsunet.encoders.base import Encoder, EncoderReference
 from dsunet.encoders.dinov2 import DINOv2Encoder, build_dinov2
 from dsunet.encoders.hiera import HieraEncoder, build_hiera
 
@@ -10,6 +10,7 @@ __all__ = [
     "Adapter",
     "DINOv2Encoder",
     "Encoder",
+    "EncoderReference",
     "HieraEncoder",
     "build_dinov2",
     "build_hiera",

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Self
 
 from torch import Tensor, nn
 
 from dsunet.errors import InputSizeError
 
-__all__ = ["Encoder", "check_side"]
+__all__ = ["Encoder", "EncoderReference", "check_side"]
+
+
+@dataclass(frozen=True)
+class EncoderReference:
+    """Which weights an encoder holds, so that a file can name them instead of carrying them."""
+
+    name: str | None
+    """timm's full name of public weights; `None` if it is not known which they are."""
+    fingerprint: str | None
+    """Sum over the tensors, see `dsunet.weights`; `None` in files of version 0.1."""
 
 
 class Encoder(nn.Module):
@@ -23,14 +34,14 @@ class Encoder(nn.Module):
         strides: Pixels of the input per position of each map.
         multiple: Both sides of the input are a multiple of this.
         trainable: Whether the trunk itself is trained.
-        source: Name of the public weights in the trunk, or `None` when they are nobody else's
+        source: Which weights from elsewhere are in the trunk, or `None` when they are nobody else's
             (random, or trained here), so that a saved model has to carry them.
     """
 
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     multiple: int
-    source: str | None = None
+    source: EncoderReference | None = None
 
     def __init__(self, trunk: nn.Module, trainable: bool) -> None:
         super().__init__()

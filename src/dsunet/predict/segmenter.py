@@ -57,6 +57,8 @@ class Segmenter:
         model: A model, or the path of a weights file or of a run's folder.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         precision: `auto`, `float32`, `bfloat16` or `float16`; see `choose_precision`.
+        hiera_weights: File with the Hiera weights that the weights file refers to.
+        dinov2_weights: File with the DINOv2 weights that it refers to.
 
     Raises:
         CheckpointError: The file is missing, broken or not ours.
@@ -64,12 +66,22 @@ class Segmenter:
     """
 
     def __init__(
-        self, model: DSUNet | str | Path, device: str = "auto", precision: Precision = "auto"
+        self,
+        model: DSUNet | str | Path,
+        device: str = "auto",
+        precision: Precision = "auto",
+        *,
+        hiera_weights: str | Path | None = None,
+        dinov2_weights: str | Path | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
         self.weights = None if isinstance(model, DSUNet) else find_weights(model)
-        network = model if isinstance(model, DSUNet) else load(model)
+        network = (
+            model
+            if isinstance(model, DSUNet)
+            else load(model, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights)
+        )
         if network.config is None:
             raise ValueError("the model has no config to take its image sizes from")
         self.model = lay_out(network.to(self.device), self.device).eval()

@@ -39,10 +39,17 @@ __all__ = [
 
 
 def flat_settings(
-    model: ModelConfig, data: DataConfig, recipe: TrainConfig, loss: LossConfig, weights: str | None
+    model: ModelConfig,
+    data: DataConfig,
+    recipe: TrainConfig,
+    loss: LossConfig,
+    sources: dict[str, str | None],
 ) -> dict[str, Any]:
-    """All settings under the names of the command line's flags, ready for YAML."""
-    flat: dict[str, Any] = {"model": model.name, "weights": weights or "none"}
+    """All settings under the names of the command line's flags, ready for YAML.
+
+    `sources` are `weights`, `hiera_weights` and `dinov2_weights`.
+    """
+    flat: dict[str, Any] = {"model": model.name, **sources}
     for part in (model, data, recipe, loss):
         flat |= {
             key: list(value) if isinstance(value, tuple) else value

@@ -9,6 +9,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from dsunet.checkpoint import about_json, describe
 from dsunet.config import LossConfig, TrainConfig
 from dsunet.data.dataset import Batch
 from dsunet.errors import TrainingError
@@ -151,6 +152,7 @@ class SegmentationModule(L.LightningModule):
         keep = self._changing_names()
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: state[name] for name in state if name in keep}
+        checkpoint["dsunet"] = about_json(describe(self.model))  # so that `dsunet.load` reads it
         checkpoint["loss"] = {"sum": self._loss_sum.cpu(), "count": self._loss_count}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

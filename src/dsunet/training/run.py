@@ -79,6 +79,8 @@ def train(
     loss: LossConfig | None = None,
     *,
     weights: str | Path | None = "default",
+    hiera_weights: str | Path | None = None,
+    dinov2_weights: str | Path | None = None,
     resume: bool = False,
     on_line: Callable[[str], None] | None = None,
     progress_bar: bool = False,
@@ -97,6 +99,8 @@ def train(
         recipe: How; the paper's recipe by default.
         loss: The loss; the paper's by default.
         weights: What the model starts from, as in `create_model`.
+        hiera_weights: File with Hiera's weights, as in `create_model`.
+        dinov2_weights: File with DINOv2's weights.
         resume: Go on with the run in the folder; start it if there is none yet.
         on_line: Called with every line of progress.
         progress_bar: Show Lightning's progress bar.
@@ -122,8 +126,12 @@ def train(
     recipe, loss = recipe or TrainConfig(), loss or LossConfig()
     say = on_line or logger.info
     folder = Path(output)
-    weights = str(weights) if weights is not None else None
-    settings = flat_settings(model, data, recipe, loss, weights)
+    sources: dict[str, str | None] = {
+        "weights": "none" if weights is None else str(weights),
+        "hiera_weights": str(hiera_weights) if hiera_weights else None,
+        "dinov2_weights": str(dinov2_weights) if dinov2_weights else None,
+    }
+    settings = flat_settings(model, data, recipe, loss, sources)
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
     _check_devices(device, recipe.devices)
@@ -145,7 +153,10 @@ def train(
             report = checked_data(folder, split, data, say, going_on)
         stack.enter_context(_quiet())
         L.seed_everything(recipe.seed, verbose=False)
-        network = lay_out(create_from_config(model, weights), device).train()
+        network = create_from_config(
+            model, weights, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights
+        )
+        network = lay_out(network, device).train()
         if first:  # only now: a model that cannot be built leaves no folder
             make_folder(folder)
             stack.enter_context(lock_folder(folder))

@@ -1,0 +1,150 @@
+"""Models on the Hugging Face Hub: what training changed, encoders by name, and a card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_download
+
+import dsunet
+from dsunet.checkpoint import describe, save
+from dsunet.errors import WeightsError
+
+if TYPE_CHECKING:
+    from dsunet.model import DSUNet
+
+__all__ = ["HubMixin", "model_card"]
+
+WEIGHTS_FILE = "model.safetensors"
+
+
+class HubMixin(ModelHubMixin):
+    """`save_pretrained`, `push_to_hub` and `from_pretrained` for our models.
+
+    A folder or repository holds `model.safetensors`, a file of ours with the encoders by name (see
+    `dsunet.checkpoint`), `config.json` with the model's settings, for people and the hub's pages,
+    and `README.md`, the card. `from_pretrained` also takes `hiera_weights` and `dinov2_weights`, as
+    `dsunet.load` does.
+    """
+
+    def _save_pretrained(self, save_directory: Path) -> None:
+        save(cast("DSUNet", self), save_directory / WEIGHTS_FILE)
+
+    @classmethod
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        revision: str | None,
+        cache_dir: str | Path | None,
+        force_download: bool,
+        local_files_only: bool,
+        token: str | bool | None,
+        hiera_weights: str | Path | None = None,
+        dinov2_weights: str | Path | None = None,
+        **settings: Any,  # from config.json, which the weights file says better
+    ) -> DSUNet:
+        if Path(model_id).is_dir():
+            file = Path(model_id) / WEIGHTS_FILE
+        else:
+            try:
+                file = Path(
+                    hf_hub_download(
+                        model_id,
+                        WEIGHTS_FILE,
+                        revision=revision,
+                        cache_dir=cache_dir,
+                        force_download=force_download,
+                        local_files_only=local_files_only,
+                        token=token,
+                    )
+                )
+            except Exception as error:  # the hub raises many kinds
+                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                raise WeightsError(
+                    f"{WEIGHTS_FILE} of {model_id} could not be fetched from the Hugging Face Hub "
+                    f"({reason}); check the name and the network, or give a folder"
+                ) from error
+        return dsunet.load(file, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights)
+
+    def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
+        """The card in the model's folder; keyword arguments become fields of its front matter."""
+        return model_card(cast("DSUNet", self), **kwargs)
+
+
+def model_card(model: DSUNet, **fields: Any) -> ModelCard:
+    """A card that says what the model is, what it was trained on, and how to use it.
+
+    Args:
+        model: A model with a `config`.
+        **fields: For the front matter, such as `license="cc-by-4.0"`.
+    """
+    about = describe(model)
+    config = about["model"]
+    sources = [reference["name"] for reference in about["encoders"].values() if reference]
+    data = ModelCardData(
+        library_name="dsunet",
+        pipeline_tag="image-segmentation",
+        tags=["image-segmentation", "salient-object-detection", "dsunet"],
+        base_model=[f"timm/{name}" for name in sources if name] or None,
+        **fields,
+    )
+    branch = f" and {config['dinov2']}" if config["injection"] != "none" else ""
+    counts = {
+        "all": sum(p.numel() for p in model.parameters()),
+        "trained": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }
+    lines = [
+        f"# {config['name']}",
+        "",
+        f"Segments the object in an image: {config['name']} of the package `dsunet`, on "
+        f"{config['hiera']}{branch}. {counts['all']:,} parameters, of which {counts['trained']:,} "
+        "were trained.",
+        "",
+        "```python",
+        "import dsunet",
+        "",
+        'model = dsunet.DSUNet.from_pretrained("this repository, or its folder")',
+        'dsunet.Segmenter(model)("photo.jpg").overlay().show()',
+        "```",
+        "",
+        "## Encoders",
+        "",
+        *_encoder_lines(about["encoders"]),
+        "",
+        "## Training",
+        "",
+        *_table(about["training"]),
+        "",
+        "## Settings",
+        "",
+        *_table(config),
+        "",
+    ]
+    return ModelCard(f"---\n{data.to_yaml()}\n---\n\n" + "\n".join(lines))
+
+
+def _encoder_lines(encoders: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for family, reference in encoders.items():
+        if reference is None:
+            lines.append(f"- {family}: in `{WEIGHTS_FILE}`")
+        else:
+            name = f"`timm/{reference['name']}`" if reference["name"] else "not a public one"
+            lines.append(f"- {family}: {name}, not in this repository; {reference['fingerprint']}")
+    return lines
+
+
+def _table(values: Mapping[str, Any]) -> list[str]:
+    if not values:
+        return ["Not recorded."]
+    rows: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            rows += [(f"{key}: {name}", inner) for name, inner in value.items()]
+        else:
+            rows.append((key, value))
+    shown = [(key, f"{v:.4f}" if isinstance(v, float) else f"{v}") for key, v in rows]
+    return ["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in shown)]

@@ -1,0 +1,236 @@
+"""From one format of whole models to another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dsunet.checkpoint import CARRIED, find_weights, write_checkpoint
+from dsunet.config import ModelConfig, model_config
+from dsunet.errors import CheckpointError, WeightsError
+from dsunet.files import replace_durably, temporary_beside
+from dsunet.layers import HAAR_TAPS
+from dsunet.weights.encoders import LABELS, find_encoder, fingerprint_of
+from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, read_weights
+from dsunet.weights.identify import config_of
+from dsunet.weights.names import DSU_NET, SAM2_UNET
+from dsunet.weights.registry import FAMILIES, PUBLIC_WEIGHTS, Family
+
+__all__ = ["convert"]
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    *,
+    include_encoders: bool = False,
+    hiera_weights: str | Path | None = None,
+    dinov2_weights: str | Path | None = None,
+) -> list[str]:
+    """Writes a whole model's file in another format: `.safetensors` is ours, `.pth` the authors'.
+
+    Tensors keep their values and types. What the authors' formats have and we do not need is
+    carried along in ours, so that converting back gives the same tensors.
+
+    Args:
+        source: A file in any format of a whole model, or a run's folder.
+        target: The file to write; its suffix chooses the format.
+        include_encoders: Write the encoders into a file of ours even if they can be had elsewhere.
+        hiera_weights: File with the Hiera weights that the source refers to.
+        dinov2_weights: File with the DINOv2 weights that the source refers to.
+
+    Returns:
+        Lines that say what was done.
+
+    Raises:
+        WeightsError: The source cannot be read, or not be expressed in the target's format.
+    """
+    source, target = find_weights(source), Path(target)
+    given = {"hiera": hiera_weights, "dinov2": dinov2_weights}
+    file = read_weights(source)
+    if isinstance(file, EncoderFile):
+        raise CheckpointError(
+            f"{source} holds an encoder alone ({FORMATS[file.format]}), not a whole model: there "
+            "is nothing to convert; --hiera-weights and --dinov2-weights read it as it is"
+        )
+    if target.exists() and target.resolve() == source.resolve():
+        raise CheckpointError(f"{target} is the file to convert; choose another name")
+    if target.suffix == ".safetensors":
+        return _to_ours(file, target, include_encoders, given)
+    if target.suffix in (".pth", ".pt"):
+        return _to_authors(file, target, given)
+    raise CheckpointError(
+        f"{target} needs a name that ends with .safetensors (ours) or .pth (the authors' format)"
+    )
+
+
+def _to_ours(
+    file: ModelFile,
+    target: Path,
+    include_encoders: bool,
+    given: Mapping[str, str | Path | None],
+) -> list[str]:
+    config = config_of(file)
+    tensors = dict(file.tensors)
+    encoders: dict[str, dict[str, str | None] | None] = {}
+    lines = []
+    for family in FAMILIES if config.uses_dinov2 else FAMILIES[:1]:
+        label = LABELS[family]
+        reference = file.about["encoders"].get(family) if file.about else None
+        trunk = file.trunk(family)
+        if not trunk:
+            found = find_encoder(reference or {}, family, file.path, given[family])
+            if include_encoders:
+                tensors |= _as_ours(found, config)
+                reference = None
+                lines.append(f"{label}: put in, from {found.path}")
+            else:
+                reference = {
+                    "name": (reference or {}).get("name") or found.name,
+                    "fingerprint": fingerprint_of(found),
+                }
+        elif not include_encoders and not _is_trained(config, family):
+            encoder = EncoderFile(file.path, file.format, family, trunk)
+            elsewhere = _elsewhere(encoder, given[family])
+            if elsewhere is None:
+                lines.append(
+                    f"{label}: kept in the file, as no other file known here holds these weights"
+                )
+            else:
+                tensors = {n: t for n, t in tensors.items() if not _in_trunk(n, family)}
+                reference = {"name": elsewhere.name, "fingerprint": encoder.fingerprint}
+                lines.append(f"{label}: left out, as {elsewhere.path} holds the same weights")
+        encoders[family] = reference
+    state = {**tensors, **{f"{CARRIED}{name}": t for name, t in file.ignored.items()}}
+    about = {
+        "model": config.to_dict(),
+        "encoders": encoders,
+        "training": file.about["training"] if file.about else {"converted_from": file.path.name},
+    }
+    write_checkpoint(target, state, about)
+    return [f"{config.name}: {len(tensors)} tensors of {FORMATS[file.format]}", *lines]
+
+
+def _is_trained(config: ModelConfig, family: Family) -> bool:
+    return config.train_hiera if family == "hiera" else config.train_dinov2
+
+
+def _in_trunk(name: str, family: Family) -> bool:
+    return name.startswith(f"{family}.trunk.") and ".adapter." not in name
+
+
+def _elsewhere(encoder: EncoderFile, given: str | Path | None) -> EncoderFile | None:
+    """The same weights in a file that stays when this one goes; without asking the network."""
+    architecture = encoder.recognised and encoder.recognised[0]
+    names: list[str | None] = [  # which release Hiera is of does not show
+        weights.name for weights in PUBLIC_WEIGHTS.values() if weights.architecture == architecture
+    ]
+    for name in names or [None]:
+        try:
+            return find_encoder(
+                {"name": name, "fingerprint": encoder.fingerprint},
+                encoder.family,
+                encoder.path,
+                given,
+                download=False,
+                besides=encoder.path,
+            )
+        except WeightsError:
+            if given is not None:
+                raise
+    return None
+
+
+def _as_ours(encoder: EncoderFile, config: ModelConfig) -> dict[str, Tensor]:
+    """An encoder's tensors by the model's names, which have adapters around the blocks."""
+    adapted = encoder.family == "hiera" and config.adapter_channels > 0
+    return {
+        f"{encoder.family}.trunk.{_inside_adapter(n) if adapted else n}": tensor
+        for n, tensor in encoder.tensors.items()
+    }
+
+
+def _inside_adapter(name: str) -> str:
+    start, dot, rest = name.partition(".")
+    if start != "blocks":
+        return name
+    number, _, rest = rest.partition(".")
+    return f"{start}{dot}{number}.block.{rest}"
+
+
+def _to_authors(file: ModelFile, target: Path, given: Mapping[str, str | Path | None]) -> list[str]:
+    config = config_of(file)
+    rules, kind = (SAM2_UNET, "sam2-unet") if config.decoder == "unet" else (DSU_NET, "dsu-net")
+    _check_expressible(config)
+    tensors = dict(file.tensors)
+    lines = []
+    for family in FAMILIES if config.uses_dinov2 else FAMILIES[:1]:
+        if not file.trunk(family):
+            reference = file.about["encoders"].get(family) if file.about else None
+            found = find_encoder(reference or {}, family, file.path, given[family])
+            tensors |= _as_ours(found, config)
+            lines.append(f"{LABELS[family]}: put in, from {found.path}")
+    state = {}
+    for name, tensor in tensors.items():
+        theirs = rules.theirs(name)
+        if theirs is None:
+            raise CheckpointError(f"{FORMATS[kind]} has no place for {name}")
+        state[theirs] = _alone(tensor)
+    state |= {name: _alone(tensor) for name, tensor in file.ignored.items()}
+    added = {n: t for n, t in _unused(state, kind).items() if n not in state}
+    if added:
+        lines.append(
+            f"{len(added)} tensors that {FORMATS[kind]} has and never uses were made up: "
+            f"{', '.join(list(added)[:3])}{', …' if len(added) > 3 else ''}"
+        )
+    with temporary_beside(target) as temporary:
+        torch.save({**state, **added}, temporary)
+        replace_durably(temporary, target)
+    return [f"{config.name}: {len(state) + len(added)} tensors as {FORMATS[kind]}", *lines]
+
+
+def _check_expressible(config: ModelConfig) -> None:
+    """Raises unless the authors' code has this network."""
+    published = model_config("sam2unet-large" if config.decoder == "unet" else "dsunet-large")
+    for name in (
+        "injection",
+        "dinov2_norm",
+        "channel_modulation",
+        "pixel_attention",
+        "decoder_merge",
+    ):
+        value = getattr(config, name)
+        if value != getattr(published, name):
+            raise CheckpointError(
+                f"the authors' code has no network with {name} = {value!r}; keep the .safetensors "
+                "file"
+            )
+    if config.adapter_channels == 0:
+        raise CheckpointError(
+            "the authors' code has no network without adapters (adapter_channels = 0); keep the "
+            ".safetensors file"
+        )
+
+
+def _alone(tensor: Tensor) -> Tensor:
+    """A tensor with a storage of its own; torch would write the whole of a shared one."""
+    own = tensor.untyped_storage().nbytes() == tensor.numel() * tensor.element_size()
+    return tensor if own and tensor.is_contiguous() else tensor.contiguous().clone()
+
+
+def _unused(state: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
+    """What the authors' classes hold besides, so that their strict loading takes the file."""
+    if kind == "sam2-unet":
+        like = {n: t for n, t in state.items() if n.startswith("up3.")}
+        return {n.replace("up3.", "up4."): torch.zeros_like(t) for n, t in like.items()}
+    wavelet, encoder = "dino2sam_down14.depthwise", "backbone_dino.dino_encoder"
+    channels = len(state[f"{wavelet}.base_conv.bias"])
+    taps = torch.tensor(HAAR_TAPS).unsqueeze(1).repeat(channels, 1, 1, 1)
+    return {
+        f"{wavelet}.wt_filter": taps,
+        f"{wavelet}.iwt_filter": taps.clone(),
+        f"{encoder}.mask_token": torch.zeros(1, state[f"{encoder}.cls_token"].shape[-1]),
+    }

@@ -1,0 +1,330 @@
+"""Which format a weights file has, found out from its names, and its tensors by our names."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from dsunet.checkpoint import CARRIED, read_about
+from dsunet.errors import CheckpointError
+from dsunet.layers import HAAR_TAPS
+from dsunet.weights.files import read_file, unwrap
+from dsunet.weights.names import DSU_NET, HF_DINOV2, HF_SAM2, OFFICIAL_HIERA, SAM2_UNET
+from dsunet.weights.registry import Family, recognise
+
+__all__ = [
+    "FORMATS",
+    "EncoderFile",
+    "ModelFile",
+    "count_blocks",
+    "fingerprint",
+    "read_weights",
+]
+
+# What the formats are called in messages and reports.
+FORMATS = {
+    "dsunet": "our own file",
+    "dsunet-lightning": "the resume state of a training run of ours",
+    "dsunet-state": "a plain state dict of ours",
+    "dsu-net": "the authors' DSU-Net",
+    "sam2-unet": "SAM2-UNet",
+    "sam2": "official SAM 2",
+    "sam2-transformers": "SAM 2 of the library transformers",
+    "sam2-timm": "SAM 2's Hiera as timm has it",
+    "dinov2": "official DINOv2",
+    "dinov2-transformers": "DINOv2 of the library transformers",
+    "vit-timm": "a ViT as timm has it",
+}
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A whole model, or what training changed of one."""
+
+    path: Path
+    format: str
+    """A key of `FORMATS`."""
+    tensors: dict[str, Tensor]
+    """By our names."""
+    ignored: dict[str, Tensor] = field(default_factory=dict)
+    """Tensors that are known and not needed, by the file's own names."""
+    about: dict[str, Any] | None = None
+    """What a file of ours says about itself, see `dsunet.checkpoint`."""
+
+    def trunk(self, attribute: str) -> dict[str, Tensor]:
+        """One encoder's own tensors by timm's names; empty if the file refers to it by name."""
+        start = f"{attribute}.trunk."
+        return {
+            name.removeprefix(start).replace(".block.", "."): tensor
+            for name, tensor in self.tensors.items()
+            if name.startswith(start) and ".adapter." not in name
+        }
+
+
+@dataclass(frozen=True)
+class EncoderFile:
+    """One encoder alone."""
+
+    path: Path
+    format: str
+    """A key of `FORMATS`."""
+    family: Family
+    """Which of the two encoders it is."""
+    tensors: dict[str, Tensor]
+    """By timm's names for the trunk, without a classification head."""
+    ignored: dict[str, Tensor] = field(default_factory=dict)
+    """Tensors that are known and not needed, by the file's own names."""
+    version: str | None = None
+    """SAM 2 release: `2.1`, `2.0`, or `None` if the file does not tell."""
+    hub_name: str | None = None
+    """timm's full name, if the file came from the hub under it."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What identifies these weights, whatever format they come in; see `fingerprint`."""
+        return fingerprint(self.tensors)
+
+    @property
+    def channels(self) -> int:
+        """Width of the first block."""
+        first = self.tensors.get("blocks.0.norm1.weight")
+        return 0 if first is None else len(first)
+
+    @property
+    def depth(self) -> int:
+        """Number of blocks."""
+        return count_blocks(self.tensors)
+
+    @property
+    def recognised(self) -> tuple[str, str | None] | None:
+        """Architecture and registry name, as far as the tensors tell; see `recognise`."""
+        if self.family == "dinov2" and not self._is_dinov2:
+            return None
+        registers = self.tensors.get("reg_token")
+        count = 0 if registers is None else registers.shape[1]
+        return recognise(self.family, self.channels, self.depth, count, self.version)
+
+    @property
+    def _is_dinov2(self) -> bool:
+        """Whether a ViT has DINOv2's layer scale and patches; others are as wide and deep."""
+        patches = self.tensors.get("patch_embed.proj.weight")
+        return (
+            "blocks.0.ls1.gamma" in self.tensors and patches is not None and patches.shape[-1] == 14
+        )
+
+    @property
+    def name(self) -> str | None:
+        """Full name at timm of these weights, as far as the file or its origin tells."""
+        return self.hub_name or (self.recognised[1] if self.recognised else None)
+
+    def describe(self) -> str:
+        """A few words for messages, such as `sam2_hiera_large of SAM 2.1`."""
+        known = self.recognised
+        what = known[0] if known else f"an encoder of {self.depth} blocks, {self.channels} wide"
+        return what + (f" of SAM {self.version}" if self.version else "")
+
+
+_Reader = Callable[[Mapping[str, Tensor], Path], "ModelFile | EncoderFile"]
+
+
+def count_blocks(tensors: Mapping[str, Tensor]) -> int:
+    """The number of blocks of a trunk."""
+    numbers = [int(m[1]) for name in tensors if (m := re.match(r"blocks\.(\d+)\.", name))]
+    return max(numbers, default=-1) + 1
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """A sum over an encoder's tensors that is the same in every file format.
+
+    The SHA-256 of all names, shapes and float32 values, sorted by name: `sha256:` and 64 digits.
+    """
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().float().contiguous()
+        total.update(f"{name} {tuple(tensor.shape)}\n".encode())
+        total.update(tensor.view(-1).numpy().data)
+    return f"sha256:{total.hexdigest()}"
+
+
+def read_weights(path: str | Path) -> ModelFile | EncoderFile:
+    """Reads a file in any known format.
+
+    Raises:
+        CheckpointError: It is unreadable, or of an unknown format.
+    """
+    path = Path(path)
+    content, metadata = read_file(path)
+    if "dsunet" in metadata:
+        carried = {n: t for n, t in content.items() if n.startswith(CARRIED)}
+        tensors = {n: t for n, t in content.items() if n not in carried}
+        ignored = {name.removeprefix(CARRIED): tensor for name, tensor in carried.items()}
+        return ModelFile(path, "dsunet", tensors, ignored, read_about(metadata["dsunet"], path))
+    if isinstance(content, Mapping) and "pytorch-lightning_version" in content:
+        return _read_lightning(content, path)
+    state = unwrap(content, path)
+    reader = _reader_for(state)
+    if reader is None:
+        raise CheckpointError(
+            f"{path} belongs to no known format: its first tensors are "
+            f"{', '.join(list(state)[:3])}; known are {', '.join(FORMATS.values())}"
+        )
+    return reader(state, path)
+
+
+def _reader_for(state: Mapping[str, Tensor]) -> _Reader | None:
+    if any(name.startswith(("backbone_dino.", "backbone_sam.")) for name in state):
+        return _read_dsu_net
+    if "encoder.blocks.0.prompt_learn.0.weight" in state:
+        return _read_sam2_unet
+    if any(name.startswith("hiera.trunk.") for name in state):
+        return lambda state, path: ModelFile(path, "dsunet-state", dict(state))
+    if any("image_encoder.trunk." in name for name in state):
+        return _read_sam2
+    if any("vision_encoder.backbone." in name for name in state):
+        return _read_hf_sam2
+    if any(name.endswith("pos_embed_window") for name in state):
+        return _read_bare_trunk
+    if any(name.endswith("embeddings.patch_embeddings.projection.weight") for name in state):
+        return _read_hf_dinov2
+    if "blocks.0.attn.qkv.weight" in state and "patch_embed.proj.weight" in state:
+        return _read_vit
+    return None
+
+
+# -- whole models
+
+
+def _read_lightning(content: Mapping[str, Any], path: Path) -> ModelFile:
+    state = unwrap(content.get("state_dict"), path)
+    about = content.get("dsunet")
+    if not isinstance(about, str):
+        raise CheckpointError(
+            f"{path} is a Lightning checkpoint, but none of a dsunet training run; save the "
+            "network's state dict alone, or take the run's last.safetensors"
+        )
+    return ModelFile(
+        path,
+        "dsunet-lightning",
+        {n.removeprefix("model."): t for n, t in state.items() if n.startswith("model.")},
+        about=read_about(about, path),
+    )
+
+
+def _read_dsu_net(state: Mapping[str, Tensor], path: Path) -> ModelFile:
+    tensors, ignored = {}, {}
+    for name, tensor in state.items():
+        if name.endswith((".wt_filter", ".iwt_filter")):
+            _check_taps(name, tensor)
+            ignored[name] = tensor
+        elif name.endswith(".mask_token"):
+            ignored[name] = tensor
+        else:
+            tensors[DSU_NET.ours(name) or name] = tensor
+    return ModelFile(path, "dsu-net", tensors, ignored)
+
+
+def _check_taps(name: str, tensor: Tensor) -> None:
+    expected = torch.tensor(HAAR_TAPS).unsqueeze(1).repeat(tensor.shape[0] // 4, 1, 1, 1)
+    if tensor.shape != expected.shape or not torch.allclose(tensor.float(), expected, atol=1e-6):
+        raise CheckpointError(f"the wavelet taps {name} are not Haar's, which dsunet computes with")
+
+
+def _read_sam2_unet(state: Mapping[str, Tensor], path: Path) -> ModelFile:
+    ignored = {name: tensor for name, tensor in state.items() if name.startswith("up4.")}
+    tensors = {SAM2_UNET.ours(n) or n: t for n, t in state.items() if n not in ignored}
+    return ModelFile(path, "sam2-unet", tensors, ignored)
+
+
+# -- encoders
+
+
+def _version(state: Mapping[str, Tensor]) -> Literal["2.0", "2.1"] | None:
+    """SAM 2's trunks are alike; 2.1 has parts outside of it that 2.0 lacks."""
+    names = {name.rsplit(".", 1)[-1] for name in state} | set(state)
+    if {"no_obj_embed_spatial", "occlusion_spatial_embedding_parameter"} & names:
+        return "2.1"
+    memory = {"maskmem_tpos_enc", "memory_temporal_positional_encoding"}
+    return "2.0" if memory & names else None
+
+
+def _split(state: Mapping[str, Tensor], prefix: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Tensors behind the first place of a prefix, without it, and all others."""
+    inside = {n.split(prefix, 1)[1]: t for n, t in state.items() if prefix in n}
+    return inside, {name: tensor for name, tensor in state.items() if prefix not in name}
+
+
+def _read_sam2(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
+    trunk, others = _split(state, "image_encoder.trunk.")
+    tensors = {OFFICIAL_HIERA.ours(n) or n: t for n, t in trunk.items()}
+    return EncoderFile(path, "sam2", "hiera", tensors, others, _version(others))
+
+
+def _read_hf_sam2(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
+    trunk, others = _split(state, "vision_encoder.backbone.")
+    tensors = {HF_SAM2.ours(n) or n: t for n, t in trunk.items()}
+    return EncoderFile(path, "sam2-transformers", "hiera", tensors, others, _version(others))
+
+
+def _read_bare_trunk(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
+    start = next(n for n in state if n.endswith("pos_embed_window")).removesuffix(
+        "pos_embed_window"
+    )
+    trunk = {name.removeprefix(start): t for name, t in state.items() if name.startswith(start)}
+    official = any(".mlp.layers." in name for name in trunk)
+    ignored = {name: t for name, t in trunk.items() if name.startswith("head.")}
+    tensors = {OFFICIAL_HIERA.ours(n) or n: t for n, t in trunk.items() if n not in ignored}
+    return EncoderFile(path, "sam2" if official else "sam2-timm", "hiera", tensors, ignored)
+
+
+def _read_hf_dinov2(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
+    marker = "embeddings.patch_embeddings.projection.weight"
+    start = next(n for n in state if n.endswith(marker)).removesuffix(marker)
+    inner = {n.removeprefix(start): t for n, t in state.items() if n.startswith(start)}
+    others = {n: t for n, t in state.items() if not n.startswith(start)}
+    joined: dict[str, Tensor] = {}
+    for name, tensor in inner.items():
+        match = re.fullmatch(
+            r"(encoder\.layer\.\d+\.attention)\.(?:attention\.query|q_proj)\.(weight|bias)", name
+        )
+        if match:
+            old = "attention.query" in name
+            parts = ("attention.query", "attention.key", "attention.value")
+            names = [
+                f"{match[1]}.{p}.{match[2]}"
+                for p in (parts if old else ("q_proj", "k_proj", "v_proj"))
+            ]
+            absent = [n for n in names if n not in inner]
+            if absent:
+                raise CheckpointError(f"{path} is incomplete: {absent[0]} is missing")
+            joined[f"{match[1]}.qkv.{match[2]}"] = torch.cat([inner[n] for n in names])
+        elif not re.search(r"attention\.(attention\.(key|value)|[kv]_proj)\.", name):
+            joined[name] = tensor
+    flat = {HF_DINOV2.ours(name) or name: tensor for name, tensor in joined.items()}
+    file = _read_vit(flat, path)
+    return EncoderFile(
+        path, "dinov2-transformers", "dinov2", file.tensors, {**others, **file.ignored}
+    )
+
+
+def _read_vit(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
+    """Official DINOv2 or timm's; they differ in the mask token and in the registers."""
+    known = ("head.", "fc_norm.")
+    ignored = {n: t for n, t in state.items() if n == "mask_token" or n.startswith(known)}
+    tensors = {name: tensor for name, tensor in state.items() if name not in ignored}
+    official = "mask_token" in ignored or "register_tokens" in tensors
+    if "register_tokens" in tensors:
+        # timm has no position for the class token beside registers: it is added to the token
+        tensors["reg_token"] = tensors.pop("register_tokens")
+        positions = tensors["pos_embed"]
+        tensors["cls_token"] = tensors["cls_token"] + positions[:, :1]
+        tensors["pos_embed"] = positions[:, 1:]
+    kind = "dinov2" if official else "vit-timm"
+    return EncoderFile(path, kind, "dinov2", tensors, ignored)

@@ -1,0 +1,247 @@
+"""Filling a model from a file in any known format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+
+from dsunet.checkpoint import find_weights, state_to_save
+from dsunet.config import as_size
+from dsunet.encoders import Encoder
+from dsunet.errors import CheckpointError
+from dsunet.weights.encoders import LABELS, Differences, compare, fitted, reference_to
+from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, count_blocks, read_weights
+from dsunet.weights.positions import resample_positions
+
+if TYPE_CHECKING:
+    from dsunet.model import DSUNet
+
+__all__ = ["LoadReport", "fill_model", "load_weights"]
+
+POSITIONS = "dinov2.trunk.pos_embed"
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of a weights file's tensors."""
+
+    format: str
+    """A key of `dsunet.weights.FORMATS`, such as `dsunet`, `dsu-net`, `sam2` or `dinov2`."""
+    loaded: tuple[str, ...]
+    """Tensors of the model that were filled."""
+    missing: tuple[str, ...]
+    """Tensors of the model that the file should have held."""
+    unexpected: tuple[str, ...]
+    """Tensors of the file that the model has no place for."""
+    ignored: tuple[str, ...]
+    """Tensors of the file, by its own names, that are known and not needed: DINOv2's mask token,
+    the wavelet taps (which are checked to be Haar's), the other parts of SAM 2."""
+    frozen: tuple[str, ...]
+    """Of the loaded ones, those that training leaves as they are."""
+    resampled: tuple[str, ...] = ()
+    """Position embeddings that were brought to another grid."""
+    version: str | None = None
+    """SAM 2 release of a SAM 2 file: `2.1`, `2.0`, or `None` if the file does not tell."""
+
+
+def load_weights(model: DSUNet, path: str | Path, *, strict: bool = True) -> LoadReport:
+    """Fills a model from a file in any known format, found out from its contents.
+
+    Whole models: our own files, resume states and plain state dicts, the authors' DSU-Net,
+    SAM2-UNet. Encoders alone, which go into the encoder that they are for: official SAM 2 and 2.1 and DINOv2
+    (with and without registers), the same from timm and from the library transformers.
+
+    Args:
+        model: A model of the architecture that the file was made for.
+        path: The file, or the folder of a training run.
+        strict: Raise if anything is missing or left over.
+
+    Raises:
+        CheckpointError: The file is unreadable, of an unknown format, or does not fit.
+    """
+    file = read_weights(find_weights(path))
+    if isinstance(file, ModelFile):
+        return fill_model(model, file, strict=strict)
+    return _fill_encoder(model, file, strict=strict)
+
+
+def fill_model(
+    model: DSUNet, file: ModelFile, *, strict: bool = True, filled: Iterable[str] = ()
+) -> LoadReport:
+    """Copies a file's tensors into a model by name.
+
+    A frozen encoder whose weights are from elsewhere may be absent as a whole.
+
+    Args:
+        model: The model.
+        file: The file.
+        strict: Raise if anything is missing or left over.
+        filled: Encoders (`hiera`, `dinov2`) that hold the file's tensors already.
+
+    Raises:
+        CheckpointError: Shapes differ or, with `strict`, names do.
+    """
+    own = model.state_dict()
+    needed = set(state_to_save(model))
+    missing = tuple(name for name in own if name in needed and name not in file.tensors)
+    unexpected = tuple(name for name in file.tensors if name not in own)
+    loaded = tuple(name for name in file.tensors if name in own)
+    if strict and (missing or unexpected):
+        differences = Differences(missing, unexpected, _cause(own, file, missing, unexpected))
+        raise CheckpointError(
+            f"{file.path} does not fit the model: {differences.explain(file.path)}"
+        )
+    done = tuple(f"{attribute}.trunk." for attribute in filled)
+    resampled = []
+    for name in loaded:
+        value = file.tensors[name]
+        if name.startswith(done) and ".adapter." not in name:
+            continue
+        if name == POSITIONS and value.shape != own[name].shape:
+            value = _positions_for(model, value, file)
+            resampled.append(name)
+        if value.shape != own[name].shape:
+            raise CheckpointError(
+                f"{file.path} does not fit the model: {name} is {tuple(file.tensors[name].shape)} "
+                f"in the file and {tuple(own[name].shape)} in the model; build the model that it "
+                "was made for"
+            )
+        own[name].copy_(value)
+    for attribute, encoder in model.encoders.items():
+        if attribute not in filled and any(
+            name.startswith(f"{attribute}.trunk.") and ".adapter." not in name for name in loaded
+        ):
+            encoder.source = None  # whatever it held before, it holds the file's now
+    if file.about:
+        model.training_facts = dict(file.about["training"])
+    return LoadReport(
+        file.format,
+        loaded,
+        missing,
+        unexpected,
+        tuple(file.ignored),
+        _frozen(model, loaded),
+        tuple(resampled),
+    )
+
+
+def _positions_for(model: DSUNet, positions: Tensor, file: ModelFile) -> Tensor:
+    vit = cast(Any, model.encoders["dinov2"].trunk)
+    size = file.about["model"].get("dino_size") if file.about else None
+    patch = model.encoders["dinov2"].multiple
+    source = None
+    if size is not None:
+        height, width = as_size(size if isinstance(size, int) else tuple(size))
+        source = (height // patch, width // patch)
+    prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
+    if source is not None and source[0] * source[1] + prefix != positions.shape[1]:
+        return positions  # the caller says what does not fit
+    assert model.config is not None
+    return resample_positions(
+        positions,
+        vit.patch_embed.grid_size,
+        prefix=prefix,
+        method=model.config.interpolate,
+        registers=vit.num_reg_tokens > 0,
+        source=source,
+    )
+
+
+def _fill_encoder(model: DSUNet, file: EncoderFile, *, strict: bool) -> LoadReport:
+    encoder = model.encoders.get(file.family)
+    if encoder is None:
+        raise CheckpointError(
+            f"{file.path} holds weights of {LABELS[file.family]}, which this model does not have"
+        )
+    own = _trunk_state(encoder)
+    differences = compare(own, file)
+    wanted = (
+        file
+        if strict
+        else EncoderFile(
+            file.path,
+            file.format,
+            file.family,
+            {name: tensor for name, tensor in file.tensors.items() if name in own},
+            version=file.version,
+        )
+    )
+    method = model.config.interpolate if model.config else "official"
+    if not strict:
+        own = {name: tensor for name, tensor in own.items() if name in wanted.tensors}
+    state = fitted(own, wanted, method, None, encoder.trunk)
+    for name, value in state.items():
+        own[name].copy_(value)
+    whole = not differences.missing and not differences.unexpected
+    encoder.source = reference_to(file) if whole else None
+    names = {name.replace(".block.", "."): name for name in encoder.trunk.state_dict()}
+    loaded = tuple(f"{file.family}.trunk.{names[name]}" for name in state)
+    return LoadReport(
+        file.format,
+        loaded,
+        differences.missing,
+        differences.unexpected,
+        tuple(file.ignored),
+        _frozen(model, loaded),
+        tuple(
+            f"{file.family}.trunk.{name}"
+            for name, value in state.items()
+            if value.shape != file.tensors[name].shape
+        ),
+        file.version,
+    )
+
+
+def _trunk_state(encoder: Encoder) -> dict[str, Tensor]:
+    """The trunk's tensors by timm's names, adapters left out."""
+    return {
+        name.replace(".block.", "."): tensor
+        for name, tensor in encoder.trunk.state_dict().items()
+        if ".adapter." not in name
+    }
+
+
+def _frozen(model: torch.nn.Module, loaded: Iterable[str]) -> tuple[str, ...]:
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    return tuple(name for name in loaded if name in frozen)
+
+
+def _cause(
+    own: Mapping[str, Tensor],
+    file: ModelFile,
+    missing: tuple[str, ...],
+    unexpected: tuple[str, ...],
+) -> str:
+    """The likely reason why names differ."""
+    branch = ("dinov2.", "fusion.")
+    theirs = {a: count_blocks(file.trunk(a)) for a in LABELS}
+    ours = {a: count_blocks(_part(own, f"{a}.trunk.")) for a in LABELS}
+    for attribute, label in LABELS.items():
+        if theirs[attribute] and ours[attribute] and theirs[attribute] != ours[attribute]:
+            return (
+                f"the file's {label} has {theirs[attribute]} blocks, the model's "
+                f"{ours[attribute]}: build the model that the file was made for"
+            )
+    if missing and all(name.startswith(branch) for name in missing) and not unexpected:
+        return "the file is of a model without DINOv2 (injection: none)"
+    if unexpected and all(name.startswith(branch) for name in unexpected) and not missing:
+        return "the model has no DINOv2 branch (injection: none), but the file's has one"
+    if missing and not unexpected and all(".trunk." in name for name in missing):
+        if all(".adapter." in name for name in missing):
+            return "the file is of a model without adapters (adapter_channels: 0)"
+        return (
+            "the file names its encoders instead of holding them: dsunet.load(FILE) finds them, or "
+            "build the model with its encoders' weights first"
+        )
+    if file.format == "sam2-unet" or any(".0.conv." in n for n in unexpected if ".fuse." in n):
+        return f"the file is of {FORMATS['sam2-unet']}: build a sam2unet model"
+    return "it was made for another architecture"
+
+
+def _part(state: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
+    return {n.removeprefix(start): t for n, t in state.items() if n.startswith(start)}
