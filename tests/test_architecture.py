@@ -23,7 +23,7 @@ LAYERS = [
     {"checkpoint"},
     {"weights", "hub"},
     {"model"},
-    {"losses", "devices", "inference"},
+    {"losses", "devices", "inference", "inspection"},
     {"metrics", "visualize"},
     {"predict"},
     {"training"},

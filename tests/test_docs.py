@@ -50,7 +50,7 @@ def run_line(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr()
     if "dsunet-small" in arguments:  # wants public weights, and tests have no network
         assert status == 1
-        assert "could not be fetched from the Hugging Face Hub" in shown.err, line
+        assert "were not fetched (HF_HUB_OFFLINE is set)" in shown.err, line
         assert "timm/sam2_hiera_small.fb_r896_2pt1" in shown.err
     else:
         assert status == 0, f"{line}: {shown.err}"

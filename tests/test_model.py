@@ -11,9 +11,8 @@ import torch
 import dsunet
 from dsunet.checkpoint import read_metadata
 from dsunet.config import MODEL_PRESETS, model_config
-from dsunet.encoders import DINOv2Encoder, HieraEncoder, build_dinov2, build_hiera
-from dsunet.errors import CheckpointError, InputSizeError, WeightsError
-from dsunet.model import build_model, create_from_config, parameter_counts
+from dsunet.errors import CheckpointError, InputSizeError
+from dsunet.model import build_model, parameter_counts
 from helpers import nano
 
 FROZEN = {"train_hiera": False, "train_dinov2": False, "adapter_channels": 8}
@@ -214,113 +213,6 @@ def test_no_trained_model_is_claimed() -> None:
         dsunet.create_model("dsunet-nano", weights="full")
 
 
-def test_public_weights_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    def offline(*args: object, **kwargs: object) -> None:
-        raise OSError("no network\nlong story")
-
-    monkeypatch.setattr("dsunet.weights.timm.create_model", offline)
-    encoder = HieraEncoder(build_hiera("hiera_nano"))
-    from dsunet.weights import find_pretrained, load_pretrained
-
-    tag = find_pretrained("sam2_hiera_tiny", "2.0")
-    assert tag == "sam2_hiera_tiny.fb_r896"
-    assert find_pretrained("sam2_hiera_tiny") == "sam2_hiera_tiny.fb_r896_2pt1"
-    assert find_pretrained("vit_large_patch14_dinov2") == "vit_large_patch14_dinov2.lvd142m"
-    with pytest.raises(WeightsError, match=r"timm/sam2_hiera_tiny.fb_r896; no network\)"):
-        load_pretrained(encoder, tag)
-    with pytest.raises(WeightsError, match="no public weights"):
-        find_pretrained("hiera_nano")
-
-
-def test_public_weights_are_copied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The download is replaced by a model with other random weights, at another size."""
-    from dsunet import weights
-
-    source = build_dinov2("vit_nano_patch14", (224, 224))
-    monkeypatch.setattr(weights.timm, "create_model", lambda *a, **k: source)
-    encoder = DINOv2Encoder(build_dinov2("vit_nano_patch14", (112, 112)))
-    weights.load_pretrained(encoder, "some_tag")
-    assert encoder.source == "timm/some_tag"
-    assert torch.equal(encoder.trunk.blocks[3].mlp.fc1.weight, source.blocks[3].mlp.fc1.weight)
-    assert encoder.trunk.pos_embed.shape[1] == 8 * 8 + 1
-
-    hiera = build_hiera("hiera_nano")
-    monkeypatch.setattr(weights.timm, "create_model", lambda *a, **k: hiera)
-    adapted = HieraEncoder(build_hiera("hiera_nano"), adapter_channels=4)
-    weights.load_pretrained(adapted, "other_tag")
-    ours, theirs = adapted.trunk.blocks[2].block.mlp.fc1.weight, hiera.blocks[2].mlp.fc1.weight
-    assert torch.equal(ours, theirs)
-
-
-def test_files_with_encoders_by_reference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole circle: public weights, save, load, start a new model from the file."""
-    from dsunet import weights
-
-    public = {
-        "hiera_nano.a": build_hiera("hiera_nano"),
-        "vit_nano_patch14.b": build_dinov2("vit_nano_patch14", (112, 112)),
-    }
-    asked = []
-
-    def fetch(tag: str, **kwargs: object) -> torch.nn.Module:
-        asked.append(tag)
-        return public[tag]
-
-    monkeypatch.setattr(weights.timm, "create_model", fetch)
-    monkeypatch.setattr(weights.timm, "list_models", lambda *_, **__: list(public))
-    config = nano(**FROZEN).config
-    tags = {"hiera": "hiera_nano.a", "dinov2": "vit_nano_patch14.b"}
-    model = build_model(config, tags).eval()
-    dsunet.save(model, tmp_path / "m.safetensors")
-    about = read_metadata(tmp_path / "m.safetensors")
-    assert about["encoders"] == {name: f"timm/{tag}" for name, tag in tags.items()}
-    expected = model(*views(model)).fine
-    again = dsunet.load(tmp_path / "m.safetensors")
-    assert torch.equal(again(*views(model)).fine, expected)
-    started = create_from_config(config, tmp_path / "m.safetensors").eval()
-    assert torch.equal(started(*views(model)).fine, expected)
-    assert asked == 3 * list(tags.values())
-
-    # an encoder that is trained as a whole is in the file, whatever it started from
-    trained = build_model(nano(adapter_channels=8).config, tags)
-    dsunet.save(trained, tmp_path / "t.safetensors")
-    assert read_metadata(tmp_path / "t.safetensors")["encoders"] == {"hiera": None, "dinov2": None}
-
-    # and one that was overwritten by a file's values is nobody else's any more
-    dsunet.save(nano(3, **FROZEN), tmp_path / "other.safetensors")
-    dsunet.load_weights(model, tmp_path / "other.safetensors")
-    assert model.hiera.source is model.dinov2.source is None
-
-
-def test_default_weights_are_chosen_for_each_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr("dsunet.model.load_pretrained", lambda encoder, tag: asked.append(tag))
-    dsunet.create_model("dsunet-nano", hiera="sam2_hiera_tiny", train_hiera=False)
-    assert asked == ["sam2_hiera_tiny.fb_r896_2pt1"]
-    with pytest.raises(
-        ValueError, match="'hiera_nano', which has no public weights and would stay"
-    ):
-        dsunet.create_model("dsunet-small", hiera="hiera_nano")
-
-
-def test_encoders_with_public_weights_are_saved_by_name(tmp_path: Path) -> None:
-    model = nano(**FROZEN)
-    whole = dsunet.checkpoint.state_to_save(model)
-    model.hiera.source = model.dinov2.source = "timm/some_tag"
-    small = dsunet.checkpoint.state_to_save(model)
-    left_out = set(whole) - set(small)
-    assert left_out
-    assert all(name.startswith(("hiera.trunk", "dinov2.trunk")) for name in left_out)
-    assert any(".adapter." in name for name in small)
-    assert any("running_mean" in name for name in small)
-    dsunet.save(model, tmp_path / "small.safetensors")
-    report = dsunet.load_weights(model, tmp_path / "small.safetensors")
-    assert set(report.loaded) == set(small)
-    assert not report.missing
-    with pytest.raises(CheckpointError, match="missing"):  # here the encoders are random
-        dsunet.load_weights(nano(**FROZEN), tmp_path / "small.safetensors")
-
-
 def test_weights_for_another_model(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
     dsunet.save(nano(), file)
@@ -341,7 +233,7 @@ def test_broken_weights_files(tmp_path: Path) -> None:
     noise.write_bytes(b"\x80\x04nothing useful")
     for file, message in (
         (cut, "no readable safetensors file"),
-        (noise, "can be read safely"),
+        (noise, "is cut off or damaged"),
         (tmp_path / "absent", "there is no weights file"),
     ):
         with pytest.raises(CheckpointError, match=message):
@@ -350,25 +242,7 @@ def test_broken_weights_files(tmp_path: Path) -> None:
         dsunet.load(tmp_path)
 
 
-class Evil:
-    """Unpickling it would write a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Path.touch, (self.path,))
-
-
-def test_no_code_runs_from_a_weights_file(tmp_path: Path) -> None:
-    trace = tmp_path / "executed"
-    torch.save({"weight": Evil(trace)}, tmp_path / "evil.pth")
-    with pytest.raises(CheckpointError, match="can be read safely"):
-        dsunet.load_weights(nano(), tmp_path / "evil.pth")
-    assert not trace.exists()
-
-
 def test_foreign_names_are_refused(tmp_path: Path) -> None:
     torch.save({"some.layer.weight": torch.zeros(2)}, tmp_path / "foreign.pth")
-    with pytest.raises(CheckpointError, match=r"'some\.layer\.weight' belongs to no known format"):
+    with pytest.raises(CheckpointError, match="no known format: its first tensors are some.layer"):
         dsunet.load_weights(nano(), tmp_path / "foreign.pth")

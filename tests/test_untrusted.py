@@ -151,17 +151,19 @@ def test_changed_weights_files_are_our_errors(tmp_path: Path) -> None:
             dsunet.load(tmp_path / "bad.safetensors")
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("tag", ["timm/hf-hub:somebody/model", "timm/local-dir:/tmp/x", "x"])
 def test_a_file_does_not_choose_what_is_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tag: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tag: str, version: int
 ) -> None:
     def forbidden(*arguments: object, **options: object) -> None:
         raise AssertionError("weights were fetched")
 
-    monkeypatch.setattr("dsunet.weights.load_pretrained", forbidden)
-    monkeypatch.setattr("dsunet.model.load_pretrained", forbidden)
-    about = {"format": 1, "model": nano().config.to_dict(), "training": {}}
-    about["encoders"] = {"hiera": tag, "dinov2": None}
+    monkeypatch.setattr("dsunet.weights.encoders.fetch", forbidden)
+    monkeypatch.setattr("dsunet.weights.encoders.read_encoder", forbidden)
+    about = {"format": version, "model": nano().config.to_dict(), "training": {}}
+    reference = tag if version == 1 else {"name": tag, "fingerprint": "sha256:0"}
+    about["encoders"] = {"hiera": reference, "dinov2": None}
     metadata = {"dsunet": json.dumps(about)}
     tensors = {"a": torch.zeros(1)}
     safetensors.torch.save_file(tensors, tmp_path / "a.safetensors", metadata)

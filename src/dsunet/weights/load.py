@@ -53,8 +53,8 @@ def load_weights(model: DSUNet, path: str | Path, *, strict: bool = True) -> Loa
     """Fills a model from a file in any known format, found out from its contents.
 
     Whole models: our own files, resume states and plain state dicts, the authors' DSU-Net,
-    SAM2-UNet. Encoders alone, which go into the encoder that they are for: official SAM 2 and 2.1 and DINOv2
-    (with and without registers), the same from timm and from the library transformers.
+    SAM2-UNet. Encoders alone, which go into the encoder that they are for: official SAM 2 and 2.1
+    and DINOv2 (with and without registers), the same from timm and from the library transformers.
 
     Args:
         model: A model of the architecture that the file was made for.

@@ -1,0 +1,116 @@
+"""`dsunet data check` and `dsunet generate`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import Namespace
+
+from dsunet.cli.output import Progress, check_outputs, visible
+from dsunet.cli.parser import Command, Parser, pick
+from dsunet.config import MODEL_PRESETS, DataConfig, ModelConfig, model_config
+from dsunet.files import write_png
+
+if TYPE_CHECKING:
+    from dsunet.data import Pair
+
+__all__ = ["DATA_CHECK", "GENERATE"]
+
+
+def _data_check_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "data",
+        nargs="?",
+        type=str,
+        help="Folder, or .tar file, that holds images/ and masks/.",
+    )
+    parser.add_class_arguments(DataConfig, skip={"data"})
+    parser.add_argument("--seed", type=int, default=0, help="Seed of the split and the flips.")
+    parser.add_argument("--json", type=str, help="Write all findings here.")
+    parser.add_argument(
+        "--sheet", type=str, help="Draw random pairs, as files and as the model sees them, here."
+    )
+    parser.add_argument("--rows", type=int, default=8, help="Pairs on the sheet.")
+    parser.add_argument(
+        "--model",
+        type=str,
+        default="dsunet-large",
+        help=f"Whose views to draw: {', '.join(MODEL_PRESETS)}.",
+    )
+
+
+def _data_check(arguments: Namespace) -> int:
+    from dsunet.data.check import check_split
+    from dsunet.data.split import split_data
+
+    check_outputs(arguments.json, arguments.sheet)
+    if arguments.sheet and Path(arguments.sheet).suffix.lower() != ".png":
+        raise ValueError(f"--sheet is {arguments.sheet!r}, but needs a name that ends with .png")
+    if arguments.rows < 1:
+        raise ValueError(f"--rows is {arguments.rows}, but needs at least 1")
+    model, config = model_config(arguments.model), pick(DataConfig, arguments)
+    split = split_data(config, arguments.seed)
+    with Progress("checking") as progress:
+        report = check_split(split, full=config.check == "full", progress=progress)
+    for line in report.lines(limit=10):
+        print(visible(line))
+    if arguments.json:
+        report.write_json(Path(arguments.json))
+    if arguments.sheet:
+        _draw_sheet(split.training, model, config, arguments)
+    errors, warnings = len(report.of("error")), len(report.of("warning"))
+    print(
+        f"{report.training:,} training and {report.validation:,} validation pairs checked in "
+        f"{report.seconds:.1f} s: {errors} errors, {warnings} warnings"
+    )
+    return 1 if errors else 0
+
+
+def _draw_sheet(
+    pairs: Sequence[Pair], model: ModelConfig, config: DataConfig, arguments: Namespace
+) -> None:
+    from dsunet.config import as_size
+    from dsunet.data import PairDataset
+    from dsunet.visualize import data_sheet
+
+    flips = (config.horizontal_flip, config.vertical_flip)
+    dataset = PairDataset(pairs, as_size(model.sam_size), None, flips=flips, seed=arguments.seed)
+    order = list(range(len(pairs)))
+    random.Random(arguments.seed).shuffle(order)
+    write_png(Path(arguments.sheet), data_sheet(dataset, order, arguments.rows))
+    print(f"sheet: {arguments.sheet}")
+
+
+def _generate_arguments(parser: Parser) -> None:
+    parser.add_argument("--output", required=True, type=str, help="A new or empty folder.")
+    parser.add_argument("--count", type=int, default=200, help="Number of pairs.")
+    parser.add_argument("--size", type=int, default=224, help="Side of every image in pixels.")
+    parser.add_argument("--seed", type=int, default=0, help="The same seed gives the same set.")
+
+
+def _generate(arguments: Namespace) -> int:
+    from dsunet.data.synthetic import write_synthetic
+
+    write_synthetic(arguments.output, arguments.count, arguments.size, arguments.seed)
+    print(f"{arguments.count} pairs written to {arguments.output}/images and masks")
+    return 0
+
+
+DATA_CHECK = Command(
+    "Look for trouble in a folder of images and masks before training on it.",
+    "  dsunet data check DIR\n"
+    "  dsunet data check DIR --val-fraction 0.2 --sheet sheet.png --json findings.json\n",
+    _data_check_arguments,
+    _data_check,
+)
+
+
+GENERATE = Command(
+    "Make a set of textured objects on textured backgrounds, to try things out.",
+    "  dsunet generate --output NEW --count 200\n",
+    _generate_arguments,
+    _generate,
+)

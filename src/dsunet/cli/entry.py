@@ -1,0 +1,122 @@
+"""From the arguments to a command and its exit status.
+
+Only the parser of the chosen command is built, and what the command needs is imported when it runs,
+so that help comes at once. Flags, config files and dataclass fields share their names; flags are
+written with hyphens.
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import os
+import sys
+import warnings
+
+from jsonargparse import ArgumentError, set_parsing_settings
+
+import dsunet
+from dsunet.cli.data import DATA_CHECK, GENERATE
+from dsunet.cli.evaluate import EVALUATE
+from dsunet.cli.output import fail, one_line
+from dsunet.cli.parser import Command, Parser
+from dsunet.cli.predict import PREDICT
+from dsunet.cli.train import TRAIN
+from dsunet.cli.weights import (
+    CONVERT,
+    INFO,
+    MODELS,
+    WEIGHTS_DOWNLOAD,
+    WEIGHTS_INFO,
+    WEIGHTS_LIST,
+    WEIGHTS_VERIFY,
+)
+from dsunet.errors import DsunetError
+
+__all__ = ["COMMANDS", "main"]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns the exit status.
+
+    0: done; 1: an error, or some of many images failed; 2: wrong usage; 130: interrupted.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    # Pillow's remarks on odd files; what matters of them is reported as an error or a note
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may be no valid text
+            stream.reconfigure(errors="backslashreplace")
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if argv[0] == "--version":
+        print(f"dsunet {dsunet.__version__}")
+        return 0
+    words = 2 if " ".join(argv[:2]) in COMMANDS else 1
+    name, rest = " ".join(argv[:words]), argv[words:]
+    if name not in COMMANDS:
+        if any(known.startswith(f"{name} ") for known in COMMANDS):
+            name = " ".join(argv[:2])  # the first word alone is no command
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(COMMANDS)}"
+        return fail("dsunet", f"there is no command {name!r}; {hint}", 2)
+    command = COMMANDS[name]
+    set_parsing_settings(docstring_parse_attribute_docstrings=True)
+    parser = Parser(name, command.summary, command.examples)
+    command.add_arguments(parser)
+    prog = f"dsunet {name}"
+    try:
+        arguments = parser.parse(rest)
+    except (ArgumentError, TypeError) as error:
+        return fail(prog, f"{one_line(error)}; see {prog} --help", 2)
+    try:
+        return command.run(arguments)
+    except (DsunetError, ValueError) as error:
+        if os.environ.get("DSUNET_DEBUG"):
+            raise
+        return fail(prog, one_line(error), 1)
+    except BrokenPipeError:
+        # whoever read our output went away; nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if os.environ.get("DSUNET_DEBUG"):
+            raise
+        return fail(prog, f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
+    except KeyboardInterrupt:
+        return fail(prog, "interrupted", 130)
+
+
+def _overview() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: dsunet COMMAND [options]",
+            "",
+            "DSU-Net: object segmentation with frozen SAM2 and DINOv2 encoders.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "dsunet COMMAND --help explains a command with examples; dsunet --version.",
+            "Set DSUNET_DEBUG=1 to see where an error came from.",
+        ]
+    )
+
+
+COMMANDS: dict[str, Command] = {
+    "train": TRAIN,
+    "data check": DATA_CHECK,
+    "predict": PREDICT,
+    "evaluate": EVALUATE,
+    "models": MODELS,
+    "info": INFO,
+    "convert": CONVERT,
+    "weights list": WEIGHTS_LIST,
+    "weights info": WEIGHTS_INFO,
+    "weights verify": WEIGHTS_VERIFY,
+    "weights download": WEIGHTS_DOWNLOAD,
+    "generate": GENERATE,
+}

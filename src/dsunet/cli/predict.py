@@ -1,0 +1,139 @@
+"""`dsunet predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from dsunet.cli.output import Progress, fail, few, print_failures
+from dsunet.cli.parser import LIST_HELP, PRECISIONS, Command, Parser, add_encoder_arguments
+
+__all__ = ["PREDICT"]
+
+
+def _predict_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        type=str,
+        help="Images, folders of images (searched recursively), and patterns such as "
+        "'photos/**/*.jpg'.",
+    )
+    parser.add_argument(
+        "--files_from", type=str, help="Text file with the path of one image a line."
+    )
+    parser.add_argument(
+        "--weights", required=True, type=str, help="A weights file, or a run's folder."
+    )
+    add_encoder_arguments(parser, "that the weights file refers to")
+    parser.add_argument("--output", required=True, type=str, help="Folder to write to.")
+    parser.add_argument(
+        "--save",
+        default="probability",
+        help="What to write, separated by commas: probability (grey map), binary, overlay, cutout. "
+        "One goes straight into --output, several into a subfolder each.",
+    )
+    parser.add_argument(
+        "--threshold", type=float, default=0.5, help="Object from this probability on."
+    )
+    parser.add_argument(
+        "--benchmark_normalization",
+        action="store_true",
+        help="Stretch every map to its full range, as the paper's benchmark protocol does; it "
+        "invents an object where there is none.",
+    )
+    parser.add_argument(
+        "--ignore_orientation",
+        action="store_true",
+        help="Take images as they are stored, whatever their EXIF orientation says.",
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="Skip images whose outputs are there already, made by the same weights and options.",
+    )
+    parser.add_argument("--list", type=str, help=LIST_HELP)
+    parser.add_argument("--batch_size", type=int, default=1, help="Images per pass.")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help="Threads that read images beside the model, and as many that write; by default as "
+        "many as there are cores that the model leaves idle.",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
+    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="Number type.")
+
+
+def _predict(arguments: Namespace) -> int:
+    from dsunet.data.pairs import read_names
+    from dsunet.predict import KINDS, Options, Report, Segmenter, plan_outputs, predict_files
+
+    kinds = tuple(kind.strip() for kind in arguments.save.split(",") if kind.strip())
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds or len(set(kinds)) != len(kinds):
+        raise ValueError(
+            f"--save is {arguments.save!r}, but needs some of {', '.join(KINDS)}, each once"
+        )
+    if not 0 <= arguments.threshold <= 1:
+        raise ValueError(f"--threshold is {arguments.threshold}, but needs 0 to 1")
+    if arguments.batch_size < 1:
+        raise ValueError(f"--batch-size is {arguments.batch_size}, but needs at least 1")
+    if (arguments.workers or 0) < 0:
+        raise ValueError(f"--workers is {arguments.workers}, but needs at least 0")
+    names = read_names(arguments.list) if arguments.list else None
+    jobs = plan_outputs(arguments.paths, arguments.output, kinds, names, arguments.files_from)
+    segmenter = Segmenter(
+        arguments.weights,
+        arguments.device,
+        arguments.precision,
+        hiera_weights=arguments.hiera_weights,
+        dinov2_weights=arguments.dinov2_weights,
+    )
+    options = Options(
+        kinds,
+        arguments.threshold,
+        arguments.benchmark_normalization,
+        arguments.ignore_orientation,
+    )
+    report = Report()
+    try:
+        with Progress("predicting") as progress:
+            predict_files(
+                segmenter,
+                jobs,
+                arguments.output,
+                options,
+                resume=arguments.resume,
+                batch_size=arguments.batch_size,
+                workers=arguments.workers,
+                progress=progress,
+                report=report,
+            )
+    except KeyboardInterrupt:
+        done = f"{report.written + report.skipped} of {len(jobs)} images are done"
+        message = f"interrupted; {done}: the same command with --resume goes on"
+        return fail("dsunet predict", message, 130)
+    print_failures(
+        "dsunet predict",
+        [reason for _, reason in report.failures],
+        f"failed; all are listed in {Path(arguments.output, 'failures.csv')}",
+    )
+    if report.first_frames:
+        print(
+            f"{len(report.first_frames)} files have several pages or frames, of which the first "
+            f"was taken ({few(report.first_frames)})"
+        )
+    skipped = f"; {report.skipped} were there already" if report.skipped else ""
+    print(f"{report.written} of {len(jobs)} images written to {arguments.output}{skipped}")
+    return 1 if report.failures else 0
+
+
+PREDICT = Command(
+    "Segment images and folders of images with trained weights.",
+    "  dsunet predict photo.jpg --weights RUN --output OUT\n"
+    "  dsunet predict DIR/images --list RUN/val.txt --weights RUN/best.safetensors "
+    "--output MAPS\n",
+    _predict_arguments,
+    _predict,
+)

@@ -1,0 +1,91 @@
+"""`dsunet train`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+import dsunet
+from dsunet.cli.output import fail, print_line, scores
+from dsunet.cli.parser import Command, Parser, add_encoder_arguments, fields_of, pick
+from dsunet.config import (
+    MODEL_PRESETS,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    TrainConfig,
+    model_config,
+)
+
+__all__ = ["TRAIN"]
+
+
+def _train_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "--config", action="config", help="YAML file with any of these settings; flags beat it."
+    )
+    parser.add_argument("--output", type=str, required=True, help="The run's folder.")
+    parser.add_argument(
+        "--model",
+        type=str,
+        default="dsunet-large",
+        help=f"Preset to start from: {', '.join(MODEL_PRESETS)}.",
+    )
+    parser.add_argument(
+        "--weights",
+        default="default",
+        help="What to start from: default (encoders; none for nano), encoders (SAM2's and DINOv2's "
+        "public weights), none (random), or a weights file.",
+    )
+    add_encoder_arguments(parser, "to start from instead of the public ones")
+    parser.add_argument("--resume", action="store_true", help="Go on with the run in --output.")
+    parser.add_class_arguments(DataConfig)
+    parser.add_class_arguments(TrainConfig)
+    parser.add_class_arguments(LossConfig)
+    parser.add_class_arguments(ModelConfig, skip={"name"})
+    # not given means: as the preset has it
+    parser.set_defaults(dict.fromkeys(fields_of(ModelConfig)))
+
+
+def _train(arguments: Namespace) -> int:
+    model = model_config(arguments.model, **{n: arguments[n] for n in fields_of(ModelConfig)})
+    data, recipe = pick(DataConfig, arguments), pick(TrainConfig, arguments)
+    loss = pick(LossConfig, arguments)
+    try:
+        result = dsunet.train(
+            arguments.output,
+            model,
+            data,
+            recipe,
+            loss,
+            weights=None if arguments.weights == "none" else arguments.weights,
+            hiera_weights=arguments.hiera_weights,
+            dinov2_weights=arguments.dinov2_weights,
+            resume=arguments.resume,
+            on_line=print_line,
+            progress_bar=sys.stderr.isatty() and sys.stdout.isatty(),
+        )
+    except KeyboardInterrupt:
+        folder = arguments.output
+        if not Path(folder, "config.yaml").exists():
+            return fail("dsunet train", "interrupted before the start", 130)
+        go_on = f"dsunet train --config {folder}/config.yaml --output {folder} --resume"
+        return fail("dsunet train", f"interrupted; go on with: {go_on}", 130)
+    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # the first process speaks for all
+        return 0
+    if result.measures:
+        print(f"best epoch {result.best_epoch}: {scores(result.measures)}")
+    print(f"weights: {result.weights}")
+    return 0
+
+
+TRAIN = Command(
+    "Train a network on a folder of images and masks.",
+    "  dsunet train --data DIR --model dsunet-nano --val-fraction 0.2 --output RUN\n"
+    "  dsunet train --config RUN/config.yaml --output RUN --resume\n",
+    _train_arguments,
+    _train,
+)

@@ -1,0 +1,303 @@
+"""`dsunet models`, `info`, `convert` and `weights`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from dsunet.cli.output import check_outputs, visible
+from dsunet.cli.parser import Command, Parser, add_encoder_arguments
+from dsunet.config import MODEL_PRESETS
+from dsunet.files import write_json
+
+__all__ = [
+    "CONVERT",
+    "INFO",
+    "MODELS",
+    "WEIGHTS_DOWNLOAD",
+    "WEIGHTS_INFO",
+    "WEIGHTS_LIST",
+    "WEIGHTS_VERIFY",
+]
+
+
+def _models(arguments: Namespace) -> int:
+    import torch
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from dsunet.model import build_model, parameter_counts
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("model", "Hiera", "DINOv2", "sizes"):
+        table.add_column(title)
+    for title in ("parameters", "trained", "share"):
+        table.add_column(title, justify="right")
+    for name, config in MODEL_PRESETS.items():
+        with torch.device("meta"):
+            counts = parameter_counts(build_model(config))
+        table.add_row(
+            name,
+            config.hiera,
+            config.dinov2 if config.uses_dinov2 else "",
+            f"{config.sam_size}" + (f", {config.dino_size}" if config.uses_dinov2 else ""),
+            f"{counts['total']:,}",
+            f"{counts['trainable']:,}",
+            f"{100 * counts['trainable'] / counts['total']:.2f} %",
+        )
+    Console(width=max(Console().width, 120)).print(table)
+    return 0
+
+
+MODELS = Command(
+    "List the models with their encoders and parameters.",
+    "  dsunet models\n",
+    lambda parser: None,
+    _models,
+)
+
+
+def _print_pairs(pairs: Mapping[str, Any], indent: int = 0) -> None:
+    width = max((len(key) for key in pairs), default=0)
+    for key, value in pairs.items():
+        if isinstance(value, Mapping):
+            print(f"{' ' * indent}{key}")
+            _print_pairs(value, indent + 2)
+        elif value is not None:
+            shown = (
+                f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else value
+            )
+            print(visible(f"{' ' * indent}{key:<{width}}  {shown}"))
+
+
+# -- info
+
+
+def _info_arguments(parser: Parser) -> None:
+    parser.add_argument("file", type=str, help="A weights file in any known format, or a run.")
+    parser.add_argument("--json", type=str, help="Write all of it here.")
+
+
+def _info(arguments: Namespace) -> int:
+    from dsunet.inspection import describe_file
+
+    check_outputs(arguments.json)
+    about = describe_file(arguments.file)
+    if arguments.json:
+        write_json(Path(arguments.json), about)
+    shown = {key: value for key, value in about.items() if value not in ({}, None)}
+    if "model" in about:
+        config, parameters = about["model"], about["parameters"]
+        share = 100 * parameters["trained"] / parameters["total"]
+        branch = f", {config['dinov2']}" if config["injection"] != "none" else ""
+        shown["model"] = f"{config['name']} ({config['hiera']}{branch})"
+        shown["parameters"] = {
+            "all": f"{parameters['total']:,}, of which {parameters['trained']:,} "
+            f"({share:.2f} %) are trained",
+            **{
+                name: f"{part['all']:,}, trained {part['trained']:,}"
+                for name, part in parameters["parts"].items()
+            },
+        }
+    _print_pairs(shown)
+    return 0
+
+
+INFO = Command(
+    "Say what is in a weights file: model, parameters, encoders, training.",
+    "  dsunet info RUN\n  dsunet info sam2.1_hiera_large.pt\n",
+    _info_arguments,
+    _info,
+)
+
+
+# -- convert
+
+
+def _convert_arguments(parser: Parser) -> None:
+    parser.add_argument("source", type=str, help="A whole model's weights file, or a run.")
+    parser.add_argument(
+        "target",
+        type=str,
+        help="File to write: NAME.safetensors is our format, NAME.pth the authors'.",
+    )
+    parser.add_argument(
+        "--include_encoders",
+        action="store_true",
+        help="Write the frozen encoders into our format, too: one file that needs no other.",
+    )
+    add_encoder_arguments(parser, "that the source refers to")
+
+
+def _convert(arguments: Namespace) -> int:
+    from dsunet.weights import convert
+
+    for line in convert(
+        arguments.source,
+        arguments.target,
+        include_encoders=arguments.include_encoders,
+        hiera_weights=arguments.hiera_weights,
+        dinov2_weights=arguments.dinov2_weights,
+    ):
+        print(visible(line))
+    size = Path(arguments.target).stat().st_size / 1e6
+    print(visible(f"{arguments.target}: {size:.1f} MB"))
+    return 0
+
+
+CONVERT = Command(
+    "Write a model's weights in our format or in the authors'.",
+    "  dsunet convert DGSUNet-50.pth model.safetensors\n"
+    "  dsunet convert RUN model.pth --hiera-weights sam2.1_hiera_large.pt\n",
+    _convert_arguments,
+    _convert,
+)
+
+
+# -- weights
+
+
+def _weights_list(arguments: Namespace) -> int:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from dsunet.weights import PUBLIC_WEIGHTS
+    from dsunet.weights.encoders import cached_file
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("name", "official file", "SAM", "licence"):
+        table.add_column(title, no_wrap=True)
+    for title in ("parameters", "native px", "here"):
+        table.add_column(title, justify="right")
+    for entry in PUBLIC_WEIGHTS.values():
+        table.add_row(
+            entry.name,
+            entry.official_file,
+            entry.version or "",
+            entry.license,
+            f"{entry.parameters:,}",
+            str(entry.native_size),
+            "yes" if cached_file(entry.name) else "no",
+        )
+    Console(width=max(Console().width, 140)).print(table)
+    return 0
+
+
+def _weights_info_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "name", type=str, help="Name or official file of `dsunet weights list`, or a model's name."
+    )
+
+
+def _weights_info(arguments: Namespace) -> int:
+    from dsunet.weights.encoders import cached_file
+
+    for entry in _entries(arguments.name):
+        _print_pairs(
+            {
+                "name": entry.name,
+                "for": {"hiera": "Hiera of SAM 2", "dinov2": "DINOv2"}[entry.family],
+                "SAM": entry.version,
+                "parameters": entry.parameters,
+                "blocks": entry.depth,
+                "channels": entry.channels,
+                "registers": entry.registers or None,
+                "native size": f"{entry.native_size} px",
+                "mean": ", ".join(map(str, entry.mean)),
+                "std": ", ".join(map(str, entry.std)),
+                "licence": entry.license,
+                "hub": f"{entry.hub_id} on the Hugging Face Hub",
+                "official": entry.official_url,
+                "SHA-256": entry.official_sha256 or "not known for certain",
+                "here": cached_file(entry.name) or "not in the Hugging Face cache",
+            }
+        )
+        print()
+    return 0
+
+
+def _entries(name: str) -> list[Any]:
+    """Registry entries by name, or those of a model's encoders."""
+    from dsunet.weights import PUBLIC_WEIGHTS, find_public, public_name
+
+    if name not in MODEL_PRESETS:
+        return [find_public(name)]
+    config = MODEL_PRESETS[name]
+    encoders = [config.hiera, *([config.dinov2] if config.uses_dinov2 else [])]
+    return [PUBLIC_WEIGHTS[public_name(encoder, config.sam_version)] for encoder in encoders]
+
+
+def _weights_verify_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "file", type=str, help="A weights file in any known format, a run, or a registry name."
+    )
+
+
+def _weights_verify(arguments: Namespace) -> int:
+    from dsunet.inspection import verify_file
+    from dsunet.weights import PUBLIC_WEIGHTS, fetch
+
+    file = arguments.file
+    if file in PUBLIC_WEIGHTS:
+        file = fetch(file, download=False)
+    facts, problems = verify_file(file)
+    _print_pairs({"file": str(file), **facts})
+    for problem in problems[:10]:
+        print(f"dsunet weights verify: {visible(problem)}", file=sys.stderr)
+    if problems:
+        print(f"dsunet weights verify: {len(problems)} things are wrong", file=sys.stderr)
+    else:
+        print("whole: names, shapes and values are as they should be")
+    return 1 if problems else 0
+
+
+def _weights_download_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "names",
+        nargs="+",
+        type=str,
+        help="Names of `dsunet weights list`, or of models, whose encoders are meant.",
+    )
+
+
+def _weights_download(arguments: Namespace) -> int:
+    from dsunet.weights import fetch
+    from dsunet.weights.encoders import fingerprint_of, read_encoder
+
+    for entry in [entry for name in arguments.names for entry in _entries(name)]:
+        path = fetch(entry.name)
+        fingerprint = fingerprint_of(read_encoder(path, entry.family))
+        print(visible(f"{entry.name}: {path} ({fingerprint[:19]}…)"), flush=True)
+    return 0
+
+
+WEIGHTS_LIST = Command(
+    "List the encoders' public weights: files, licences, sizes.",
+    "  dsunet weights list\n",
+    lambda parser: None,
+    _weights_list,
+)
+WEIGHTS_INFO = Command(
+    "Tell all about one of the encoders' public weights, or about a model's.",
+    "  dsunet weights info dsunet-large\n",
+    _weights_info_arguments,
+    _weights_info,
+)
+WEIGHTS_VERIFY = Command(
+    "Read every byte of a weights file and hold it against what it claims to be.",
+    "  dsunet weights verify RUN/best.safetensors\n",
+    _weights_verify_arguments,
+    _weights_verify,
+)
+WEIGHTS_DOWNLOAD = Command(
+    "Fetch public encoder weights into the Hugging Face cache.",
+    "  dsunet weights download dsunet-small\n",
+    _weights_download_arguments,
+    _weights_download,
+)

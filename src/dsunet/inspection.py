@@ -1,0 +1,178 @@
+"""What is in a weights file, and whether it is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dsunet.checkpoint import find_weights, state_to_save
+from dsunet.config import ModelConfig
+from dsunet.encoders import build_dinov2, build_hiera
+from dsunet.errors import CheckpointError, WeightsError
+from dsunet.model import DSUNet, build_model, parameters_by_part
+from dsunet.weights import FORMATS, PUBLIC_WEIGHTS, EncoderFile, ModelFile, config_of, read_weights
+from dsunet.weights.encoders import LABELS, find_encoder, fingerprint_of, fitted
+
+__all__ = ["describe_file", "verify_file"]
+
+
+def describe_file(path: str | Path) -> dict[str, Any]:
+    """What a weights file in any known format holds, ready for JSON.
+
+    Keys: `file`, `bytes`, `format`, `tensors`, `ignored` (their number), `encoders`; for whole
+    models also `model` (its settings), `parameters` (by part: all and trained), `training`.
+
+    Raises:
+        WeightsError: The file cannot be read, or is of no known format.
+    """
+    file = read_weights(find_weights(path))
+    about: dict[str, Any] = {
+        "file": str(file.path),
+        "bytes": file.path.stat().st_size,
+        "format": FORMATS[file.format],
+        "tensors": len(file.tensors),
+        "ignored": len(file.ignored),
+    }
+    if isinstance(file, EncoderFile):
+        return about | {"encoders": {file.family: _describe_encoder(file)}}
+    config = config_of(file)
+    model = _empty(config, file.path)
+    parts = parameters_by_part(model)
+    trained = sum(count for _, count in parts.values())
+    return about | {
+        "model": config.to_dict(),
+        "parameters": {
+            "total": sum(p.numel() for p in model.parameters()),
+            "trained": trained,
+            "parts": {name: {"all": a, "trained": t} for name, (a, t) in parts.items()},
+        },
+        "encoders": {family: _where(file, family) for family in model.encoders},
+        "training": file.about["training"] if file.about else {},
+    }
+
+
+def _describe_encoder(file: EncoderFile) -> dict[str, Any]:
+    known = file.recognised
+    entry = PUBLIC_WEIGHTS.get(file.name or "")
+    return {
+        "architecture": known[0] if known else None,
+        "blocks": file.depth,
+        "channels": file.channels,
+        "parameters": sum(tensor.numel() for tensor in file.tensors.values()),
+        "sam_version": file.version or ("unknown" if file.family == "hiera" else None),
+        "claims_to_be": file.name,
+        "license": entry.license if entry else None,
+        "fingerprint": fingerprint_of(file),
+    }
+
+
+def _where(file: ModelFile, family: Any) -> dict[str, Any]:
+    """Where one encoder of a whole model is."""
+    if file.trunk(family):
+        return {"where": "in the file"}
+    reference = (file.about["encoders"].get(family) if file.about else None) or {}
+    try:
+        found = str(find_encoder(reference, family, file.path, download=False).path)
+    except WeightsError:
+        found = "not on this machine"
+    return {**reference, "where": found}
+
+
+def _empty(config: ModelConfig, path: Path) -> DSUNet:
+    try:
+        with torch.device("meta"):
+            return build_model(config)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{path} describes a model that cannot be built: {error}") from error
+
+
+def verify_file(path: str | Path) -> tuple[dict[str, str], list[str]]:
+    """Reads every byte of a weights file and holds it against what it claims to be.
+
+    Its archive's checksums, names and shapes against the architecture, and that all values are
+    finite.
+
+    Returns:
+        Facts (`sha256` and, of every encoder in it, the fingerprint), and what is wrong, in words.
+
+    Raises:
+        WeightsError: The file cannot be read at all, or is of no known format.
+    """
+    path = find_weights(path)
+    file = read_weights(path)
+    facts = {"format": FORMATS[file.format], "sha256": _sha256(path)}
+    problems = []
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken is not None:
+            problems.append(f"the part {broken} of the archive is damaged")
+    for name, tensor in file.tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            problems.append(f"{name} holds values that are no finite numbers")
+    if isinstance(file, EncoderFile):
+        problems += _misfits_of_encoder(file)
+        facts["holds"] = file.describe()
+        facts["fingerprint"] = file.fingerprint
+        sums = {w.official_sha256: w for w in PUBLIC_WEIGHTS.values() if w.official_sha256}
+        official = sums.get(facts["sha256"])
+        entry = PUBLIC_WEIGHTS.get(file.name or "")
+        if official is not None:
+            facts["official"] = f"yes: byte for byte {official.official_file}"
+        elif entry is not None and entry.official_sha256 and entry.official_file == path.name:
+            problems.append(f"it is not the official {path.name}: that has another SHA-256")
+        else:
+            facts["official"] = "cannot be told: no official SHA-256 is known for this file"
+    else:
+        config = config_of(file)
+        facts["holds"] = config.name
+        problems += _misfits_of_model(file, config)
+    return facts, problems
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _misfits_of_encoder(file: EncoderFile) -> list[str]:
+    if file.recognised is None:
+        return []
+    architecture = file.recognised[0]
+    with torch.device("meta"):
+        trunk: Any = (
+            build_hiera(architecture)
+            if file.family == "hiera"
+            else build_dinov2(architecture, (518, 518))
+        )
+    try:
+        fitted(trunk.state_dict(), file, "official", None, trunk)
+    except CheckpointError as error:
+        return [str(error)]
+    return []
+
+
+def _misfits_of_model(file: ModelFile, config: ModelConfig) -> list[str]:
+    own = _empty(config, file.path).state_dict()
+    held = {family for family in LABELS if file.trunk(family)}
+    needed = {
+        name
+        for name in state_to_save(_empty(config, file.path))
+        if not any(
+            name.startswith(f"{family}.trunk.") and ".adapter." not in name
+            for family in LABELS
+            if family not in held
+        )
+    }
+    problems = [f"{name} is missing" for name in sorted(needed - set(file.tensors))]
+    problems += [f"{name} has no place in the model" for name in file.tensors if name not in own]
+    problems += [
+        f"{name} is {tuple(tensor.shape)}, but {tuple(own[name].shape)} in the model"
+        for name, tensor in file.tensors.items()
+        if name in own and tensor.shape != own[name].shape
+    ]
+    return problems
