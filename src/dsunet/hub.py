@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError
 
 import dsunet
 from dsunet.checkpoint import describe, save
@@ -29,6 +30,28 @@ class HubMixin(ModelHubMixin):
     `dsunet.load` does.
     """
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **options: Any) -> DSUNet:
+        """The model in a folder or a repository of the hub, ready to predict.
+
+        Args:
+            pretrained_model_name_or_path: The folder, or a name such as `someone/steel`.
+            **options: huggingface_hub's (`revision`, `token`, `cache_dir`, `local_files_only`,
+                `force_download`), and `hiera_weights` and `dinov2_weights`.
+
+        Raises:
+            WeightsError: It cannot be fetched or read.
+        """
+        try:
+            model = super().from_pretrained(pretrained_model_name_or_path, **options)
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise WeightsError(
+                f"{pretrained_model_name_or_path} could not be had from the Hugging Face Hub "
+                f"({reason}); check the name and the network, or give a folder"
+            ) from error
+        return cast("DSUNet", model)
+
     def _save_pretrained(self, save_directory: Path) -> None:
         save(cast("DSUNet", self), save_directory / WEIGHTS_FILE)
 
@@ -49,24 +72,17 @@ class HubMixin(ModelHubMixin):
         if Path(model_id).is_dir():
             file = Path(model_id) / WEIGHTS_FILE
         else:
-            try:
-                file = Path(
-                    hf_hub_download(
-                        model_id,
-                        WEIGHTS_FILE,
-                        revision=revision,
-                        cache_dir=cache_dir,
-                        force_download=force_download,
-                        local_files_only=local_files_only,
-                        token=token,
-                    )
+            file = Path(
+                hf_hub_download(
+                    model_id,
+                    WEIGHTS_FILE,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    force_download=force_download,
+                    local_files_only=local_files_only,
+                    token=token,
                 )
-            except Exception as error:  # the hub raises many kinds
-                reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                raise WeightsError(
-                    f"{WEIGHTS_FILE} of {model_id} could not be fetched from the Hugging Face Hub "
-                    f"({reason}); check the name and the network, or give a folder"
-                ) from error
+            )
         return dsunet.load(file, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights)
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:

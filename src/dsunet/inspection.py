@@ -11,11 +11,11 @@ import torch
 
 from dsunet.checkpoint import find_weights, state_to_save
 from dsunet.config import ModelConfig
-from dsunet.encoders import build_dinov2, build_hiera
+from dsunet.encoders import FAMILIES, build_dinov2, build_hiera
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.model import DSUNet, build_model, parameters_by_part
 from dsunet.weights import FORMATS, PUBLIC_WEIGHTS, EncoderFile, ModelFile, config_of, read_weights
-from dsunet.weights.encoders import LABELS, find_encoder, fingerprint_of, fitted
+from dsunet.weights.encoders import find_encoder, fingerprint_of, fitted
 
 __all__ = ["describe_file", "verify_file"]
 
@@ -72,7 +72,7 @@ def _describe_encoder(file: EncoderFile) -> dict[str, Any]:
 
 def _where(file: ModelFile, family: Any) -> dict[str, Any]:
     """Where one encoder of a whole model is."""
-    if file.trunk(family):
+    if file.encoder(family) is not None:
         return {"where": "in the file"}
     reference = (file.about["encoders"].get(family) if file.about else None) or {}
     try:
@@ -150,7 +150,7 @@ def _misfits_of_encoder(file: EncoderFile) -> list[str]:
             else build_dinov2(architecture, (518, 518))
         )
     try:
-        fitted(trunk.state_dict(), file, "official", None, trunk)
+        fitted(trunk.state_dict(), file, "official", trunk)
     except CheckpointError as error:
         return [str(error)]
     return []
@@ -158,13 +158,13 @@ def _misfits_of_encoder(file: EncoderFile) -> list[str]:
 
 def _misfits_of_model(file: ModelFile, config: ModelConfig) -> list[str]:
     own = _empty(config, file.path).state_dict()
-    held = {family for family in LABELS if file.trunk(family)}
+    held = {family for family in FAMILIES if file.encoder(family) is not None}
     needed = {
         name
         for name in state_to_save(_empty(config, file.path))
         if not any(
             name.startswith(f"{family}.trunk.") and ".adapter." not in name
-            for family in LABELS
+            for family in FAMILIES
             if family not in held
         )
     }

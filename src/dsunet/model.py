@@ -14,7 +14,15 @@ from torch import Tensor, nn
 from dsunet.checkpoint import find_weights
 from dsunet.config import MODEL_PRESETS, ModelConfig, as_size, model_config
 from dsunet.decoder import Decoder, SegmentationLogits, SpatialFeatureFusion, UpsamplingFusion
-from dsunet.encoders import DINOv2Encoder, Encoder, HieraEncoder, build_dinov2, build_hiera
+from dsunet.encoders import (
+    FAMILIES,
+    DINOv2Encoder,
+    Encoder,
+    Family,
+    HieraEncoder,
+    build_dinov2,
+    build_hiera,
+)
 from dsunet.encoders.dinov2 import OWN_VIT
 from dsunet.encoders.hiera import OWN_HIERA
 from dsunet.errors import CheckpointError, InputSizeError
@@ -79,10 +87,10 @@ class DSUNet(nn.Module, HubMixin):
         self.training_facts: dict[str, Any] = {}
 
     @property
-    def encoders(self) -> dict[str, Encoder]:
+    def encoders(self) -> dict[Family, Encoder]:
         """The encoders that the model has, by attribute name."""
-        both = {"hiera": self.hiera, "dinov2": self.dinov2}
-        return {name: encoder for name, encoder in both.items() if encoder is not None}
+        both: dict[Family, Encoder | None] = {"hiera": self.hiera, "dinov2": self.dinov2}
+        return {family: encoder for family, encoder in both.items() if encoder is not None}
 
     def forward(
         self,
@@ -135,13 +143,18 @@ class DSUNet(nn.Module, HubMixin):
         return maps
 
 
-def build_model(config: ModelConfig, encoders: Mapping[str, EncoderFile] | None = None) -> DSUNet:
+def build_model(
+    config: ModelConfig,
+    encoders: Mapping[Family, EncoderFile] | None = None,
+    carried: Sequence[Family] = (),
+) -> DSUNet:
     """Builds the parts that `config` names and puts them together.
 
     Args:
         config: What to build.
         encoders: By encoder (`hiera`, `dinov2`), the weights to fill it with; such an encoder is
             built without random initialisation. Others keep random weights.
+        carried: Those of them that a file of the model is to hold, instead of referring to them.
 
     Raises:
         ValueError: An encoder is unknown.
@@ -167,7 +180,7 @@ def build_model(config: ModelConfig, encoders: Mapping[str, EncoderFile] | None 
     )
     decoder = Decoder(hiera.channels, fuse, config.decoder_channels)
     if not config.uses_dinov2:
-        return _with_references(DSUNet(hiera, None, None, decoder, config), encoders)
+        return _with_references(DSUNet(hiera, None, None, decoder, config), encoders, carried)
 
     make_vit = partial(build_dinov2, config.dinov2, as_size(config.dino_size))
     vit = (
@@ -191,14 +204,16 @@ def build_model(config: ModelConfig, encoders: Mapping[str, EncoderFile] | None 
         order=config.channel_modulation,
         pixel_attention=config.pixel_attention,
     )
-    return _with_references(DSUNet(hiera, dinov2, fusion, decoder, config), encoders)
+    return _with_references(DSUNet(hiera, dinov2, fusion, decoder, config), encoders, carried)
 
 
-def _with_references(model: DSUNet, encoders: Mapping[str, EncoderFile]) -> DSUNet:
+def _with_references(
+    model: DSUNet, encoders: Mapping[Family, EncoderFile], carried: Sequence[Family]
+) -> DSUNet:
     """Notes where frozen encoders are from, so that saving the model need not write them."""
-    for name, encoder in model.encoders.items():
-        if name in encoders and not encoder.trainable:
-            encoder.source = reference_to(encoders[name])
+    for family, encoder in model.encoders.items():
+        if family in encoders and family not in carried and not encoder.trainable:
+            encoder.source = reference_to(encoders[family])
     return model
 
 
@@ -270,7 +285,7 @@ def create_from_config(
             f"{file.path} holds {file.describe()} alone, not a whole model: give it as {flag}"
         )
     every = weights == "encoders"
-    encoders: dict[str, EncoderFile] = {
+    encoders: dict[Family, EncoderFile] = {
         family: given_encoder(given[family], family, config)
         if family in given
         else public_encoder(config, family)
@@ -280,22 +295,22 @@ def create_from_config(
     return build_model(config, encoders)
 
 
-def _families(config: ModelConfig) -> tuple[Literal["hiera", "dinov2"], ...]:
-    return ("hiera", "dinov2") if config.uses_dinov2 else ("hiera",)
+def _families(config: ModelConfig) -> tuple[Family, ...]:
+    return FAMILIES if config.uses_dinov2 else FAMILIES[:1]
 
 
 def _given(
     config: ModelConfig, hiera: str | Path | None, dinov2: str | Path | None
-) -> dict[str, str | Path]:
+) -> dict[Family, str | Path]:
     if dinov2 is not None and not config.uses_dinov2:
         raise ValueError(
             "dinov2_weights is given, but the model has no DINOv2 branch: leave it out"
         )
-    both = {"hiera": hiera, "dinov2": dinov2}
+    both: dict[Family, str | Path | None] = {"hiera": hiera, "dinov2": dinov2}
     return {family: path for family, path in both.items() if path is not None}
 
 
-def _has_public(config: ModelConfig, family: Literal["hiera", "dinov2"], every: bool) -> bool:
+def _has_public(config: ModelConfig, family: Family, every: bool) -> bool:
     """Whether to look for an encoder's public weights; our own sizes have none."""
     name, trained = (
         (config.hiera, config.train_hiera)
@@ -312,22 +327,24 @@ def _has_public(config: ModelConfig, family: Literal["hiera", "dinov2"], every: 
     return False
 
 
-def _build_from(file: ModelFile, config: ModelConfig, given: Mapping[str, str | Path]) -> DSUNet:
+def _build_from(file: ModelFile, config: ModelConfig, given: Mapping[Family, str | Path]) -> DSUNet:
     """A model with the weights of a whole model's file, and of those that it refers to."""
-    encoders: dict[str, EncoderFile] = {}
+    encoders: dict[Family, EncoderFile] = {}
+    held: list[Family] = []
     for family in _families(config):
-        tensors = file.trunk(family)
+        own = file.encoder(family)
         reference = file.about["encoders"].get(family) if file.about else None
-        if tensors and family in given:
-            raise CheckpointError(
-                f"{file.path} holds its own weights for {family}: leave out {family}_weights"
-            )
-        if tensors and file.about is None:
-            encoders[family] = EncoderFile(file.path, file.format, family, tensors)
+        if own is not None:
+            if family in given:
+                raise CheckpointError(
+                    f"{file.path} holds its own weights for {family}: leave {family}_weights out"
+                )
+            encoders[family] = own
+            held.append(family)
         elif reference is not None:
             encoders[family] = find_encoder(reference, family, file.path, given.get(family))
-    model = build_model(config, encoders)
-    held = [family for family in encoders if file.trunk(family)]
+    # a file of ours with an encoder in it stays one that needs no other
+    model = build_model(config, encoders, carried=held if file.about else ())
     fill_model(model, file, filled=held)
     return model
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 from torch import Tensor, nn
 
 from dsunet.errors import InputSizeError
 
-__all__ = ["Encoder", "EncoderReference", "check_side"]
+__all__ = ["FAMILIES", "Encoder", "EncoderReference", "Family", "check_side"]
+
+# The two kinds of encoders, and the names under which a model has them.
+Family = Literal["hiera", "dinov2"]
+FAMILIES: tuple[Family, Family] = ("hiera", "dinov2")
 
 
 @dataclass(frozen=True)

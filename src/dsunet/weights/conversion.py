@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dsunet.checkpoint import CARRIED, find_weights, write_checkpoint
 from dsunet.config import ModelConfig, model_config
+from dsunet.encoders import FAMILIES, Family
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.files import replace_durably, temporary_beside
 from dsunet.layers import HAAR_TAPS
@@ -17,7 +18,7 @@ from dsunet.weights.encoders import LABELS, find_encoder, fingerprint_of
 from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, read_weights
 from dsunet.weights.identify import config_of
 from dsunet.weights.names import DSU_NET, SAM2_UNET
-from dsunet.weights.registry import FAMILIES, PUBLIC_WEIGHTS, Family
+from dsunet.weights.registry import PUBLIC_WEIGHTS
 
 __all__ = ["convert"]
 
@@ -80,8 +81,8 @@ def _to_ours(
     for family in FAMILIES if config.uses_dinov2 else FAMILIES[:1]:
         label = LABELS[family]
         reference = file.about["encoders"].get(family) if file.about else None
-        trunk = file.trunk(family)
-        if not trunk:
+        encoder = file.encoder(family)
+        if encoder is None:
             found = find_encoder(reference or {}, family, file.path, given[family])
             if include_encoders:
                 tensors |= _as_ours(found, config)
@@ -93,7 +94,6 @@ def _to_ours(
                     "fingerprint": fingerprint_of(found),
                 }
         elif not include_encoders and not _is_trained(config, family):
-            encoder = EncoderFile(file.path, file.format, family, trunk)
             elsewhere = _elsewhere(encoder, given[family])
             if elsewhere is None:
                 lines.append(
@@ -168,7 +168,7 @@ def _to_authors(file: ModelFile, target: Path, given: Mapping[str, str | Path | 
     tensors = dict(file.tensors)
     lines = []
     for family in FAMILIES if config.uses_dinov2 else FAMILIES[:1]:
-        if not file.trunk(family):
+        if file.encoder(family) is None:
             reference = file.about["encoders"].get(family) if file.about else None
             found = find_encoder(reference or {}, family, file.path, given[family])
             tensors |= _as_ours(found, config)

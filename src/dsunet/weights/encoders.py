@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import math
 import socket
 import urllib.parse
 import urllib.request
@@ -16,12 +18,12 @@ from torch import Tensor, nn
 
 from dsunet.checkpoint import find_weights
 from dsunet.config import ModelConfig
-from dsunet.encoders import EncoderReference
+from dsunet.encoders import EncoderReference, Family
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.weights import known
 from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, count_blocks, read_weights
 from dsunet.weights.positions import resample_positions
-from dsunet.weights.registry import PUBLIC_WEIGHTS, Family, is_public, public_name
+from dsunet.weights.registry import PUBLIC_WEIGHTS, is_public, public_name
 
 __all__ = [
     "LABELS",
@@ -50,8 +52,8 @@ def read_encoder(path: str | Path, family: Family) -> EncoderFile:
     file = read_weights(path)
     if isinstance(file, EncoderFile) and file.family == family:
         return file
-    if isinstance(file, ModelFile) and (tensors := file.trunk(family)):
-        return EncoderFile(path, file.format, family, tensors)
+    if isinstance(file, ModelFile) and (encoder := file.encoder(family)):
+        return encoder
     raise CheckpointError(
         f"{path} ({FORMATS[file.format]}) holds no weights of {LABELS[family]}; give a file with "
         "them"
@@ -171,9 +173,7 @@ def find_encoder(
 def _from_hub(name: str, family: Family, *, download: bool = True) -> EncoderFile:
     path = fetch(name, download=download)
     file = read_encoder(path, family)
-    return EncoderFile(
-        path, file.format, family, file.tensors, file.ignored, file.version, hub_name=name
-    )
+    return dataclasses.replace(file, hub_name=name)
 
 
 def fetch(name: str, *, download: bool = True) -> Path:
@@ -239,7 +239,6 @@ def fill_trunk(
     build: Callable[[], nn.Module],
     file: EncoderFile,
     interpolate: Literal["official", "timm"] = "official",
-    source_grid: tuple[int, int] | None = None,
 ) -> nn.Module:
     """A timm trunk with a file's weights, without any random initialisation.
 
@@ -250,14 +249,13 @@ def fill_trunk(
         build: Builds the trunk.
         file: The weights.
         interpolate: How to bring position embeddings to the trunk's grid.
-        source_grid: The grid that the file's position embeddings are for, unless it is a square.
 
     Raises:
         CheckpointError: The weights do not fit.
     """
     with torch.device("meta"):
         trunk = build()
-    state = fitted(trunk.state_dict(), file, interpolate, source_grid, trunk)
+    state = fitted(trunk.state_dict(), file, interpolate, trunk)
     trunk.load_state_dict(state, strict=True, assign=True)
     empty = [
         name
@@ -275,7 +273,6 @@ def fitted(
     own: Mapping[str, Tensor],
     file: EncoderFile,
     interpolate: Literal["official", "timm"],
-    source_grid: tuple[int, int] | None,
     trunk: Any,
 ) -> dict[str, Tensor]:
     """A file's tensors in the shapes and types that a trunk has.
@@ -289,15 +286,8 @@ def fitted(
     state = {}
     for name, tensor in file.tensors.items():
         value = tensor.float() if tensor.is_floating_point() else tensor
-        if name == "pos_embed" and file.family == "dinov2" and value.shape != own[name].shape:
-            value = resample_positions(
-                value,
-                trunk.patch_embed.grid_size,
-                prefix=0 if trunk.no_embed_class else trunk.num_prefix_tokens,
-                method=interpolate,
-                registers=trunk.num_reg_tokens > 0,
-                source=source_grid,
-            )
+        if name == "pos_embed" and file.family == "dinov2":
+            value = fit_positions(value, trunk, interpolate, file.grid)
         if value.shape != own[name].shape:
             raise CheckpointError(
                 f"{file.path} does not fit: {name} of {LABELS[file.family]} is "
@@ -306,6 +296,28 @@ def fitted(
             )
         state[name] = value
     return state
+
+
+def fit_positions(
+    positions: Tensor,
+    vit: Any,
+    interpolate: Literal["official", "timm"],
+    source: tuple[int, int] | None,
+) -> Tensor:
+    """Position embeddings for a ViT's grid; unchanged where their own grid cannot be told."""
+    prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
+    count = positions.shape[1] - prefix
+    rows, columns = source or (math.isqrt(count),) * 2
+    if positions.ndim != 3 or rows * columns != count:
+        return positions
+    return resample_positions(
+        positions,
+        vit.patch_embed.grid_size,
+        prefix=prefix,
+        method=interpolate,
+        registers=vit.num_reg_tokens > 0,
+        source=(rows, columns),
+    )
 
 
 @dataclass(frozen=True)

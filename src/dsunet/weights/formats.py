@@ -14,11 +14,13 @@ import torch
 from torch import Tensor
 
 from dsunet.checkpoint import CARRIED, read_about
+from dsunet.config import as_size
+from dsunet.encoders import Family
 from dsunet.errors import CheckpointError
 from dsunet.layers import HAAR_TAPS
 from dsunet.weights.files import read_file, unwrap
 from dsunet.weights.names import DSU_NET, HF_DINOV2, HF_SAM2, OFFICIAL_HIERA, SAM2_UNET
-from dsunet.weights.registry import Family, recognise
+from dsunet.weights.registry import recognise
 
 __all__ = [
     "FORMATS",
@@ -59,14 +61,26 @@ class ModelFile:
     about: dict[str, Any] | None = None
     """What a file of ours says about itself, see `dsunet.checkpoint`."""
 
-    def trunk(self, attribute: str) -> dict[str, Tensor]:
-        """One encoder's own tensors by timm's names; empty if the file refers to it by name."""
-        start = f"{attribute}.trunk."
-        return {
+    def encoder(self, family: Family) -> EncoderFile | None:
+        """One of its encoders; `None` if the file only refers to it."""
+        start = f"{family}.trunk."
+        tensors = {
             name.removeprefix(start).replace(".block.", "."): tensor
             for name, tensor in self.tensors.items()
             if name.startswith(start) and ".adapter." not in name
         }
+        if not tensors:
+            return None
+        return EncoderFile(self.path, self.format, family, tensors, grid=self._grid(tensors))
+
+    def _grid(self, trunk: Mapping[str, Tensor]) -> tuple[int, int] | None:
+        """The grid of patches that position embeddings are for, if the file says the image size."""
+        size = self.about["model"].get("dino_size") if self.about else None
+        patches = trunk.get("patch_embed.proj.weight")
+        if size is None or patches is None:
+            return None
+        height, width = as_size(size if isinstance(size, int) else tuple(size))
+        return height // patches.shape[-2], width // patches.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,8 @@ class EncoderFile:
     """SAM 2 release: `2.1`, `2.0`, or `None` if the file does not tell."""
     hub_name: str | None = None
     """timm's full name, if the file came from the hub under it."""
+    grid: tuple[int, int] | None = None
+    """Rows and columns of patches that position embeddings are for; a square by default."""
 
     @cached_property
     def fingerprint(self) -> str:

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from dsunet.config import MODEL_PRESETS, ModelConfig
+from dsunet.encoders import FAMILIES, Family
 from dsunet.errors import CheckpointError
-from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile
-from dsunet.weights.registry import FAMILIES, Family
+from dsunet.weights.formats import FORMATS, ModelFile
 
 __all__ = ["config_of"]
 
@@ -45,10 +45,9 @@ def config_of(file: ModelFile) -> ModelConfig:
 def _from_shapes(file: ModelFile) -> ModelConfig:
     names: dict[Family, str] = {}
     for family in FAMILIES:
-        trunk = file.trunk(family)
-        if not trunk:
+        encoder = file.encoder(family)
+        if encoder is None:
             continue
-        encoder = EncoderFile(file.path, file.format, family, trunk)
         if encoder.recognised is None:
             raise CheckpointError(
                 f"{file.path} holds {encoder.describe()}, which is none of the known sizes"

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from dsunet.checkpoint import find_weights, state_to_save
-from dsunet.config import as_size
-from dsunet.encoders import Encoder
+from dsunet.encoders import FAMILIES, Encoder
 from dsunet.errors import CheckpointError
-from dsunet.weights.encoders import LABELS, Differences, compare, fitted, reference_to
+from dsunet.weights.encoders import (
+    LABELS,
+    Differences,
+    compare,
+    fit_positions,
+    fitted,
+    reference_to,
+)
 from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, count_blocks, read_weights
-from dsunet.weights.positions import resample_positions
 
 if TYPE_CHECKING:
     from dsunet.model import DSUNet
@@ -103,7 +109,9 @@ def fill_model(
         if name.startswith(done) and ".adapter." not in name:
             continue
         if name == POSITIONS and value.shape != own[name].shape:
-            value = _positions_for(model, value, file)
+            theirs, method = file.encoder("dinov2"), _interpolation(model)
+            vit = model.encoders["dinov2"].trunk
+            value = fit_positions(value, vit, method, theirs.grid if theirs else None)
             resampled.append(name)
         if value.shape != own[name].shape:
             raise CheckpointError(
@@ -112,11 +120,11 @@ def fill_model(
                 "was made for"
             )
         own[name].copy_(value)
-    for attribute, encoder in model.encoders.items():
-        if attribute not in filled and any(
-            name.startswith(f"{attribute}.trunk.") and ".adapter." not in name for name in loaded
-        ):
-            encoder.source = None  # whatever it held before, it holds the file's now
+    for family, encoder in model.encoders.items():
+        theirs = None if family in filled else file.encoder(family)
+        if theirs is not None:  # whatever it held before, it holds the file's now
+            foreign = file.about is None and not encoder.trainable
+            encoder.source = reference_to(theirs) if foreign else None
     if file.about:
         model.training_facts = dict(file.about["training"])
     return LoadReport(
@@ -130,28 +138,6 @@ def fill_model(
     )
 
 
-def _positions_for(model: DSUNet, positions: Tensor, file: ModelFile) -> Tensor:
-    vit = cast(Any, model.encoders["dinov2"].trunk)
-    size = file.about["model"].get("dino_size") if file.about else None
-    patch = model.encoders["dinov2"].multiple
-    source = None
-    if size is not None:
-        height, width = as_size(size if isinstance(size, int) else tuple(size))
-        source = (height // patch, width // patch)
-    prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
-    if source is not None and source[0] * source[1] + prefix != positions.shape[1]:
-        return positions  # the caller says what does not fit
-    assert model.config is not None
-    return resample_positions(
-        positions,
-        vit.patch_embed.grid_size,
-        prefix=prefix,
-        method=model.config.interpolate,
-        registers=vit.num_reg_tokens > 0,
-        source=source,
-    )
-
-
 def _fill_encoder(model: DSUNet, file: EncoderFile, *, strict: bool) -> LoadReport:
     encoder = model.encoders.get(file.family)
     if encoder is None:
@@ -160,21 +146,12 @@ def _fill_encoder(model: DSUNet, file: EncoderFile, *, strict: bool) -> LoadRepo
         )
     own = _trunk_state(encoder)
     differences = compare(own, file)
-    wanted = (
-        file
-        if strict
-        else EncoderFile(
-            file.path,
-            file.format,
-            file.family,
-            {name: tensor for name, tensor in file.tensors.items() if name in own},
-            version=file.version,
-        )
-    )
-    method = model.config.interpolate if model.config else "official"
+    wanted = file
     if not strict:
-        own = {name: tensor for name, tensor in own.items() if name in wanted.tensors}
-    state = fitted(own, wanted, method, None, encoder.trunk)
+        common = {name: tensor for name, tensor in file.tensors.items() if name in own}
+        own = {name: tensor for name, tensor in own.items() if name in common}
+        wanted = dataclasses.replace(file, tensors=common)
+    state = fitted(own, wanted, _interpolation(model), encoder.trunk)
     for name, value in state.items():
         own[name].copy_(value)
     whole = not differences.missing and not differences.unexpected
@@ -195,6 +172,10 @@ def _fill_encoder(model: DSUNet, file: EncoderFile, *, strict: bool) -> LoadRepo
         ),
         file.version,
     )
+
+
+def _interpolation(model: DSUNet) -> Literal["official", "timm"]:
+    return model.config.interpolate if model.config else "official"
 
 
 def _trunk_state(encoder: Encoder) -> dict[str, Tensor]:
@@ -219,13 +200,12 @@ def _cause(
 ) -> str:
     """The likely reason why names differ."""
     branch = ("dinov2.", "fusion.")
-    theirs = {a: count_blocks(file.trunk(a)) for a in LABELS}
-    ours = {a: count_blocks(_part(own, f"{a}.trunk.")) for a in LABELS}
-    for attribute, label in LABELS.items():
-        if theirs[attribute] and ours[attribute] and theirs[attribute] != ours[attribute]:
+    for family in FAMILIES:
+        encoder, blocks = file.encoder(family), count_blocks(_part(own, f"{family}.trunk."))
+        if encoder is not None and blocks not in (0, encoder.depth):
             return (
-                f"the file's {label} has {theirs[attribute]} blocks, the model's "
-                f"{ours[attribute]}: build the model that the file was made for"
+                f"the file's {LABELS[family]} has {encoder.depth} blocks, the model's {blocks}: "
+                "build the model that the file was made for"
             )
     if missing and all(name.startswith(branch) for name in missing) and not unexpected:
         return "the file is of a model without DINOv2 (injection: none)"

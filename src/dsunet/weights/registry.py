@@ -9,15 +9,14 @@ found, there is none.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import timm
 
 from dsunet.config import IMAGENET_MEAN, IMAGENET_STD
+from dsunet.encoders import Family
 from dsunet.errors import WeightsError
 
 __all__ = [
-    "FAMILIES",
     "PUBLIC_WEIGHTS",
     "PublicWeights",
     "find_public",
@@ -26,8 +25,6 @@ __all__ = [
     "recognise",
 ]
 
-Family = Literal["hiera", "dinov2"]
-FAMILIES: tuple[Family, Family] = ("hiera", "dinov2")
 
 _SAM2 = "https://dl.fbaipublicfiles.com/segment_anything_2"
 _DINOV2 = "https://dl.fbaipublicfiles.com/dinov2"
@@ -140,7 +137,7 @@ PUBLIC_WEIGHTS: dict[str, PublicWeights] = {
             896,
             112,
             24,
-            68_677_504,
+            68_675_712,
             (
                 "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
                 "d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071",
@@ -151,7 +148,7 @@ PUBLIC_WEIGHTS: dict[str, PublicWeights] = {
             896,
             96,
             16,
-            33_948_864,
+            33_947_328,
             (
                 "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
                 "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3",
@@ -162,7 +159,7 @@ PUBLIC_WEIGHTS: dict[str, PublicWeights] = {
             896,
             96,
             12,
-            26_851_008,
+            26_849_472,
             (
                 "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
                 "65b50056e05bcb13694174f51bb6da89c894b57b75ccdf0ba6352c597c5d1125",
