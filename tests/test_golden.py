@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -214,31 +215,69 @@ def test_structure_loss_gradient() -> None:
     assert gradient_error(logits.grad, golden["published_grad"]) <= 1
 
 
-@pytest.mark.slow
-def test_whole_large_model(tmp_path) -> None:
-    """The complete network, from a file in the authors' format to the authors' logits."""
-    shapes = json.loads((GOLDEN / "whole_dsunet_large_keys.json").read_text())
+@pytest.fixture(scope="module", params=["dsunet", "sam2unet"])
+def whole(request, tmp_path_factory) -> Iterator[tuple[str, Path, int]]:
+    """A file in the authors' format with the golden values: model's name, file, number of tensors.
+
+    Every tensor has values of its own, which depend on its name.
+    """
+    name = request.param
+    shapes = json.loads((GOLDEN / f"whole_{name}_large_keys.json").read_text())
     haar = torch.tensor(HAAR_TAPS).unsqueeze(1)
     state = {}
-    for name, shape in shapes.items():
-        if name.endswith("wt_filter"):
-            state[name] = haar.repeat(shape[0] // 4, 1, 1, 1)
+    for key, shape in shapes.items():
+        if key.endswith("wt_filter"):
+            state[key] = haar.repeat(shape[0] // 4, 1, 1, 1)
         else:
-            state[name] = torch.from_numpy(fill(f"shared/{name}", shape))
-    file = tmp_path / "DGSUNet.pth"
+            state[key] = torch.from_numpy(fill(f"shared/{key}", shape))
+    file = tmp_path_factory.mktemp("whole") / "authors.pth"
     torch.save(state, file)
     del state
-    model = dsunet.create_model("dsunet-large", weights=None)
-    report = load_weights(model, file)
-    assert not report.missing
-    assert not report.unexpected
-    assert len(report.loaded) + len(report.ignored) == len(shapes)
+    yield name, file, len(shapes)
+    file.unlink()
+
+
+def assert_golden(model: dsunet.DSUNet, name: str) -> None:
+    """The logits of the whole network are the authors'."""
+    sam = torch.from_numpy(golden_image(12, 1, 352))
+    dino = torch.from_numpy(golden_image(11, 1, 518)) if model.dinov2 else None
     with torch.no_grad():
-        logits = model.eval()(
-            torch.from_numpy(golden_image(12, 1, 352)), torch.from_numpy(golden_image(11, 1, 518))
-        )
-    with np.load(GOLDEN / "whole_dsunet_large.npz") as golden:
+        logits = model.eval()(sam, dino)
+    with np.load(GOLDEN / f"whole_{name}_large.npz") as golden:
         for key in ("coarse", "middle", "fine"):
             ours = getattr(logits, key)[0, 0, ::4, ::4].numpy()
             difference = np.abs(ours - golden[key]).max() / np.abs(golden[key]).max()
             assert difference <= 2e-3, f"{key} differs by {difference:.1e} of the largest value"
+
+
+@pytest.mark.slow
+def test_whole_large_model(whole: tuple[str, Path, int], tmp_path: Path) -> None:
+    """The complete network, from a file in the authors' format to the authors' logits."""
+    name, file, count = whole
+    model = dsunet.create_model(f"{name}-large", weights=None)
+    report = load_weights(model, file)
+    assert not report.missing
+    assert not report.unexpected
+    assert len(report.loaded) + len(report.ignored) == count
+    assert_golden(model, name)
+    # what training changes is small, and with the encoders found again it is the same network
+    dsunet.save(model, tmp_path / "small.safetensors")
+    assert (tmp_path / "small.safetensors").stat().st_size < 32e6
+    del model
+    assert_golden(dsunet.load(tmp_path / "small.safetensors"), name)
+
+
+@pytest.mark.slow
+def test_whole_large_model_there_and_back(whole: tuple[str, Path, int], tmp_path: Path) -> None:
+    """Converted to our format the file gives the same logits, converted back the same tensors."""
+    name, file, count = whole
+    dsunet.convert(file, tmp_path / "ours.safetensors", include_encoders=True)
+    assert_golden(dsunet.load(tmp_path / "ours.safetensors"), name)
+    dsunet.convert(tmp_path / "ours.safetensors", tmp_path / "back.pth")
+    first = torch.load(file, mmap=True, weights_only=True)
+    back = torch.load(tmp_path / "back.pth", mmap=True, weights_only=True)
+    assert set(first) == set(back)
+    assert len(back) == count
+    assert all(torch.equal(first[key], back[key]) for key in first)
+    (tmp_path / "back.pth").unlink()
+    (tmp_path / "ours.safetensors").unlink()

@@ -460,10 +460,10 @@ def test_a_run_that_came_first_is_left_alone(
     """Another process has made a whole run in the folder while this one built its model."""
     build = dsunet.training.run.create_from_config
 
-    def slowly(*arguments: object) -> DSUNet:
+    def slowly(*arguments: object, **options: object) -> DSUNet:
         monkeypatch.setattr("dsunet.training.run.create_from_config", build)
         run(tmp_path / "run", pictures, epochs=1, seed=7)
-        return build(*arguments)
+        return build(*arguments, **options)
 
     monkeypatch.setattr("dsunet.training.run.create_from_config", slowly)
     with pytest.raises(OutputError, match="exists and is not empty"):
@@ -703,7 +703,7 @@ def test_bad_starts(pictures: Path, trained: Path, tmp_path: Path) -> None:
             run(tmp_path / "new", pictures, device="cuda")
     with pytest.raises(DeviceError, match="names one, but devices is 2"):
         run(tmp_path / "new", pictures, device="cpu:0", devices=2)
-    with pytest.raises(WeightsError, match="could not be fetched"):
+    with pytest.raises(WeightsError, match="were not fetched"):
         run(tmp_path / "new", pictures, model_config("dsunet-tiny"))
     assert not (tmp_path / "new").exists()
 

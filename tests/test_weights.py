@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import re
 import socket
@@ -19,7 +21,9 @@ from torch import Tensor, nn
 
 import dsunet
 from dsunet.checkpoint import read_metadata
+from dsunet.cli import main
 from dsunet.config import MODEL_PRESETS, model_config
+from dsunet.data.synthetic import write_synthetic
 from dsunet.encoders import build_dinov2, build_hiera
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.model import build_model
@@ -735,6 +739,16 @@ def test_our_own_model_in_the_authors_format(
     assert torch.equal(model.eval()(sam, dino).fine, tiny.eval()(sam, dino).fine)
 
 
+def test_tensors_that_share_memory_are_written_apart(tmp_path: Path) -> None:
+    state = published_state()
+    taps = "dino2sam_down14.depthwise."
+    state[f"{taps}iwt_filter"] = state[f"{taps}wt_filter"]
+    torch.save(state, tmp_path / "authors.pth")
+    dsunet.convert(tmp_path / "authors.pth", tmp_path / "ours.safetensors", include_encoders=True)
+    ignored = read_weights(tmp_path / "ours.safetensors").ignored
+    assert torch.equal(ignored[f"{taps}iwt_filter"], ignored[f"{taps}wt_filter"])
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -979,3 +993,177 @@ def test_empty_encoder_files_are_explained() -> None:
     assert compare(own, file).cause == "the file holds no whole encoder"
     with pytest.raises(CheckpointError, match="1 tensors are missing"):
         fitted(own, file, "official", None)
+
+
+# -- the command line
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    status = main([str(argument) for argument in arguments])
+    shown = capsys.readouterr()
+    return status, shown.out, shown.err
+
+
+def test_info(official: dict[str, Path], tmp_path: Path, capsys) -> None:
+    dsunet.save(nano(), tmp_path / "a.safetensors", training={"data": "x", "measures": {"S": 0.5}})
+    status, out, _ = run(
+        capsys, "info", tmp_path / "a.safetensors", "--json", tmp_path / "about.json"
+    )
+    assert status == 0
+    for part in (
+        "our own file",
+        "dsunet-nano (hiera_nano, vit_nano_patch14)",
+        "2,977,542, of which 2,977,542 (100.00 %) are trained",
+        "in the file",
+    ):
+        assert part in out, out
+    about = json.loads((tmp_path / "about.json").read_text())
+    assert about["training"] == {"data": "x", "measures": {"S": 0.5}}
+    assert about["parameters"]["total"] == sum(p.numel() for p in nano().parameters())
+    assert sum(part["all"] for part in about["parameters"]["parts"].values()) == 2_977_542
+
+    status, out, _ = run(capsys, "info", official["hiera"])
+    assert status == 0
+    for part in ("official SAM 2", "sam2_hiera_tiny", "26,849,472", "2.1", "Apache-2.0", "sha256:"):
+        assert part in out, out
+    torch.save(published_state(), tmp_path / "authors.pth")
+    status, out, _ = run(capsys, "info", tmp_path / "authors.pth")
+    assert status == 0
+    assert "dsunet-tiny (sam2_hiera_tiny, vit_small_patch14_dinov2)" in out
+    assert "3,664,902 (6.97 %) are trained" in out
+    status, _, err = run(capsys, "info", tmp_path / "none")
+    assert (status, len(err.splitlines())) == (1, 1)
+
+
+def test_info_says_where_encoders_are(
+    tiny: dsunet.DSUNet, official: dict[str, Path], tmp_path: Path, monkeypatch, capsys
+) -> None:
+    dsunet.save(tiny, tmp_path / "small.safetensors")
+    _, out, _ = run(capsys, "info", tmp_path / "small.safetensors")
+    assert str(official["hiera"]) in out
+    monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "another"))
+    _, out, _ = run(capsys, "info", tmp_path / "small.safetensors")
+    assert "not on this machine" in out
+    assert "sam2_hiera_tiny.fb_r896_2pt1" in out
+
+
+def test_verify(official: dict[str, Path], tmp_path: Path, monkeypatch, capsys) -> None:
+    dsunet.save(nano(), tmp_path / "good.safetensors")
+    status, out, err = run(capsys, "weights", "verify", tmp_path / "good.safetensors")
+    assert status == 0, err
+    assert "whole: names, shapes and values are as they should be" in out
+
+    model = nano()
+    model.decoder.heads[0].weight.data[0] = float("nan")
+    dsunet.save(model, tmp_path / "nan.safetensors")
+    status, _, err = run(capsys, "weights", "verify", tmp_path / "nan.safetensors")
+    assert status == 1
+    assert "decoder.heads.0.weight holds values that are no finite numbers" in err
+
+    # made-up values under the official name: their SHA-256 is another
+    status, _, err = run(capsys, "weights", "verify", official["hiera"])
+    assert status == 1
+    assert "it is not the official sam2.1_hiera_tiny.pt: that has another SHA-256" in err
+    other = tmp_path / "mine.pt"
+    other.write_bytes(official["hiera"].read_bytes())
+    status, out, _ = run(capsys, "weights", "verify", other)
+    assert status == 0
+    assert "cannot be told" in out
+    entry = PUBLIC_WEIGHTS["sam2_hiera_tiny.fb_r896_2pt1"]
+    right = hashlib.sha256(other.read_bytes()).hexdigest()
+    known_sum = dataclasses.replace(entry, official_sha256=right)
+    monkeypatch.setitem(PUBLIC_WEIGHTS, entry.name, known_sum)
+    status, out, _ = run(capsys, "weights", "verify", official["hiera"])
+    assert status == 0
+    assert "yes: byte for byte sam2.1_hiera_tiny.pt" in out
+
+    # one bit in the middle of a torch file shows in the archive's own checksum
+    data = bytearray(official["hiera"].read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "bit.pt").write_bytes(data)
+    status, _, err = run(capsys, "weights", "verify", tmp_path / "bit.pt")
+    assert status == 1
+    assert "of the archive is damaged" in err
+    # and a model that lacks something is named
+    state = published_state()
+    del state["head.bias"]
+    torch.save(state, tmp_path / "lacks.pth")
+    status, _, err = run(capsys, "weights", "verify", tmp_path / "lacks.pth")
+    assert status == 1
+    assert "decoder.heads.2.bias is missing" in err
+
+
+def test_weights_list_and_info(capsys) -> None:
+    status, out, _ = run(capsys, "weights", "list")
+    assert status == 0
+    assert all(name in out for name in PUBLIC_WEIGHTS)
+    status, out, _ = run(capsys, "weights", "info", "dsunet-large")
+    assert status == 0
+    assert "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318" in out
+    assert "vit_large_patch14_dinov2.lvd142m" in out
+    _, out, _ = run(capsys, "weights", "info", "dinov2_vits14_reg4_pretrain.pth")
+    assert "not known for certain" in out
+    status, _, err = run(capsys, "weights", "info", "nothing")
+    assert (status, len(err.splitlines())) == (1, 1)
+
+
+def test_weights_download(official: dict[str, Path], tmp_path: Path, capsys) -> None:
+    status, _, err = run(capsys, "weights", "download", "dsunet-tiny")
+    assert status == 1
+    assert "HF_HUB_OFFLINE is set" in err
+    assert len(err.splitlines()) == 1
+    trunk = read_encoder(official["hiera"], "hiera").tensors
+    file = hub_file(tmp_path, "sam2_hiera_tiny.fb_r896_2pt1", trunk)
+    status, out, _ = run(capsys, "weights", "download", "sam2_hiera_tiny")
+    assert status == 0
+    assert str(file) in out
+    status, out, _ = run(capsys, "weights", "verify", "sam2_hiera_tiny.fb_r896_2pt1")
+    assert status == 0
+
+
+def test_convert_command(tmp_path: Path, capsys) -> None:
+    torch.save(published_state(), tmp_path / "authors.pth")
+    whole = tmp_path / "whole.safetensors"
+    command = ("convert", tmp_path / "authors.pth", whole)
+    status, out, _ = run(capsys, *command, "--include-encoders")
+    assert status == 0
+    assert f"{whole}: 2" in out  # two hundred and some megabytes
+    status, _, err = run(capsys, "convert", tmp_path / "authors.pth", tmp_path / "x.bin")
+    assert status == 1
+    assert "needs a name that ends with .safetensors (ours) or .pth" in err
+
+
+def test_training_and_prediction_take_encoder_files(
+    official: dict[str, Path], tmp_path: Path, monkeypatch, capsys
+) -> None:
+    write_synthetic(tmp_path / "set", 2, 64)
+    settings = "--model dsunet-tiny --sam-size 128 --dino-size 112 --device cpu --workers 0"
+    status, _, err = run(
+        capsys,
+        *("train", "--data", tmp_path / "set", "--output", tmp_path / "run"),
+        *(*settings.split(), "--epochs", 1, "--batch-size", 2),
+        *("--hiera-weights", official["hiera"], "--dinov2-weights", official["dinov2"]),
+    )
+    assert status == 0, err
+    last = tmp_path / "run" / "last.safetensors"
+    assert last.stat().st_size < 20e6
+    assert read_metadata(last)["encoders"]["hiera"]["name"] == "sam2_hiera_tiny.fb_r896_2pt1"
+    assert str(official["hiera"]) not in str(read_metadata(last))  # no paths of this machine
+    # the resume state says which model it is of, too
+    sam, dino = torch.randn(1, 3, 128, 128), torch.randn(1, 3, 112, 112)
+    expected = dsunet.load(last)(sam, dino).fine
+    resumable = tmp_path / "run" / "resume.ckpt"
+    assert read_weights(resumable).format == "dsunet-lightning"
+    assert torch.equal(dsunet.load(resumable)(sam, dino).fine, expected)
+    monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "another"))
+    predict = ("predict", tmp_path / "set" / "images", "--weights", tmp_path / "run")
+    status, _, err = run(capsys, *predict, "--output", tmp_path / "maps")
+    assert status == 1
+    assert "--hiera-weights FILE" in err
+    assert len(err.splitlines()) == 1
+    status, _, err = run(
+        capsys,
+        *(*predict, "--output", tmp_path / "maps", "--device", "cpu"),
+        *("--hiera-weights", official["hiera"], "--dinov2-weights", official["dinov2"]),
+    )
+    assert status == 0, err

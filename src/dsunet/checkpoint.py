@@ -13,6 +13,8 @@ converted file keeps them, so that it can be converted back.
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,10 +112,25 @@ def save(
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Writes tensors and what `describe` gives as a file of ours, atomically."""
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in state.items()}
+    """Writes tensors and what `describe` gives as a file of ours, atomically.
+
+    Raises:
+        OSError: The disk is full, or the place cannot be written to; `path` is as it was.
+    """
+    tensors: dict[str, Tensor] = {}
+    places: set[int] = set()
+    for name, tensor in state.items():
+        ready = tensor.cpu().contiguous()
+        # the same values under two names: safetensors wants each to have memory of its own
+        tensors[name] = ready.clone() if ready.data_ptr() in places else ready
+        places.add(ready.data_ptr())
     with temporary_beside(path) as temporary:
-        safetensors.torch.save_file(tensors, temporary, {"dsunet": about_json(about)})
+        try:
+            safetensors.torch.save_file(tensors, temporary, {"dsunet": about_json(about)})
+        except safetensors.SafetensorError as error:  # as it calls what the system says
+            if code := re.search(r"os error (\d+)", str(error)):
+                raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
+            raise
         replace_durably(temporary, path)
 
 

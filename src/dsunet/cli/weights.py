@@ -90,7 +90,7 @@ def _info(arguments: Namespace) -> int:
     about = describe_file(arguments.file)
     if arguments.json:
         write_json(Path(arguments.json), about)
-    shown = {key: value for key, value in about.items() if value not in ({}, None)}
+    shown = {key: value for key, value in about.items() if value not in ({}, None, 0)}
     if "model" in about:
         config, parameters = about["model"], about["parameters"]
         share = 100 * parameters["trained"] / parameters["total"]
