@@ -153,7 +153,7 @@ def _convert(arguments: Namespace) -> int:
 CONVERT = Command(
     "Write a model's weights in our format or in the authors'.",
     "  dsunet convert DGSUNet-50.pth model.safetensors\n"
-    "  dsunet convert RUN model.pth --hiera-weights sam2.1_hiera_large.pt\n",
+    "  dsunet convert model.safetensors back.pth\n",
     _convert_arguments,
     _convert,
 )
