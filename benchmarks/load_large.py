@@ -147,7 +147,7 @@ def seconds_to_read(files: list[str]) -> float:
 def main() -> None:
     """Reads the arguments and writes the record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=lambda name: Path(name).resolve())
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
