@@ -13,7 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dsunet.decoder import CrossScaleAttention, Decoder, SpatialFeatureFusion
+from dsunet.decoder import (
+    CrossScaleAttention,
+    Decoder,
+    SpatialFeatureFusion,
+    UpsamplingFusion,
+)
 from dsunet.encoders import AdaptedBlock, Adapter
 from dsunet.fusion import ChannelModulation, ContentGuidedAttention, FeatureInjection
 from dsunet.layers import WaveletConv2d
@@ -142,6 +147,28 @@ def test_injection_changes_just_its_levels(maps: int, levels: list[int]) -> None
     for i, (before, after) in enumerate(zip(pyramid, fused, strict=True)):
         assert after.shape == before.shape
         assert torch.equal(before, after) == (i not in levels)
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (9, 11), (7, 8)])
+def test_upsampling_fusion_by_hand(height: int, width: int) -> None:
+    """The finer map comes first; the coarser one is doubled with corners aligned, and padded."""
+    fuse = UpsamplingFusion(2).eval()
+    seen = []
+    fuse[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    coarse = torch.arange(32.0).reshape(1, 2, 4, 4)
+    fine = torch.randn(1, 2, height, width)
+    assert fuse(coarse, fine).shape == fine.shape
+    assert torch.equal(seen[0][:, :2], fine)
+    # rows 0, 1, 2, 3 become eight at 0, 3/7, 6/7 …, so that the corners keep their values
+    steps = torch.arange(8) * 3 / 7
+    doubled = 4 * steps.view(8, 1) + steps.view(1, 8)
+    top, left = (height - 8) // 2, (width - 8) // 2  # SAM2-UNet rounds down, which crops here
+    expected = torch.zeros(max(height, 8) + 1, max(width, 8) + 1)
+    rows = range(max(0, -top), min(8, height - top))
+    for row in rows:
+        for column in range(max(0, -left), min(8, width - left)):
+            expected[row + top, column + left] = doubled[row, column]
+    torch.testing.assert_close(seen[0][0, 2], expected[:height, :width])
 
 
 def test_decoder_leaves_out_what_is_not_asked_for() -> None:

@@ -28,6 +28,12 @@ def test_presets_survive_json(name: str) -> None:
     assert as_size(again.sam_size) == (128, 256)
 
 
+def test_the_baseline_has_no_dinov2() -> None:
+    with pytest.raises(ValueError, match="no DINOv2 branch: set injection to none"):
+        model_config("dsunet-large", decoder="unet")
+    assert model_config("sam2unet-small").sam_version == "2.0"
+
+
 def test_none_leaves_the_preset_as_it_is() -> None:
     assert model_config("dsunet-nano", sam_size=None, hiera=None) == MODEL_PRESETS["dsunet-nano"]
     assert model_config("dsunet-nano", adapter_channels=8).adapter_channels == 8

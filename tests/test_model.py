@@ -17,6 +17,7 @@ from helpers import nano
 
 FROZEN = {"train_hiera": False, "train_dinov2": False, "adapter_channels": 8}
 VARIANTS: dict[str, dict[str, object]] = {
+    "sam2unet": {"injection": "none", "decoder": "unet", "adapter_channels": 8},
     "whole": {},
     "frozen": FROZEN,
     "A": {"injection": "none"},
