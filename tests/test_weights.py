@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -1159,6 +1160,14 @@ def test_training_and_prediction_take_encoder_files(
     resumable = tmp_path / "run" / "resume.ckpt"
     assert read_weights(resumable).format == "dsunet-lightning"
     assert torch.equal(dsunet.load(resumable)(sam, dino).fine, expected)
+    # the encoder's file may move before the run goes on, but not change
+    again = ("train", "--config", tmp_path / "run" / "config.yaml", "--resume")
+    again = (*again, "--output", tmp_path / "run", "--hiera-weights")
+    status, _, err = run(capsys, *again, shutil.copy(official["hiera"], tmp_path / "moved.pt"))
+    assert status == 0, err
+    status, _, err = run(capsys, *again, sam2_file(tmp_path / "changed.pt", seed=3))
+    assert status == 1
+    assert "the run was started with other weights of hiera (sha256:" in err
     monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "another"))
     predict = ("predict", tmp_path / "set" / "images", "--weights", tmp_path / "run")
     status, _, err = run(capsys, *predict, "--output", tmp_path / "maps")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from dsunet.checkpoint import about_json, describe
 from dsunet.config import LossConfig, TrainConfig
 from dsunet.data.dataset import Batch
-from dsunet.errors import TrainingError
+from dsunet.errors import CheckpointError, TrainingError
 from dsunet.inference import predict_probabilities, quantise
 from dsunet.losses import deep_supervision_loss
 from dsunet.metrics import Measures
@@ -159,8 +160,20 @@ class SegmentationModule(L.LightningModule):
         absent = self._changing_names() - set(checkpoint["state_dict"])
         if absent:
             raise RuntimeError(f"the resume state lacks {sorted(absent)[:3]}")
+        self._require_the_same_encoders(checkpoint.get("dsunet"))
         self._loss_sum = checkpoint["loss"]["sum"]
         self._loss_count = checkpoint["loss"]["count"]
+
+    def _require_the_same_encoders(self, about: str | None) -> None:
+        """Files of frozen encoders may have moved since the run began, but not changed."""
+        before = json.loads(about)["encoders"] if about else {}
+        for family, reference in describe(self.model)["encoders"].items():
+            was, now = (each and each["fingerprint"] for each in (before.get(family), reference))
+            if before and was != now:
+                raise CheckpointError(
+                    f"the run was started with other weights of {family} ({str(was)[:19]}…) than "
+                    f"these ({str(now)[:19]}…); give the same ones (--{family}-weights)"
+                )
 
     def _changing_names(self) -> set[str]:
         """Names of everything that training changes: trained parameters and statistics."""
