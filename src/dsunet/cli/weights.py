@@ -251,7 +251,8 @@ def _weights_verify(arguments: Namespace) -> int:
     for problem in problems[:10]:
         print(f"dsunet weights verify: {visible(problem)}", file=sys.stderr)
     if problems:
-        print(f"dsunet weights verify: {len(problems)} things are wrong", file=sys.stderr)
+        many = "1 thing is" if len(problems) == 1 else f"{len(problems)} things are"
+        print(f"dsunet weights verify: {many} wrong", file=sys.stderr)
     else:
         print("whole: names, shapes and values are as they should be")
     return 1 if problems else 0

@@ -104,7 +104,10 @@ def public_encoder(config: ModelConfig, family: Family) -> EncoderFile:
     """
     architecture = config.hiera if family == "hiera" else config.dinov2
     name = public_name(architecture, config.sam_version)
-    return _from_hub(name, family)
+    try:
+        return _from_hub(name, family)
+    except WeightsError as error:
+        raise WeightsError(f"{error}; or start from random weights with --weights none") from error
 
 
 def find_encoder(
@@ -230,8 +233,7 @@ def _how_to_get(name: str, reason: str) -> str:
     return (
         f"the public weights {name} are not in the Hugging Face cache and were not fetched "
         f"({reason}); where there is a network get {HUB_FILE} of the hub's repository timm/{name}"
-        f"{official}, and pass --{family}-weights FILE; or train from random weights with "
-        "--weights none"
+        f"{official}, and pass --{family}-weights FILE"
     )
 
 
