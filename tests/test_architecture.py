@@ -15,7 +15,7 @@ SOURCE = Path(dsunet.__file__).parent
 
 # Each layer may import from itself and from the layers above it in this list.
 LAYERS = [
-    {"errors", "config", "files", "lazy", "processes"},
+    {"errors", "config", "files", "known", "lazy", "processes"},
     {"layers"},
     {"data"},
     {"encoders"},
@@ -53,7 +53,7 @@ def own_imports(file: Path) -> list[str]:
         if id(node) in typing_only:
             continue
         if isinstance(node, ast.ImportFrom) and node.module == "dsunet":
-            found += [dsunet._HOMES[alias.name] for alias in node.names]
+            found += [dsunet._HOMES.get(alias.name, alias.name) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("dsunet."):
             found.append(str(node.module).removeprefix("dsunet."))
         elif isinstance(node, ast.Import):

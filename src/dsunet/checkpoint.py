@@ -24,6 +24,7 @@ import safetensors.torch
 from torch import Tensor
 
 import dsunet
+from dsunet import known
 from dsunet.errors import CheckpointError
 from dsunet.files import replace_durably, temporary_beside
 
@@ -105,10 +106,23 @@ def save(
             of about two gigabytes for large, instead of about 30 megabytes.
 
     Raises:
-        CheckpointError: The model was put together by hand and has no `config`.
+        CheckpointError: The model was put together by hand and has no `config`, or `path` is the
+            only file known to hold an encoder that the new one would refer to.
     """
     about = describe(model, training, include_encoders=include_encoders)
+    _keep_what_is_referred_to(about, Path(path))
     write_checkpoint(Path(path), state_to_save(model, include_encoders=include_encoders), about)
+
+
+def _keep_what_is_referred_to(about: Mapping[str, Any], path: Path) -> None:
+    """Raises if writing a file to `path` would destroy the encoder weights that it refers to."""
+    for family, reference in about["encoders"].items():
+        holders = known.places(reference["fingerprint"]) if reference else []
+        if path.exists() and holders == [path.resolve()]:
+            raise CheckpointError(
+                f"{path} holds the {family} weights that the new file would refer to, and no other "
+                "file known here does; choose another name, or include_encoders=True"
+            )
 
 
 def write_checkpoint(path: Path, state: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
@@ -124,13 +138,17 @@ def write_checkpoint(path: Path, state: Mapping[str, Tensor], about: Mapping[str
         # the same values under two names: safetensors wants each to have memory of its own
         tensors[name] = ready.clone() if ready.data_ptr() in places else ready
         places.add(ready.data_ptr())
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder; give the name of a file to write")
     with temporary_beside(path) as temporary:
+        permissions = temporary.stat().st_mode
         try:
             safetensors.torch.save_file(tensors, temporary, {"dsunet": about_json(about)})
         except safetensors.SafetensorError as error:  # as it calls what the system says
             if code := re.search(r"os error (\d+)", str(error)):
                 raise OSError(int(code[1]), os.strerror(int(code[1])), str(path)) from error
             raise
+        temporary.chmod(permissions)  # safetensors has replaced the file by one of its own
         replace_durably(temporary, path)
 
 
@@ -198,7 +216,7 @@ def read_about(text: str, path: Path) -> dict[str, Any]:
             f"{path} has format {version}, but this version reads up to {FORMAT}; update dsunet"
         )
     if kinds != [dict] * 3 or not all(
-        reference is None or isinstance(reference, dict if version == FORMAT else str)
+        reference is None or _is_reference(reference, version)
         for reference in about["encoders"].values()
     ):
         raise CheckpointError(f"{path} has incomplete metadata; copy it again")
@@ -208,3 +226,11 @@ def read_about(text: str, path: Path) -> dict[str, Any]:
             for name, source in about["encoders"].items()
         }
     return about
+
+
+def _is_reference(value: object, version: int) -> bool:
+    if version == 1:
+        return isinstance(value, str)
+    return isinstance(value, dict) and all(
+        value.get(key) is None or isinstance(value[key], str) for key in ("name", "fingerprint")
+    )

@@ -11,6 +11,8 @@ docs/architecture.md.
 from __future__ import annotations
 
 import dataclasses
+import functools
+import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -38,6 +40,13 @@ def as_size(value: int | tuple[int, int]) -> tuple[int, int]:
 def _require(condition: bool, field: str, value: object, rule: str) -> None:
     if not condition:
         raise ValueError(f"{field} is {value!r}, but {rule}")
+
+
+@functools.cache
+def _choices() -> dict[str, tuple[Any, ...]]:
+    """The settings of a model that take one of a few values, and these."""
+    hints = typing.get_type_hints(ModelConfig)
+    return {n: typing.get_args(h) for n, h in hints.items() if typing.get_origin(h) is Literal}
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,9 @@ class ModelConfig:
     (published code), or a sum and two convolutions (Fig. 4)."""
 
     def __post_init__(self) -> None:
+        for field, known in _choices().items():
+            value = getattr(self, field)
+            _require(value in known, field, value, f"needs one of {', '.join(known)}")
         for field in ("sam_size", "dino_size"):
             value = getattr(self, field)
             if isinstance(value, list):  # as YAML and JSON give it
@@ -128,16 +140,14 @@ class ModelConfig:
         for side in as_size(self.dino_size):
             _require(side > 0, "dino_size", self.dino_size, "sides need to be positive")
         _require(
-            self.adapter_channels >= 0, "adapter_channels", self.adapter_channels, "needs >= 0"
-        )
-        _require(
             self.decoder == "sff" or self.injection == "none",
             "decoder",
             self.decoder,
             "SAM2-UNet has no DINOv2 branch: set injection to none",
         )
-        for field in ("decoder_channels", "attention_channels"):
-            _require(getattr(self, field) >= 1, field, getattr(self, field), "needs at least 1")
+        for field in ("adapter_channels", "decoder_channels", "attention_channels"):
+            value, least = getattr(self, field), 0 if field == "adapter_channels" else 1
+            _require(least <= value <= 4096, field, value, f"needs {least} to 4096")
 
     @property
     def uses_dinov2(self) -> bool:

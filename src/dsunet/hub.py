@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError
 
 import dsunet
 from dsunet.checkpoint import describe, save
-from dsunet.errors import WeightsError
+from dsunet.config import ModelConfig
+from dsunet.errors import DsunetError, WeightsError
 
 if TYPE_CHECKING:
     from dsunet.model import DSUNet
@@ -44,11 +46,13 @@ class HubMixin(ModelHubMixin):
         """
         try:
             model = super().from_pretrained(pretrained_model_name_or_path, **options)
-        except (HfHubHTTPError, OSError, ValueError) as error:
+        except DsunetError:
+            raise
+        except (HfHubHTTPError, OSError, ValueError, TypeError, AttributeError) as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise WeightsError(
-                f"{pretrained_model_name_or_path} could not be had from the Hugging Face Hub "
-                f"({reason}); check the name and the network, or give a folder"
+                f"{pretrained_model_name_or_path} could not be had ({reason}); give a folder that "
+                "save_pretrained wrote, or check the name on the Hugging Face Hub and the network"
             ) from error
         return cast("DSUNet", model)
 
@@ -69,6 +73,9 @@ class HubMixin(ModelHubMixin):
         dinov2_weights: str | Path | None = None,
         **settings: Any,  # from config.json, which the weights file says better
     ) -> DSUNet:
+        unknown = set(settings) - {field.name for field in fields(ModelConfig)} - {"config"}
+        if unknown:
+            raise TypeError(f"there is no option {sorted(unknown)[0]!r}")
         if Path(model_id).is_dir():
             file = Path(model_id) / WEIGHTS_FILE
         else:

@@ -11,7 +11,7 @@ import torch
 
 from dsunet.checkpoint import find_weights, state_to_save
 from dsunet.config import ModelConfig
-from dsunet.encoders import FAMILIES, build_dinov2, build_hiera
+from dsunet.encoders import FAMILIES, Family, build_dinov2, build_hiera
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.model import DSUNet, build_model, parameters_by_part
 from dsunet.weights import FORMATS, PUBLIC_WEIGHTS, EncoderFile, ModelFile, config_of, read_weights
@@ -50,7 +50,7 @@ def describe_file(path: str | Path) -> dict[str, Any]:
             "trained": trained,
             "parts": {name: {"all": a, "trained": t} for name, (a, t) in parts.items()},
         },
-        "encoders": {family: _where(file, family) for family in model.encoders},
+        "encoders": {family: _where(file, family, config) for family in model.encoders},
         "training": file.about["training"] if file.about else {},
     }
 
@@ -70,13 +70,13 @@ def _describe_encoder(file: EncoderFile) -> dict[str, Any]:
     }
 
 
-def _where(file: ModelFile, family: Any) -> dict[str, Any]:
+def _where(file: ModelFile, family: Family, config: ModelConfig) -> dict[str, Any]:
     """Where one encoder of a whole model is."""
     if file.encoder(family) is not None:
         return {"where": "in the file"}
     reference = (file.about["encoders"].get(family) if file.about else None) or {}
     try:
-        found = str(find_encoder(reference, family, file.path, download=False).path)
+        found = str(find_encoder(reference, family, config, file.path, download=False).path)
     except WeightsError:
         found = "not on this machine"
     return {**reference, "where": found}
@@ -141,7 +141,9 @@ def _sha256(path: Path) -> str:
 
 def _misfits_of_encoder(file: EncoderFile) -> list[str]:
     if file.recognised is None:
-        return []
+        if file.format == "vit-timm":  # of any kind
+            return []
+        return [f"it holds {file.describe()}, which is none of the known sizes"]
     architecture = file.recognised[0]
     with torch.device("meta"):
         trunk: Any = (

@@ -342,10 +342,11 @@ def _build_from(file: ModelFile, config: ModelConfig, given: Mapping[Family, str
             encoders[family] = own
             held.append(family)
         elif reference is not None:
-            encoders[family] = find_encoder(reference, family, file.path, given.get(family))
+            path = given.get(family)
+            encoders[family] = find_encoder(reference, family, config, file.path, path)
     # a file of ours with an encoder in it stays one that needs no other
     model = build_model(config, encoders, carried=held if file.about else ())
-    fill_model(model, file, filled=held)
+    fill_model(model, file, filled=list(encoders))
     return model
 
 

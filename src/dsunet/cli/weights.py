@@ -66,7 +66,7 @@ def _print_pairs(pairs: Mapping[str, Any], indent: int = 0) -> None:
     width = max((len(key) for key in pairs), default=0)
     for key, value in pairs.items():
         if isinstance(value, Mapping):
-            print(f"{' ' * indent}{key}")
+            print(visible(f"{' ' * indent}{key}"))
             _print_pairs(value, indent + 2)
         elif value is not None:
             shown = (
@@ -87,6 +87,8 @@ def _info(arguments: Namespace) -> int:
     from dsunet.inspection import describe_file
 
     check_outputs(arguments.json)
+    if arguments.json and Path(arguments.json).resolve() == Path(arguments.file).resolve():
+        raise ValueError("--json names the weights file itself; choose another name")
     about = describe_file(arguments.file)
     if arguments.json:
         write_json(Path(arguments.json), about)

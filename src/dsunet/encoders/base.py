@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 
@@ -53,6 +54,14 @@ class Encoder(nn.Module):
         self.trainable = trainable
         trunk.requires_grad_(trainable)
         self.train(self.training)
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Tensor], prefix: str, *rest: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        start = f"{prefix}trunk."
+        if any(name.startswith(start) and ".adapter." not in name for name in state_dict):
+            self.source = None  # the trunk holds these values now
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dsunet import known
 from dsunet.checkpoint import CARRIED, find_weights, write_checkpoint
 from dsunet.config import ModelConfig, model_config
 from dsunet.encoders import FAMILIES, Family
@@ -15,7 +16,7 @@ from dsunet.errors import CheckpointError, WeightsError
 from dsunet.files import replace_durably, temporary_beside
 from dsunet.layers import HAAR_TAPS
 from dsunet.weights.encoders import LABELS, find_encoder, fingerprint_of
-from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, read_weights
+from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, read_weights, with_adapter
 from dsunet.weights.identify import config_of
 from dsunet.weights.names import DSU_NET, SAM2_UNET
 from dsunet.weights.registry import PUBLIC_WEIGHTS
@@ -50,7 +51,10 @@ def convert(
         WeightsError: The source cannot be read, or not be expressed in the target's format.
     """
     source, target = find_weights(source), Path(target)
-    given = {"hiera": hiera_weights, "dinov2": dinov2_weights}
+    given: dict[Family, str | Path | None] = {
+        "hiera": hiera_weights,
+        "dinov2": dinov2_weights,
+    }
     file = read_weights(source)
     if isinstance(file, EncoderFile):
         raise CheckpointError(
@@ -59,6 +63,19 @@ def convert(
         )
     if target.exists() and target.resolve() == source.resolve():
         raise CheckpointError(f"{target} is the file to convert; choose another name")
+    if target.is_dir():
+        raise CheckpointError(f"{target} is a folder; give the name of a file to write")
+    if target.exists() and any(known.recall(target, family) for family in FAMILIES):
+        raise CheckpointError(
+            f"{target} holds encoder weights that other files may refer to; choose another name"
+        )
+    for family, path in given.items():
+        if path is not None and (include_encoders or target.suffix != ".safetensors"):
+            encoder = file.encoder(family)
+            if encoder is not None:
+                raise CheckpointError(
+                    f"{source} holds its own weights for {family}: leave {family}_weights out"
+                )
     if target.suffix == ".safetensors":
         return _to_ours(file, target, include_encoders, given)
     if target.suffix in (".pth", ".pt"):
@@ -72,7 +89,7 @@ def _to_ours(
     file: ModelFile,
     target: Path,
     include_encoders: bool,
-    given: Mapping[str, str | Path | None],
+    given: Mapping[Family, str | Path | None],
 ) -> list[str]:
     config = config_of(file)
     tensors = dict(file.tensors)
@@ -83,7 +100,7 @@ def _to_ours(
         reference = file.about["encoders"].get(family) if file.about else None
         encoder = file.encoder(family)
         if encoder is None:
-            found = find_encoder(reference or {}, family, file.path, given[family])
+            found = find_encoder(reference or {}, family, config, file.path, given[family])
             if include_encoders:
                 tensors |= _as_ours(found, config)
                 reference = None
@@ -94,7 +111,7 @@ def _to_ours(
                     "fingerprint": fingerprint_of(found),
                 }
         elif not include_encoders and not _is_trained(config, family):
-            elsewhere = _elsewhere(encoder, given[family])
+            elsewhere = _elsewhere(encoder, config, given[family], target)
             if elsewhere is None:
                 lines.append(
                     f"{label}: kept in the file, as no other file known here holds these weights"
@@ -122,7 +139,9 @@ def _in_trunk(name: str, family: Family) -> bool:
     return name.startswith(f"{family}.trunk.") and ".adapter." not in name
 
 
-def _elsewhere(encoder: EncoderFile, given: str | Path | None) -> EncoderFile | None:
+def _elsewhere(
+    encoder: EncoderFile, config: ModelConfig, given: str | Path | None, target: Path
+) -> EncoderFile | None:
     """The same weights in a file that stays when this one goes; without asking the network."""
     architecture = encoder.recognised and encoder.recognised[0]
     names: list[str | None] = [  # which release Hiera is of does not show
@@ -133,10 +152,11 @@ def _elsewhere(encoder: EncoderFile, given: str | Path | None) -> EncoderFile | 
             return find_encoder(
                 {"name": name, "fingerprint": encoder.fingerprint},
                 encoder.family,
+                config,
                 encoder.path,
                 given,
                 download=False,
-                besides=encoder.path,
+                besides=(encoder.path, target),
             )
         except WeightsError:
             if given is not None:
@@ -148,20 +168,14 @@ def _as_ours(encoder: EncoderFile, config: ModelConfig) -> dict[str, Tensor]:
     """An encoder's tensors by the model's names, which have adapters around the blocks."""
     adapted = encoder.family == "hiera" and config.adapter_channels > 0
     return {
-        f"{encoder.family}.trunk.{_inside_adapter(n) if adapted else n}": tensor
+        f"{encoder.family}.trunk.{with_adapter(n) if adapted else n}": tensor
         for n, tensor in encoder.tensors.items()
     }
 
 
-def _inside_adapter(name: str) -> str:
-    start, dot, rest = name.partition(".")
-    if start != "blocks":
-        return name
-    number, _, rest = rest.partition(".")
-    return f"{start}{dot}{number}.block.{rest}"
-
-
-def _to_authors(file: ModelFile, target: Path, given: Mapping[str, str | Path | None]) -> list[str]:
+def _to_authors(
+    file: ModelFile, target: Path, given: Mapping[Family, str | Path | None]
+) -> list[str]:
     config = config_of(file)
     rules, kind = (SAM2_UNET, "sam2-unet") if config.decoder == "unet" else (DSU_NET, "dsu-net")
     _check_expressible(config)
@@ -170,7 +184,7 @@ def _to_authors(file: ModelFile, target: Path, given: Mapping[str, str | Path | 
     for family in FAMILIES if config.uses_dinov2 else FAMILIES[:1]:
         if file.encoder(family) is None:
             reference = file.about["encoders"].get(family) if file.about else None
-            found = find_encoder(reference or {}, family, file.path, given[family])
+            found = find_encoder(reference or {}, family, config, file.path, given[family])
             tensors |= _as_ours(found, config)
             lines.append(f"{LABELS[family]}: put in, from {found.path}")
     state = {}
@@ -179,12 +193,19 @@ def _to_authors(file: ModelFile, target: Path, given: Mapping[str, str | Path | 
         if theirs is None:
             raise CheckpointError(f"{FORMATS[kind]} has no place for {name}")
         state[theirs] = _alone(tensor)
-    state |= {name: _alone(tensor) for name, tensor in file.ignored.items()}
+    state = {**{name: _alone(tensor) for name, tensor in file.ignored.items()}, **state}
     added = {n: t for n, t in _unused(state, kind).items() if n not in state}
     if added:
         lines.append(
             f"{len(added)} tensors that {FORMATS[kind]} has and never uses were made up: "
             f"{', '.join(list(added)[:3])}{', …' if len(added) > 3 else ''}"
+        )
+    native = model_config("dsunet-large")
+    if (config.sam_size, config.dino_size) != (native.sam_size, native.dino_size):
+        lines.append(
+            f"the authors' format does not say image sizes: {native.sam_size} and "
+            f"{native.dino_size} px are assumed when it is read, not {config.sam_size} and "
+            f"{config.dino_size}"
         )
     with temporary_beside(target) as temporary:
         torch.save({**state, **added}, temporary)
@@ -208,6 +229,10 @@ def _check_expressible(config: ModelConfig) -> None:
                 f"the authors' code has no network with {name} = {value!r}; keep the .safetensors "
                 "file"
             )
+    if config.uses_dinov2 and "_reg4_" in config.dinov2:
+        raise CheckpointError(
+            "the authors' code has no network with register tokens; keep the .safetensors file"
+        )
     if config.adapter_channels == 0:
         raise CheckpointError(
             "the authors' code has no network without adapters (adapter_channels = 0); keep the "

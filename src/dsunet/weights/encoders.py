@@ -8,7 +8,7 @@ import math
 import socket
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +16,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from dsunet import known
 from dsunet.checkpoint import find_weights
 from dsunet.config import ModelConfig
 from dsunet.encoders import EncoderReference, Family
 from dsunet.errors import CheckpointError, WeightsError
-from dsunet.weights import known
 from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, count_blocks, read_weights
 from dsunet.weights.positions import resample_positions
 from dsunet.weights.registry import PUBLIC_WEIGHTS, is_public, public_name
@@ -28,6 +28,7 @@ from dsunet.weights.registry import PUBLIC_WEIGHTS, is_public, public_name
 __all__ = [
     "LABELS",
     "cached_file",
+    "check_encoder",
     "fetch",
     "fill_trunk",
     "find_encoder",
@@ -63,9 +64,10 @@ def read_encoder(path: str | Path, family: Family) -> EncoderFile:
 def fingerprint_of(file: EncoderFile) -> str:
     """The fingerprint of an encoder in a file, summed once and noted (see `known`)."""
     noted = known.recall(file.path, file.family)
-    if noted is not None:
+    if noted is not None and file.stamp == known.stamp_of(file.path):
         return noted
-    known.remember(file.path, file.family, file.fingerprint)
+    if file.stamp is not None:
+        known.remember(file.path, file.family, file.fingerprint, file.stamp)
     return file.fingerprint
 
 
@@ -81,6 +83,13 @@ def given_encoder(path: str | Path, family: Family, config: ModelConfig) -> Enco
         CheckpointError: The file is unreadable, or holds another encoder or release.
     """
     file = read_encoder(path, family)
+    check_encoder(file, config)
+    return file
+
+
+def check_encoder(file: EncoderFile, config: ModelConfig) -> None:
+    """Raises `CheckpointError` if a file is known to hold another encoder or release."""
+    family = file.family
     wanted = config.hiera if family == "hiera" else config.dinov2
     recognised = file.recognised
     if recognised and recognised[0] != wanted.split(".")[0]:
@@ -93,7 +102,6 @@ def given_encoder(path: str | Path, family: Family, config: ModelConfig) -> Enco
             f"{file.path} is of SAM {file.version}, but sam_version is {config.sam_version}; give "
             f"the other file, or set sam_version to {file.version} (--sam-version)"
         )
-    return file
 
 
 def public_encoder(config: ModelConfig, family: Family) -> EncoderFile:
@@ -113,11 +121,12 @@ def public_encoder(config: ModelConfig, family: Family) -> EncoderFile:
 def find_encoder(
     reference: Mapping[str, Any],
     family: Family,
+    config: ModelConfig,
     needed_by: Path,
     given: str | Path | None = None,
     *,
     download: bool = True,
-    besides: Path | None = None,
+    besides: Sequence[Path] = (),
 ) -> EncoderFile:
     """The encoder weights that a file of ours refers to, verified by their fingerprint.
 
@@ -127,10 +136,11 @@ def find_encoder(
     Args:
         reference: `name` and `fingerprint`, see `dsunet.checkpoint`.
         family: Which encoder.
+        config: Of the model that it is for.
         needed_by: The file that refers to it.
         given: A file to take it from, nothing else.
         download: Fetch from the hub what is not in its cache.
-        besides: A file not to take it from.
+        besides: Files not to take it from.
 
     Raises:
         WeightsError: They cannot be had, or the given ones are others.
@@ -141,7 +151,7 @@ def find_encoder(
             f"{needed_by} refers to encoder weights {name!r}, which timm does not know"
         )
     if given is not None:
-        file = read_encoder(given, family)
+        file = given_encoder(given, family, config)
         if wanted is not None and fingerprint_of(file) != wanted:
             raise CheckpointError(
                 f"{file.path} holds other {LABELS[family]} weights ({fingerprint_of(file)[:19]}…) "
@@ -153,10 +163,14 @@ def find_encoder(
     if name in PUBLIC_WEIGHTS:
         candidates.append(needed_by.parent / PUBLIC_WEIGHTS[name].official_file)
     for path in candidates:
-        if path.is_file() and (besides is None or path.resolve() != besides.resolve()):
+        if path.resolve() in [other.resolve() for other in besides]:
+            continue
+        try:
             file = read_encoder(path, family)
-            if wanted is None or fingerprint_of(file) == wanted:
-                return file
+        except CheckpointError:  # gone, broken or something else: the next one may do
+            continue
+        if wanted is None or fingerprint_of(file) == wanted:
+            return file
     if name is None:
         raise WeightsError(
             f"{needed_by} needs the {LABELS[family]} weights that it was trained with "
@@ -219,8 +233,9 @@ def _why_offline() -> str | None:
     if urllib.request.getproxies().keys() & {"https", "all"}:
         return None  # a proxy finds the host
     host = urllib.parse.urlsplit(constants.ENDPOINT)
+    port = host.port or (80 if host.scheme == "http" else 443)
     try:
-        with socket.create_connection((host.hostname or "", host.port or 443), timeout=10):
+        with socket.create_connection((host.hostname or "", port), timeout=10):
             return None
     except OSError as error:
         return f"{host.hostname} cannot be reached: {error.strerror or error}"
@@ -284,10 +299,11 @@ def fitted(
     """
     differences = compare(own, file)
     if differences.missing or differences.unexpected:
-        raise CheckpointError(f"{file.path} does not fit: {differences.explain(file.path)}")
+        raise CheckpointError(f"{file.path} does not fit: {differences.explain()}")
     state = {}
     for name, tensor in file.tensors.items():
-        value = tensor.float() if tensor.is_floating_point() else tensor
+        require_real(name, tensor, file.path)
+        value = tensor.float()
         if name == "pos_embed" and file.family == "dinov2":
             value = fit_positions(value, trunk, interpolate, file.grid)
         if value.shape != own[name].shape:
@@ -300,6 +316,16 @@ def fitted(
     return state
 
 
+def require_real(name: str, tensor: Tensor, path: Path) -> None:
+    """Raises `CheckpointError` for weights that are integers or complex numbers."""
+    if not tensor.is_floating_point():
+        kind = str(tensor.dtype).removeprefix("torch.")
+        raise CheckpointError(
+            f"{path} holds {name} as {kind}, but floating-point numbers are needed; a quantised "
+            "file has to be turned back first"
+        )
+
+
 def fit_positions(
     positions: Tensor,
     vit: Any,
@@ -309,8 +335,10 @@ def fit_positions(
     """Position embeddings for a ViT's grid; unchanged where their own grid cannot be told."""
     prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
     count = positions.shape[1] - prefix
-    rows, columns = source or (math.isqrt(count),) * 2
-    if positions.ndim != 3 or rows * columns != count:
+    grids = [
+        grid for grid in (source, (math.isqrt(count),) * 2) if grid and math.prod(grid) == count
+    ]
+    if positions.ndim != 3 or not grids:
         return positions
     return resample_positions(
         positions,
@@ -318,7 +346,7 @@ def fit_positions(
         prefix=prefix,
         method=interpolate,
         registers=vit.num_reg_tokens > 0,
-        source=(rows, columns),
+        source=grids[0],
     )
 
 
@@ -330,7 +358,7 @@ class Differences:
     unexpected: tuple[str, ...]
     cause: str
 
-    def explain(self, path: Path) -> str:
+    def explain(self) -> str:
         """One line: how many, the first few, and why."""
         parts = [
             f"{len(names)} tensors are {kind} "

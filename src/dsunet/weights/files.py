@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -80,7 +81,23 @@ def _read_torch(path: Path, *, mmap: bool) -> Any:
             "read, so it was not; save its state dict alone, where you trust it"
         ) from error
     except Exception as error:  # torch raises many kinds for files that are cut off or changed
-        raise _cut_off(path, error) from error
+        raise _other_archive(path) or _cut_off(path, error) from error
+
+
+def _other_archive(path: Path) -> CheckpointError | None:
+    """The error for ZIP archives that are whole, but no state dict."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return None
+    if any(name.endswith("constants.pkl") for name in names):
+        what = "a TorchScript program; save the state dict of the model in it"
+    elif not any(name.endswith("data.pkl") for name in names):
+        what = f"an archive without weights (it has {', '.join(names[:3])})"
+    else:
+        return None
+    return CheckpointError(f"{path} is {what}")
 
 
 def _cut_off(path: Path, error: Exception) -> CheckpointError:
@@ -108,6 +125,12 @@ def unwrap(content: Any, path: Path) -> dict[str, Tensor]:
             "'state_dict'"
         )
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    for name, value in tensors.items():
+        if value.is_meta or value.is_quantized or value.layout != torch.strided:
+            raise CheckpointError(
+                f"{path} holds {name} in a form that cannot be used (quantised, sparse or without "
+                "values); save plain tensors"
+            )
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): value for name, value in tensors.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from dsunet.checkpoint import CARRIED, read_about
 from dsunet.config import as_size
 from dsunet.encoders import Family
 from dsunet.errors import CheckpointError
+from dsunet.known import Stamp, stamp_of
 from dsunet.layers import HAAR_TAPS
 from dsunet.weights.files import read_file, unwrap
 from dsunet.weights.names import DSU_NET, HF_DINOV2, HF_SAM2, OFFICIAL_HIERA, SAM2_UNET
@@ -29,6 +31,8 @@ __all__ = [
     "count_blocks",
     "fingerprint",
     "read_weights",
+    "with_adapter",
+    "without_adapter",
 ]
 
 # What the formats are called in messages and reports.
@@ -60,18 +64,21 @@ class ModelFile:
     """Tensors that are known and not needed, by the file's own names."""
     about: dict[str, Any] | None = None
     """What a file of ours says about itself, see `dsunet.checkpoint`."""
+    stamp: Stamp | None = None
+    """What the file looked like before it was read, see `dsunet.known`."""
 
     def encoder(self, family: Family) -> EncoderFile | None:
         """One of its encoders; `None` if the file only refers to it."""
         start = f"{family}.trunk."
         tensors = {
-            name.removeprefix(start).replace(".block.", "."): tensor
+            without_adapter(name.removeprefix(start)): tensor
             for name, tensor in self.tensors.items()
             if name.startswith(start) and ".adapter." not in name
         }
         if not tensors:
             return None
-        return EncoderFile(self.path, self.format, family, tensors, grid=self._grid(tensors))
+        grid = self._grid(tensors)
+        return EncoderFile(self.path, self.format, family, tensors, grid=grid, stamp=self.stamp)
 
     def _grid(self, trunk: Mapping[str, Tensor]) -> tuple[int, int] | None:
         """The grid of patches that position embeddings are for, if the file says the image size."""
@@ -102,6 +109,8 @@ class EncoderFile:
     """timm's full name, if the file came from the hub under it."""
     grid: tuple[int, int] | None = None
     """Rows and columns of patches that position embeddings are for; a square by default."""
+    stamp: Stamp | None = None
+    """What the file looked like before it was read, see `dsunet.known`."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -138,8 +147,13 @@ class EncoderFile:
 
     @property
     def name(self) -> str | None:
-        """Full name at timm of these weights, as far as the file or its origin tells."""
-        return self.hub_name or (self.recognised[1] if self.recognised else None)
+        """Full name at timm of these weights, as far as the file or its origin tells.
+
+        What stands in a file of ours may have been trained or resampled, so it has none.
+        """
+        if self.hub_name or self.format.startswith("dsunet") or not self.recognised:
+            return self.hub_name
+        return self.recognised[1]
 
     def describe(self) -> str:
         """A few words for messages, such as `sam2_hiera_large of SAM 2.1`."""
@@ -149,6 +163,16 @@ class EncoderFile:
 
 
 _Reader = Callable[[Mapping[str, Tensor], Path], "ModelFile | EncoderFile"]
+
+
+def without_adapter(name: str) -> str:
+    """A trunk's own name for a tensor that lies inside an adapted block."""
+    return name.replace(".block.", ".")
+
+
+def with_adapter(name: str) -> str:
+    """The inverse, for trunks whose blocks are all adapted."""
+    return re.sub(r"^(blocks\.\d+)\.", r"\1.block.", name)
 
 
 def count_blocks(tensors: Mapping[str, Tensor]) -> int:
@@ -177,6 +201,20 @@ def read_weights(path: str | Path) -> ModelFile | EncoderFile:
         CheckpointError: It is unreadable, or of an unknown format.
     """
     path = Path(path)
+    try:
+        stamp = stamp_of(path)
+    except OSError:
+        stamp = None  # reading says why
+    try:
+        return dataclasses.replace(_read(path), stamp=stamp)
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(
+            f"{path} is incomplete, or a tensor in it has an odd shape ({reason}); get it again"
+        ) from error
+
+
+def _read(path: Path) -> ModelFile | EncoderFile:
     content, metadata = read_file(path)
     if "dsunet" in metadata:
         carried = {n: t for n, t in content.items() if n.startswith(CARRIED)}
@@ -272,7 +310,14 @@ def _version(state: Mapping[str, Tensor]) -> Literal["2.0", "2.1"] | None:
 
 
 def _split(state: Mapping[str, Tensor], prefix: str) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Tensors behind the first place of a prefix, without it, and all others."""
+    """Tensors behind a prefix, without it, and all others.
+
+    Raises:
+        ValueError: There are several such parts, of an average of the weights, say.
+    """
+    starts = sorted({name.split(prefix, 1)[0] for name in state if prefix in name})
+    if len(starts) > 1:
+        raise ValueError(f"it holds several encoders, at {starts[0]!r} and {starts[1]!r}")
     inside = {n.split(prefix, 1)[1]: t for n, t in state.items() if prefix in n}
     return inside, {name: tensor for name, tensor in state.items() if prefix not in name}
 
@@ -295,9 +340,11 @@ def _read_bare_trunk(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
     )
     trunk = {name.removeprefix(start): t for name, t in state.items() if name.startswith(start)}
     official = any(".mlp.layers." in name for name in trunk)
-    ignored = {name: t for name, t in trunk.items() if name.startswith("head.")}
-    tensors = {OFFICIAL_HIERA.ours(n) or n: t for n, t in trunk.items() if n not in ignored}
-    return EncoderFile(path, "sam2" if official else "sam2-timm", "hiera", tensors, ignored)
+    head = {name: t for name, t in trunk.items() if name.startswith("head.")}
+    others = {name: t for name, t in state.items() if not name.startswith(start)}
+    tensors = {OFFICIAL_HIERA.ours(n) or n: t for n, t in trunk.items() if n not in head}
+    kind = "sam2" if official else "sam2-timm"
+    return EncoderFile(path, kind, "hiera", tensors, {**others, **head})
 
 
 def _read_hf_dinov2(state: Mapping[str, Tensor], path: Path) -> EncoderFile:

@@ -36,9 +36,10 @@ def config_of(file: ModelFile) -> ModelConfig:
         )
     try:
         return _from_shapes(file)
-    except (KeyError, IndexError) as error:
+    except (KeyError, IndexError, TypeError) as error:
         raise CheckpointError(
-            f"{file.path} ({FORMATS[file.format]}) is incomplete: {error} is missing"
+            f"{file.path} ({FORMATS[file.format]}) is incomplete, or a tensor in it has an odd "
+            f"shape ({error}); get it again"
         ) from error
 
 
@@ -65,6 +66,10 @@ def _from_shapes(file: ModelFile) -> ModelConfig:
     if not sam2unet:
         found["attention_channels"] = len(file.tensors["decoder.fuse.0.attention.value.bn.weight"])
     if "dinov2" in names:
+        if "_reg4_" in names["dinov2"]:
+            raise CheckpointError(
+                f"{file.path} has register tokens, which the authors' code has not"
+            )
         positions = file.tensors["dinov2.trunk.pos_embed"].shape[1] - 1
         found |= {"dinov2": names["dinov2"], "dino_size": 14 * math.isqrt(positions)}
     kind = "sam2unet" if sam2unet else "dsunet"

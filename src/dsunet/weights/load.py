@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,17 +12,26 @@ import torch
 from torch import Tensor
 
 from dsunet.checkpoint import find_weights, state_to_save
-from dsunet.encoders import FAMILIES, Encoder
+from dsunet.encoders import FAMILIES, Family
 from dsunet.errors import CheckpointError
 from dsunet.weights.encoders import (
     LABELS,
     Differences,
+    check_encoder,
     compare,
     fit_positions,
     fitted,
     reference_to,
+    require_real,
 )
-from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, count_blocks, read_weights
+from dsunet.weights.formats import (
+    FORMATS,
+    EncoderFile,
+    ModelFile,
+    count_blocks,
+    read_weights,
+    without_adapter,
+)
 
 if TYPE_CHECKING:
     from dsunet.model import DSUNet
@@ -43,7 +52,7 @@ class LoadReport:
     missing: tuple[str, ...]
     """Tensors of the model that the file should have held."""
     unexpected: tuple[str, ...]
-    """Tensors of the file that the model has no place for."""
+    """Tensors of the file that the model has no place for, by our names as far as there are any."""
     ignored: tuple[str, ...]
     """Tensors of the file, by its own names, that are known and not needed: DINOv2's mask token,
     the wavelet taps (which are checked to be Haar's), the other parts of SAM 2."""
@@ -65,7 +74,8 @@ def load_weights(model: DSUNet, path: str | Path, *, strict: bool = True) -> Loa
     Args:
         model: A model of the architecture that the file was made for.
         path: The file, or the folder of a training run.
-        strict: Raise if anything is missing or left over.
+        strict: Raise if anything is missing or left over, if the file was trained on other
+            encoders, or with other settings. Shapes have to fit in any case.
 
     Raises:
         CheckpointError: The file is unreadable, of an unknown format, or does not fit.
@@ -77,7 +87,7 @@ def load_weights(model: DSUNet, path: str | Path, *, strict: bool = True) -> Loa
 
 
 def fill_model(
-    model: DSUNet, file: ModelFile, *, strict: bool = True, filled: Iterable[str] = ()
+    model: DSUNet, file: ModelFile, *, strict: bool = True, filled: Sequence[Family] = ()
 ) -> LoadReport:
     """Copies a file's tensors into a model by name.
 
@@ -93,37 +103,50 @@ def fill_model(
         CheckpointError: Shapes differ or, with `strict`, names do.
     """
     own = model.state_dict()
-    needed = set(state_to_save(model))
+    held = [family for family in model.encoders if file.encoder(family) is not None]
+    saved = state_to_save(model)
+    needed = {
+        name
+        for name in own
+        # an encoder may be absent as a whole, never in part
+        if not _in_trunk(name, filled) and (_in_trunk(name, held) or name in saved)
+    }
     missing = tuple(name for name in own if name in needed and name not in file.tensors)
     unexpected = tuple(name for name in file.tensors if name not in own)
     loaded = tuple(name for name in file.tensors if name in own)
     if strict and (missing or unexpected):
         differences = Differences(missing, unexpected, _cause(own, file, missing, unexpected))
-        raise CheckpointError(
-            f"{file.path} does not fit the model: {differences.explain(file.path)}"
-        )
-    done = tuple(f"{attribute}.trunk." for attribute in filled)
+        raise CheckpointError(f"{file.path} does not fit the model: {differences.explain()}")
+    if strict:
+        _require_the_same(model, file, filled)
+    ready: dict[str, Tensor] = {}
     resampled = []
     for name in loaded:
         value = file.tensors[name]
-        if name.startswith(done) and ".adapter." not in name:
+        if _in_trunk(name, filled):
             continue
-        if name == POSITIONS and value.shape != own[name].shape:
-            theirs, method = file.encoder("dinov2"), _interpolation(model)
+        if own[name].is_floating_point():
+            require_real(name, value, file.path)
+        if name == POSITIONS:
+            theirs = file.encoder("dinov2")
             vit = model.encoders["dinov2"].trunk
-            value = fit_positions(value, vit, method, theirs.grid if theirs else None)
-            resampled.append(name)
+            grid = None if theirs is None else theirs.grid
+            value = fit_positions(value, vit, _interpolation(model), grid)
+            if value is not file.tensors[name]:
+                resampled.append(name)
         if value.shape != own[name].shape:
             raise CheckpointError(
                 f"{file.path} does not fit the model: {name} is {tuple(file.tensors[name].shape)} "
                 f"in the file and {tuple(own[name].shape)} in the model; build the model that it "
                 "was made for"
             )
+        ready[name] = value
+    for name, value in ready.items():  # now that all of them fit
         own[name].copy_(value)
     for family, encoder in model.encoders.items():
         theirs = None if family in filled else file.encoder(family)
         if theirs is not None:  # whatever it held before, it holds the file's now
-            foreign = file.about is None and not encoder.trainable
+            foreign = file.about is None and not encoder.trainable and not missing
             encoder.source = reference_to(theirs) if foreign else None
     if file.about:
         model.training_facts = dict(file.about["training"])
@@ -138,13 +161,49 @@ def fill_model(
     )
 
 
+def _in_trunk(name: str, families: Iterable[Family]) -> bool:
+    """Whether a tensor is one of those encoders' own, adapters left out."""
+    return ".adapter." not in name and name.startswith(tuple(f"{f}.trunk." for f in families))
+
+
+def _require_the_same(model: DSUNet, file: ModelFile, filled: Iterable[Family]) -> None:
+    """Raises if the file was trained on other encoders, or with settings that no shape shows."""
+    if file.about is None:
+        return
+    for family, encoder in model.encoders.items():
+        reference = file.about["encoders"].get(family)
+        wanted, has = reference and reference["fingerprint"], encoder.source
+        if family not in filled and wanted and has and has.fingerprint not in (wanted, None):
+            raise CheckpointError(
+                f"{file.path} was trained with other {LABELS[family]} weights ({wanted[:19]}…) "
+                f"than the model holds ({str(has.fingerprint)[:19]}…); dsunet.load(FILE) finds the "
+                "right ones"
+            )
+    for name in ("dinov2_norm", "channel_modulation", "pixel_attention"):
+        was = file.about["model"].get(name)
+        now = getattr(model.config, name, was)
+        if model.dinov2 is not None and was is not None and was != now:
+            raise CheckpointError(
+                f"{file.path} was trained with {name} = {was!r}, but the model has {now!r}; build "
+                "it with the file's setting"
+            )
+
+
 def _fill_encoder(model: DSUNet, file: EncoderFile, *, strict: bool) -> LoadReport:
     encoder = model.encoders.get(file.family)
     if encoder is None:
         raise CheckpointError(
             f"{file.path} holds weights of {LABELS[file.family]}, which this model does not have"
         )
-    own = _trunk_state(encoder)
+    if strict and model.config is not None:
+        check_encoder(file, model.config)
+    names = {
+        without_adapter(name): name
+        for name in encoder.trunk.state_dict()
+        if ".adapter." not in name
+    }
+    tensors = encoder.trunk.state_dict()
+    own = {plain: tensors[name] for plain, name in names.items()}
     differences = compare(own, file)
     wanted = file
     if not strict:
@@ -156,35 +215,26 @@ def _fill_encoder(model: DSUNet, file: EncoderFile, *, strict: bool) -> LoadRepo
         own[name].copy_(value)
     whole = not differences.missing and not differences.unexpected
     encoder.source = reference_to(file) if whole else None
-    names = {name.replace(".block.", "."): name for name in encoder.trunk.state_dict()}
-    loaded = tuple(f"{file.family}.trunk.{names[name]}" for name in state)
+    positions, given = state.get("pos_embed"), file.tensors.get("pos_embed")
+    resampled = (
+        positions is not None
+        and given is not None
+        and (positions.shape != given.shape or not torch.equal(positions, given.float()))
+    )
     return LoadReport(
         file.format,
-        loaded,
-        differences.missing,
+        tuple(f"{file.family}.trunk.{names[plain]}" for plain in state),
+        tuple(f"{file.family}.trunk.{names[plain]}" for plain in differences.missing),
         differences.unexpected,
         tuple(file.ignored),
-        _frozen(model, loaded),
-        tuple(
-            f"{file.family}.trunk.{name}"
-            for name, value in state.items()
-            if value.shape != file.tensors[name].shape
-        ),
+        _frozen(model, (f"{file.family}.trunk.{names[plain]}" for plain in state)),
+        (POSITIONS,) if resampled else (),
         file.version,
     )
 
 
 def _interpolation(model: DSUNet) -> Literal["official", "timm"]:
     return model.config.interpolate if model.config else "official"
-
-
-def _trunk_state(encoder: Encoder) -> dict[str, Tensor]:
-    """The trunk's tensors by timm's names, adapters left out."""
-    return {
-        name.replace(".block.", "."): tensor
-        for name, tensor in encoder.trunk.state_dict().items()
-        if ".adapter." not in name
-    }
 
 
 def _frozen(model: torch.nn.Module, loaded: Iterable[str]) -> tuple[str, ...]:
@@ -200,6 +250,8 @@ def _cause(
 ) -> str:
     """The likely reason why names differ."""
     branch = ("dinov2.", "fusion.")
+    if any(".adapter." in name for name in own) != any(".adapter." in n for n in file.tensors):
+        return "one of them is without adapters (adapter_channels: 0)"
     for family in FAMILIES:
         encoder, blocks = file.encoder(family), count_blocks(_part(own, f"{family}.trunk."))
         if encoder is not None and blocks not in (0, encoder.depth):
@@ -207,17 +259,17 @@ def _cause(
                 f"the file's {LABELS[family]} has {encoder.depth} blocks, the model's {blocks}: "
                 "build the model that the file was made for"
             )
-    if missing and all(name.startswith(branch) for name in missing) and not unexpected:
-        return "the file is of a model without DINOv2 (injection: none)"
-    if unexpected and all(name.startswith(branch) for name in unexpected) and not missing:
-        return "the model has no DINOv2 branch (injection: none), but the file's has one"
     if missing and not unexpected and all(".trunk." in name for name in missing):
-        if all(".adapter." in name for name in missing):
-            return "the file is of a model without adapters (adapter_channels: 0)"
+        if any(file.encoder(family) is not None for family in FAMILIES):
+            return "the file is incomplete"
         return (
             "the file names its encoders instead of holding them: dsunet.load(FILE) finds them, or "
             "build the model with its encoders' weights first"
         )
+    if missing and all(name.startswith(branch) for name in missing) and not unexpected:
+        return "the file is of a model without DINOv2 (injection: none)"
+    if unexpected and all(name.startswith(branch) for name in unexpected) and not missing:
+        return "the model has no DINOv2 branch (injection: none), but the file's has one"
     if file.format == "sam2-unet" or any(".0.conv." in n for n in unexpected if ".fuse." in n):
         return f"the file is of {FORMATS['sam2-unet']}: build a sam2unet model"
     return "it was made for another architecture"
