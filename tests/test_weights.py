@@ -5,9 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
+import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -177,7 +181,7 @@ def test_official_names_and_shapes(name: str) -> None:
 
 @pytest.mark.parametrize("name", [n for n in OFFICIAL if n.startswith("transformers")])
 @pytest.mark.parametrize("old_names", [True, False])
-def test_names_of_transformers(name: str, old_names: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_transformers(name: str, old_names: bool) -> None:
     """Its files have other names than its classes today, which kept them for years."""
     shapes = OFFICIAL[name]
     if old_names:
@@ -336,10 +340,12 @@ def test_the_wrong_encoder(official: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="give it to create_model as dinov2_weights"):
         dsunet.load(official["dinov2"])
     model = dsunet.create_model("dsunet-tiny", weights=None, dinov2="vit_small_patch14_reg4_dinov2")
-    with pytest.raises(CheckpointError, match="register tokens and the other has not"):
+    with pytest.raises(
+        CheckpointError, match="the model's DINOv2 is vit_small_patch14_reg4_dinov2"
+    ):
         dsunet.load_weights(model, official["dinov2"])
     model = dsunet.create_model("dsunet-small", weights=None, injection="none")
-    with pytest.raises(CheckpointError, match=r"\(blocks\.12.*12 blocks, the model has 16"):
+    with pytest.raises(CheckpointError, match="but the model's Hiera is sam2_hiera_small; give"):
         dsunet.load_weights(model, official["hiera"])
 
 
@@ -1184,3 +1190,329 @@ def test_training_and_prediction_take_encoder_files(
         *("--hiera-weights", official["hiera"], "--dinov2-weights", official["dinov2"]),
     )
     assert status == 0, err
+
+
+# -- what must not happen silently
+
+
+def logits(model: dsunet.DSUNet) -> Tensor:
+    torch.manual_seed(9)
+    return model.eval()(torch.randn(1, 3, 128, 128), torch.randn(1, 3, 112, 112)).fine
+
+
+def test_an_encoder_in_part_is_refused(tiny: dsunet.DSUNet, tmp_path: Path) -> None:
+    part = {n: t for n, t in published_state().items() if ".block.attn." not in n}
+    torch.save(part, tmp_path / "part.pth")
+    with pytest.raises(CheckpointError, match=r"missing \(hiera\.trunk\.blocks\.0\.block\.attn"):
+        dsunet.load_weights(tiny, tmp_path / "part.pth")
+    report = dsunet.load_weights(tiny, tmp_path / "part.pth", strict=False)
+    assert any(".attn." in name for name in report.missing)
+    assert tiny.hiera.source is None
+
+
+def test_a_file_for_other_encoders_is_refused(tiny: dsunet.DSUNet, tmp_path: Path) -> None:
+    dsunet.save(tiny, tmp_path / "small.safetensors")
+    dsunet.load_weights(tiny, tmp_path / "small.safetensors")
+    dsunet.load_weights(tiny, sam2_file(tmp_path / "other.pt", seed=4))
+    with pytest.raises(CheckpointError, match="trained with other Hiera weights .* than the model"):
+        dsunet.load_weights(tiny, tmp_path / "small.safetensors")
+
+
+def test_new_values_are_no_files_any_more(tiny: dsunet.DSUNet, tmp_path: Path) -> None:
+    state = {name: tensor + 0.01 for name, tensor in tiny.state_dict().items()}
+    assert tiny.hiera.source is not None
+    tiny.load_state_dict(state)
+    assert tiny.hiera.source is tiny.dinov2.source is None
+    dsunet.save(tiny, tmp_path / "a.safetensors")
+    assert torch.equal(logits(dsunet.load(tmp_path / "a.safetensors")), logits(tiny))
+
+
+def test_a_file_that_does_not_fit_changes_nothing(tiny: dsunet.DSUNet, tmp_path: Path) -> None:
+    state = published_state(seed=8)
+    state["side1.weight"] = torch.zeros(1, 65, 1, 1)
+    torch.save(state, tmp_path / "a.pth")
+    before, source = logits(tiny), tiny.hiera.source
+    with pytest.raises(CheckpointError, match=r"\(1, 65, 1, 1\) in the file"):
+        dsunet.load_weights(tiny, tmp_path / "a.pth")
+    assert torch.equal(logits(tiny), before)
+    assert tiny.hiera.source == source
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"dinov2_norm": False},
+        {"channel_modulation": "resize_last"},
+        {"pixel_attention": "single_sigmoid"},
+    ],
+)
+def test_settings_that_no_shape_shows(settings: dict[str, object], tmp_path: Path) -> None:
+    dsunet.save(nano(), tmp_path / "a.safetensors")
+    name = next(iter(settings))
+    with pytest.raises(CheckpointError, match=f"was trained with {name} = .*, but the model has"):
+        dsunet.load_weights(nano(**settings), tmp_path / "a.safetensors")
+    with pytest.raises(CheckpointError, match=f"was trained with {name}"):
+        dsunet.create_model(
+            "dsunet-nano", tmp_path / "a.safetensors", sam_size=128, dino_size=112, **settings
+        )
+
+
+def test_grids_of_equal_count(tmp_path: Path) -> None:
+    model = nano(dino_size=(112, 154))
+    dsunet.save(model, tmp_path / "a.safetensors")
+    other = nano(dino_size=(154, 112))
+    report = dsunet.load_weights(other, tmp_path / "a.safetensors")
+    assert report.resampled == ("dinov2.trunk.pos_embed",)
+    expected = resample_positions(model.dinov2.trunk.pos_embed, (11, 8), source=(8, 11))
+    assert torch.equal(other.dinov2.trunk.pos_embed, expected)
+
+
+def test_the_release_is_checked_everywhere(official: dict[str, Path], tmp_path: Path) -> None:
+    old = sam2_file(tmp_path / "sam2_hiera_tiny.pt", release="2.0")
+    model = dsunet.create_model("dsunet-tiny", weights=None, sam_size=128, dino_size=112)
+    with pytest.raises(CheckpointError, match=r"is of SAM 2\.0, but sam_version is 2\.1"):
+        dsunet.load_weights(model, old)
+    dsunet.load_weights(model, old, strict=False)
+
+
+def test_files_of_version_one_are_loaded(
+    tiny: dsunet.DSUNet, official: dict[str, Path], tmp_path: Path
+) -> None:
+    """They name encoders and have no fingerprints; release and architecture are still checked."""
+    dsunet.save(tiny, tmp_path / "v2.safetensors")
+    about = read_metadata(tmp_path / "v2.safetensors") | {"format": 1}
+    about["encoders"] = {n: f"timm/{r['name']}" for n, r in about["encoders"].items()}
+    tensors = safetensors.torch.load_file(tmp_path / "v2.safetensors")
+    file = tmp_path / "v1.safetensors"
+    safetensors.torch.save_file(tensors, file, {"dsunet": json.dumps(about)})
+    given = {"hiera_weights": official["hiera"], "dinov2_weights": official["dinov2"]}
+    assert torch.equal(logits(dsunet.load(file, **given)), logits(tiny))
+    for path in official.values():
+        (tmp_path / path.name).symlink_to(path)
+    assert torch.equal(logits(dsunet.load(file)), logits(tiny))
+    given["hiera_weights"] = sam2_file(tmp_path / "old.pt", release="2.0")
+    with pytest.raises(CheckpointError, match=r"is of SAM 2\.0"):
+        dsunet.load(file, **given)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.complex64])
+def test_weights_are_floating_point(kind: torch.dtype, tmp_path: Path) -> None:
+    state = published_state()
+    state["side1.weight"] = (state["side1.weight"] * 100).to(kind)
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(
+        CheckpointError, match=r"decoder\.heads\.0\.weight as .*, but floating-point"
+    ):
+        dsunet.load(tmp_path / "a.pth")
+    encoder = made_up(OFFICIAL["dinov2_vits14"])
+    encoder["norm.weight"] = (encoder["norm.weight"] * 100).to(kind)
+    torch.save(encoder, tmp_path / "d.pth")
+    with pytest.raises(CheckpointError, match=r"norm\.weight as .*, but floating-point"):
+        dsunet.create_model("dsunet-tiny", None, dinov2_weights=tmp_path / "d.pth")
+
+
+def test_two_encoders_in_one_file(tmp_path: Path) -> None:
+    state = made_up(OFFICIAL["sam2.1_hiera_tiny"])
+    both = {f"{part}.{n}": t for part in ("model", "ema") for n, t in state.items()}
+    torch.save(both, tmp_path / "two.pt")
+    with pytest.raises(CheckpointError, match="holds several encoders, at 'ema.' and 'model.'"):
+        read_weights(tmp_path / "two.pt")
+
+
+def test_saving_does_not_destroy_what_it_refers_to(tmp_path: Path, capsys) -> None:
+    file = tmp_path / "only.pth"
+    torch.save(published_state(), file)
+    before = file.read_bytes()
+    model = dsunet.load(file)
+    with pytest.raises(CheckpointError, match="no other file known here does; choose another name"):
+        dsunet.save(model, file)
+    with pytest.raises(CheckpointError, match="encoder weights that other files may refer to"):
+        dsunet.convert(shutil.copy(file, tmp_path / "copy.pth"), file)
+    assert file.read_bytes() == before
+    # a file of ours that holds encoders, once used as such, is not written over either
+    whole = tmp_path / "whole.safetensors"
+    dsunet.convert(file, whole, include_encoders=True)
+    dsunet.create_model("dsunet-tiny", None, hiera_weights=whole)
+    with pytest.raises(CheckpointError, match="other files may refer to"):
+        dsunet.convert(file, whole)
+    status, _, err = run(capsys, "info", file, "--json", file)
+    assert status == 1
+    assert "--json names the weights file itself" in err
+    assert file.read_bytes() == before
+
+
+def test_converting_at_another_size(
+    tiny: dsunet.DSUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The encoder that is put in has its own position embeddings, not those of the model's size."""
+    dsunet.save(tiny, tmp_path / "small.safetensors")
+    whole = tmp_path / "whole.safetensors"
+    dsunet.convert(tmp_path / "small.safetensors", whole, include_encoders=True)
+    assert torch.equal(logits(dsunet.load(whole)), logits(tiny))
+    lines = dsunet.convert(whole, tmp_path / "theirs.pth")
+    assert any("does not say image sizes" in line for line in lines)
+
+
+def test_unfreezing(tiny: dsunet.DSUNet, official: dict[str, Path], tmp_path: Path) -> None:
+    dsunet.save(tiny, tmp_path / "small.safetensors")
+    model = dsunet.create_model(
+        "dsunet-tiny",
+        tmp_path / "small.safetensors",
+        train_hiera=True,
+        train_dinov2=True,
+        sam_size=128,
+        dino_size=112,
+    )
+    assert torch.equal(logits(model), logits(tiny))
+    assert model.hiera.source is model.dinov2.source is None
+    # training changes the model and not the file that it is mapped from
+    before = {name: path.read_bytes() for name, path in official.items()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    model.train()(torch.randn(2, 3, 128, 128), torch.randn(2, 3, 112, 112)).fine.mean().backward()
+    optimizer.step()
+    assert {name: path.read_bytes() for name, path in official.items()} == before
+
+
+def test_a_broken_file_beside_is_passed_over(
+    tiny: dsunet.DSUNet, official: dict[str, Path], tmp_path: Path, monkeypatch
+) -> None:
+    dsunet.save(tiny, tmp_path / "small.safetensors")
+    monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "another"))
+    (tmp_path / "sam2.1_hiera_tiny.pt").write_text("<!DOCTYPE html>")
+    trunk = read_encoder(official["hiera"], "hiera").tensors
+    hub_file(tmp_path, "sam2_hiera_tiny.fb_r896_2pt1", trunk)
+    vit = read_encoder(official["dinov2"], "dinov2").tensors
+    hub_file(tmp_path, "vit_small_patch14_dinov2.lvd142m", vit)
+    assert torch.equal(logits(dsunet.load(tmp_path / "small.safetensors")), logits(tiny))
+
+
+def test_a_changed_file_is_noticed_whatever_its_times_say(
+    tiny: dsunet.DSUNet, tmp_path: Path
+) -> None:
+    file = sam2_file(tmp_path / "sam.pt")
+    status = file.stat()
+    known.remember(file, "hiera", "sha256:0", known.stamp_of(file))
+    assert known.recall(file, "hiera") == "sha256:0"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert known.recall(file, "hiera") is None
+
+
+def test_many_processes_write_the_index(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from dsunet import known\n"
+        "for i in range(10):\n"
+        "    file = Path(sys.argv[1]) / f'{sys.argv[2]}-{i}'; file.write_text('x')\n"
+        "    known.remember(file, 'hiera', 'sha256:0', known.stamp_of(file))\n"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(n)]) for n in range(3)
+    ]
+    assert all(process.wait(timeout=120) == 0 for process in processes)
+    assert len(known.places("sha256:0")) == 30
+
+
+def test_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
+    (tmp_path / "other").write_text("x")
+    dsunet.save(nano(), tmp_path / "a.safetensors")
+    modes = [(tmp_path / name).stat().st_mode for name in ("a.safetensors", "other")]
+    assert modes[0] == modes[1]
+
+
+def test_verify_compares_with_the_architecture(tmp_path: Path, capsys) -> None:
+    state = made_up(OFFICIAL["dinov2_vits14"])
+    for name, gone in (
+        ("one", "blocks.3.norm2.bias"),
+        ("block", "blocks.11."),
+        ("no", "blocks.0.ls1"),
+    ):
+        torch.save({n: t for n, t in state.items() if not n.startswith(gone)}, tmp_path / name)
+        status, out, err = run(capsys, "weights", "verify", tmp_path / name)
+        assert status == 1, (name, out)
+        assert "whole" not in out
+        assert ("missing" in err) == (name == "one"), err
+
+
+@pytest.mark.parametrize("reference", [{"name": 3}, {"fingerprint": 5}, [1], "x"])
+def test_odd_references(reference: object, tmp_path: Path) -> None:
+    about = {"format": 2, "model": nano().config.to_dict(), "training": {}}
+    about["encoders"] = {"hiera": reference, "dinov2": None}
+    tensors = {"a": torch.zeros(1)}
+    safetensors.torch.save_file(tensors, tmp_path / "a.safetensors", {"dsunet": json.dumps(about)})
+    with pytest.raises(CheckpointError, match="incomplete metadata"):
+        dsunet.load(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("pos_embed", None),
+        ("cls_token", None),
+        ("register_tokens", torch.zeros(3)),
+        ("blocks.0.norm1.weight", torch.tensor(1.0)),
+        ("norm.weight", torch.zeros(384, device="meta")),
+        ("norm.weight", torch.zeros(384).to_sparse()),
+    ],
+)
+def test_odd_tensors(name: str, value: Tensor | None, tmp_path: Path) -> None:
+    state = made_up(with_registers(OFFICIAL["dinov2_vits14"]))
+    state = {n: t for n, t in state.items() if n != name}
+    torch.save(state if value is None else {**state, name: value}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError):
+        dsunet.create_model(
+            "dsunet-tiny",
+            None,
+            dinov2="vit_small_patch14_reg4_dinov2",
+            dinov2_weights=tmp_path / "a.pth",
+        )
+
+
+def test_archives_of_other_kinds(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", a=np.zeros(3))
+    with pytest.raises(CheckpointError, match=r"an archive without weights \(it has a\.npy\)"):
+        read_weights(tmp_path / "a.npz")
+    with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "code/model.py"):
+            archive.writestr(f"script/{name}", "x")
+    with pytest.raises(CheckpointError, match="a TorchScript program; save the state dict"):
+        read_weights(tmp_path / "script.pt")
+
+
+def test_settings_in_files_are_validated(tmp_path: Path) -> None:
+    for name, value in (("pixel_attention", "bogus"), ("decoder_channels", 200000)):
+        about = {"format": 2, "model": {**nano().config.to_dict(), name: value}, "training": {}}
+        about["encoders"] = {"hiera": None, "dinov2": None}
+        file = tmp_path / "a.safetensors"
+        safetensors.torch.save_file({"a": torch.zeros(1)}, file, {"dsunet": json.dumps(about)})
+        with pytest.raises(CheckpointError, match=f"cannot be built: {name} is"):
+            dsunet.load(file)
+
+
+def test_places_that_cannot_be_written(tmp_path: Path) -> None:
+    for write in (
+        lambda: dsunet.save(nano(), tmp_path),
+        lambda: dsunet.convert(tmp_path / "a.safetensors", tmp_path),
+    ):
+        dsunet.save(nano(), tmp_path / "a.safetensors")
+        with pytest.raises(CheckpointError, match="is a folder; give the name of a file"):
+            write()
+
+
+def test_odd_folders_for_from_pretrained(tmp_path: Path) -> None:
+    nano().save_pretrained(tmp_path / "a")
+    with pytest.raises(WeightsError, match="no option 'hiera_weight'"):
+        dsunet.DSUNet.from_pretrained(tmp_path / "a", hiera_weight="x")
+    for content in ("{", "[1, 2]"):
+        (tmp_path / "a" / "config.json").write_text(content)
+        with pytest.raises(WeightsError, match="could not be had"):
+            dsunet.DSUNet.from_pretrained(tmp_path / "a")
+
+
+def test_info_shows_control_characters(tmp_path: Path, capsys) -> None:
+    dsunet.save(nano(), tmp_path / "a.safetensors", training={"\x1b[2J": {"a\x07": "b\n"}})
+    status, out, _ = run(capsys, "info", tmp_path / "a.safetensors")
+    assert status == 0
+    assert "\x1b" not in out
+    assert "\x07" not in out

@@ -121,7 +121,7 @@ class EncoderFile:
     def channels(self) -> int:
         """Width of the first block."""
         first = self.tensors.get("blocks.0.norm1.weight")
-        return 0 if first is None else len(first)
+        return first.numel() if first is not None else 0
 
     @property
     def depth(self) -> int:
@@ -134,7 +134,7 @@ class EncoderFile:
         if self.family == "dinov2" and not self._is_dinov2:
             return None
         registers = self.tensors.get("reg_token")
-        count = 0 if registers is None else registers.shape[1]
+        count = registers.shape[1] if registers is not None and registers.ndim == 3 else 0
         return recognise(self.family, self.channels, self.depth, count, self.version)
 
     @property
