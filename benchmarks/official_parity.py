@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from dsunet.encoders import build_dinov2, build_hiera
 from dsunet.files import write_json
-from dsunet.weights.encoders import fill_trunk, read_encoder
+from dsunet.weights.encoders import read_encoder
+from dsunet.weights.fitting import fill_trunk
 from measuring import circumstances
 
 SIDES = ((518, 518), (448, 448), (224, 224), (182, 252), (700, 700))

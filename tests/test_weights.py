@@ -41,7 +41,8 @@ from dsunet.weights import (
     read_weights,
     resample_positions,
 )
-from dsunet.weights.encoders import compare, fill_trunk, fitted, read_encoder
+from dsunet.weights.encoders import read_encoder
+from dsunet.weights.fitting import compare, fill_trunk, fitted
 from dsunet.weights.formats import EncoderFile, fingerprint
 from dsunet.weights.names import DSU_NET, SAM2_UNET
 from helpers import GOLDEN, nano
@@ -550,7 +551,7 @@ def test_a_hub_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object, **options: object) -> None:
         raise RuntimeError("503 Server Error.\nlong story")
 
-    monkeypatch.setattr("dsunet.weights.encoders._why_offline", lambda: None)
+    monkeypatch.setattr("dsunet.weights.hub_cache._why_offline", lambda: None)
     monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
     with pytest.raises(WeightsError, match=r"not fetched \(503 Server Error\)"):
         dsunet.create_model("dsunet-tiny")

@@ -15,7 +15,8 @@ from dsunet.encoders import FAMILIES, Family, build_dinov2, build_hiera
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.model import DSUNet, build_model, parameters_by_part
 from dsunet.weights import FORMATS, PUBLIC_WEIGHTS, EncoderFile, ModelFile, config_of, read_weights
-from dsunet.weights.encoders import find_encoder, fingerprint_of, fitted
+from dsunet.weights.encoders import find_encoder, fingerprint_of
+from dsunet.weights.fitting import fitted
 
 __all__ = ["describe_file", "verify_file"]
 

@@ -38,7 +38,8 @@ from dsunet.weights import (
     public_encoder,
     read_weights,
 )
-from dsunet.weights.encoders import fill_trunk, reference_to
+from dsunet.weights.encoders import reference_to
+from dsunet.weights.fitting import fill_trunk
 
 __all__ = [
     "DSUNet",

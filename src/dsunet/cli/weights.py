@@ -170,7 +170,7 @@ def _weights_list(arguments: Namespace) -> int:
     from rich.table import Table
 
     from dsunet.weights import PUBLIC_WEIGHTS
-    from dsunet.weights.encoders import cached_file
+    from dsunet.weights.hub_cache import cached_file
 
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("name", "official file", "SAM", "licence"):
@@ -198,7 +198,7 @@ def _weights_info_arguments(parser: Parser) -> None:
 
 
 def _weights_info(arguments: Namespace) -> int:
-    from dsunet.weights.encoders import cached_file
+    from dsunet.weights.hub_cache import cached_file
 
     for entry in _entries(arguments.name):
         _print_pairs(

@@ -1,8 +1,9 @@
 """Weights from elsewhere: public encoder weights, and files in the formats found in the wild."""
 
 from dsunet.weights.conversion import convert
-from dsunet.weights.encoders import fetch, find_encoder, given_encoder, public_encoder
+from dsunet.weights.encoders import find_encoder, given_encoder, public_encoder
 from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, read_weights
+from dsunet.weights.hub_cache import fetch
 from dsunet.weights.identify import config_of
 from dsunet.weights.load import LoadReport, fill_model, load_weights
 from dsunet.weights.positions import resample_positions

@@ -15,7 +15,8 @@ from dsunet.encoders import FAMILIES, Family
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.files import replace_durably, temporary_beside
 from dsunet.layers import HAAR_TAPS
-from dsunet.weights.encoders import LABELS, find_encoder, fingerprint_of
+from dsunet.weights.encoders import find_encoder, fingerprint_of
+from dsunet.weights.fitting import LABELS
 from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, read_weights, with_adapter
 from dsunet.weights.identify import config_of
 from dsunet.weights.names import DSU_NET, SAM2_UNET

@@ -1,36 +1,24 @@
-"""Finding an encoder's weights, making sure that they are the right ones, and filling a trunk."""
+"""Finding an encoder's weights, and making sure that they are the right ones."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
-import socket
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-import torch
-from torch import Tensor, nn
+from typing import Any
 
 from dsunet import known
 from dsunet.checkpoint import find_weights
 from dsunet.config import ModelConfig
 from dsunet.encoders import EncoderReference, Family
 from dsunet.errors import CheckpointError, WeightsError
-from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, count_blocks, read_weights
-from dsunet.weights.positions import resample_positions
+from dsunet.weights.fitting import LABELS
+from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, read_weights
+from dsunet.weights.hub_cache import fetch
 from dsunet.weights.registry import PUBLIC_WEIGHTS, is_public, public_name
 
 __all__ = [
-    "LABELS",
-    "cached_file",
     "check_encoder",
-    "fetch",
-    "fill_trunk",
     "find_encoder",
     "fingerprint_of",
     "given_encoder",
@@ -38,9 +26,6 @@ __all__ = [
     "read_encoder",
     "reference_to",
 ]
-
-LABELS = {"hiera": "Hiera", "dinov2": "DINOv2"}
-HUB_FILE = "model.safetensors"
 
 
 def read_encoder(path: str | Path, family: Family) -> EncoderFile:
@@ -191,195 +176,3 @@ def _from_hub(name: str, family: Family, *, download: bool = True) -> EncoderFil
     path = fetch(name, download=download)
     file = read_encoder(path, family)
     return dataclasses.replace(file, hub_name=name)
-
-
-def fetch(name: str, *, download: bool = True) -> Path:
-    """The file of public weights in the Hugging Face cache, downloaded if it is not there.
-
-    Raises:
-        WeightsError: It is neither in the cache nor to be had.
-    """
-    from huggingface_hub import hf_hub_download
-
-    cached = cached_file(name)
-    if cached is not None:
-        return cached
-    if not download:
-        raise WeightsError(_how_to_get(name, "not asked for"))
-    reason = _why_offline()
-    if reason is not None:
-        raise WeightsError(_how_to_get(name, reason))
-    try:
-        return Path(hf_hub_download(f"timm/{name}", HUB_FILE))
-    except Exception as error:  # the hub raises many kinds, all meaning: not to be had
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise WeightsError(_how_to_get(name, lines[0].rstrip("."))) from error
-
-
-def cached_file(name: str) -> Path | None:
-    """The file of public weights in the Hugging Face cache, if it is there."""
-    from huggingface_hub import try_to_load_from_cache
-
-    path = try_to_load_from_cache(f"timm/{name}", HUB_FILE)
-    return Path(path) if isinstance(path, str) else None
-
-
-def _why_offline() -> str | None:
-    """Why the hub cannot be asked; found out at once, where its client tries for half a minute."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set"
-    if urllib.request.getproxies().keys() & {"https", "all"}:
-        return None  # a proxy finds the host
-    host = urllib.parse.urlsplit(constants.ENDPOINT)
-    port = host.port or (80 if host.scheme == "http" else 443)
-    try:
-        with socket.create_connection((host.hostname or "", port), timeout=10):
-            return None
-    except OSError as error:
-        return f"{host.hostname} cannot be reached: {error.strerror or error}"
-
-
-def _how_to_get(name: str, reason: str) -> str:
-    entry = PUBLIC_WEIGHTS.get(name)
-    family = "hiera" if name.startswith("sam2") else "dinov2"
-    official = f", or {entry.official_file} ({entry.official_url})" if entry else ""
-    return (
-        f"the public weights {name} are not in the Hugging Face cache and were not fetched "
-        f"({reason}); where there is a network get {HUB_FILE} of the hub's repository timm/{name}"
-        f"{official}, and pass --{family}-weights FILE"
-    )
-
-
-def fill_trunk(
-    build: Callable[[], nn.Module],
-    file: EncoderFile,
-    interpolate: Literal["official", "timm"] = "official",
-) -> nn.Module:
-    """A timm trunk with a file's weights, without any random initialisation.
-
-    It is built without memory and then given the file's tensors themselves, which stay mapped from
-    the file until they are used.
-
-    Args:
-        build: Builds the trunk.
-        file: The weights.
-        interpolate: How to bring position embeddings to the trunk's grid.
-
-    Raises:
-        CheckpointError: The weights do not fit.
-    """
-    with torch.device("meta"):
-        trunk = build()
-    state = fitted(trunk.state_dict(), file, interpolate, trunk)
-    trunk.load_state_dict(state, strict=True, assign=True)
-    empty = [
-        name
-        for name, tensor in itertools.chain(trunk.named_parameters(), trunk.named_buffers())
-        if tensor.is_meta
-    ]
-    if empty:
-        raise CheckpointError(
-            f"{file.path} leaves {empty[0]} of {LABELS[file.family]} without values"
-        )
-    return trunk
-
-
-def fitted(
-    own: Mapping[str, Tensor],
-    file: EncoderFile,
-    interpolate: Literal["official", "timm"],
-    trunk: Any,
-) -> dict[str, Tensor]:
-    """A file's tensors in the shapes and types that a trunk has.
-
-    Raises:
-        CheckpointError: Names or shapes differ.
-    """
-    differences = compare(own, file)
-    if differences.missing or differences.unexpected:
-        raise CheckpointError(f"{file.path} does not fit: {differences.explain()}")
-    state = {}
-    for name, tensor in file.tensors.items():
-        require_real(name, tensor, file.path)
-        value = tensor.float()
-        if name == "pos_embed" and file.family == "dinov2":
-            value = fit_positions(value, trunk, interpolate, file.grid)
-        if value.shape != own[name].shape:
-            raise CheckpointError(
-                f"{file.path} does not fit: {name} of {LABELS[file.family]} is "
-                f"{tuple(tensor.shape)} in the file and {tuple(own[name].shape)} in the model; "
-                f"the file holds {file.describe()}"
-            )
-        state[name] = value
-    return state
-
-
-def require_real(name: str, tensor: Tensor, path: Path) -> None:
-    """Raises `CheckpointError` for weights that are integers or complex numbers."""
-    if not tensor.is_floating_point():
-        kind = str(tensor.dtype).removeprefix("torch.")
-        raise CheckpointError(
-            f"{path} holds {name} as {kind}, but floating-point numbers are needed; a quantised "
-            "file has to be turned back first"
-        )
-
-
-def fit_positions(
-    positions: Tensor,
-    vit: Any,
-    interpolate: Literal["official", "timm"],
-    source: tuple[int, int] | None,
-) -> Tensor:
-    """Position embeddings for a ViT's grid; unchanged where their own grid cannot be told."""
-    prefix = 0 if vit.no_embed_class else vit.num_prefix_tokens
-    count = positions.shape[1] - prefix
-    grids = [
-        grid for grid in (source, (math.isqrt(count),) * 2) if grid and math.prod(grid) == count
-    ]
-    if positions.ndim != 3 or not grids:
-        return positions
-    return resample_positions(
-        positions,
-        vit.patch_embed.grid_size,
-        prefix=prefix,
-        method=interpolate,
-        registers=vit.num_reg_tokens > 0,
-        source=grids[0],
-    )
-
-
-@dataclass(frozen=True)
-class Differences:
-    """How the names of a file and of a model differ."""
-
-    missing: tuple[str, ...]
-    unexpected: tuple[str, ...]
-    cause: str
-
-    def explain(self) -> str:
-        """One line: how many, the first few, and why."""
-        parts = [
-            f"{len(names)} tensors are {kind} "
-            f"({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-            for kind, names in (("missing", self.missing), ("unexpected", self.unexpected))
-            if names
-        ]
-        return f"{' and '.join(parts)}; {self.cause}"
-
-
-def compare(own: Mapping[str, Tensor], file: EncoderFile) -> Differences:
-    """Names of a trunk against those of a file."""
-    missing = tuple(name for name in own if name not in file.tensors)
-    unexpected = tuple(name for name in file.tensors if name not in own)
-    blocks = count_blocks(own)
-    if not file.tensors or file.depth == 0:
-        cause = "the file holds no whole encoder"
-    elif file.depth != blocks:
-        cause = f"the file holds {file.describe()} with {file.depth} blocks, the model has {blocks}"
-    elif any("reg_token" in name for name in (*missing, *unexpected)):
-        cause = "one of them has register tokens and the other has not"
-    else:
-        cause = "the file is incomplete, or made for another architecture"
-    return Differences(missing, unexpected, cause)

@@ -14,16 +14,8 @@ from torch import Tensor
 from dsunet.checkpoint import find_weights, state_to_save
 from dsunet.encoders import FAMILIES, Family
 from dsunet.errors import CheckpointError
-from dsunet.weights.encoders import (
-    LABELS,
-    Differences,
-    check_encoder,
-    compare,
-    fit_positions,
-    fitted,
-    reference_to,
-    require_real,
-)
+from dsunet.weights.encoders import check_encoder, reference_to
+from dsunet.weights.fitting import LABELS, Differences, compare, fit_positions, fitted, require_real
 from dsunet.weights.formats import (
     FORMATS,
     EncoderFile,
