@@ -2,7 +2,8 @@
 
     pip install --no-deps --target official-classes sam2 dinov2 transformers tokenizers regex \
         hydra-core omegaconf iopath portalocker antlr4-python3-runtime==4.9.3
-    PYTHONPATH=official-classes python benchmarks/official_parity.py --output benchmarks/official.json
+    export PYTHONPATH=official-classes
+    python benchmarks/official_parity.py --output benchmarks/official.json
 
 (sam2 comes as a source archive; unpack it into the same folder.) Each official model gets random
 weights and is saved as its own code saves it; the file is read by dsunet; features of one random
