@@ -25,6 +25,7 @@ from torch import Tensor
 
 import dsunet
 from dsunet import known
+from dsunet.encoders import in_trunk
 from dsunet.errors import CheckpointError
 from dsunet.files import replace_durably, temporary_beside
 
@@ -39,6 +40,7 @@ __all__ = [
     "read_about",
     "read_checkpoint",
     "read_metadata",
+    "read_safetensors",
     "save",
     "state_to_save",
     "write_checkpoint",
@@ -50,15 +52,15 @@ CARRIED = "carried."
 
 def state_to_save(model: DSUNet, *, include_encoders: bool = False) -> dict[str, Tensor]:
     """The model's tensors, without those of frozen encoders whose weights are from elsewhere."""
-    by_reference = tuple(
-        f"{name}.trunk."
-        for name, encoder in model.encoders.items()
+    by_reference = [
+        family
+        for family, encoder in model.encoders.items()
         if encoder.source is not None and not encoder.trainable and not include_encoders
-    )
+    ]
     return {
         name: tensor.detach()
         for name, tensor in model.state_dict().items()
-        if ".adapter." in name or not name.startswith(by_reference or "\0")
+        if not in_trunk(name, by_reference)
     }
 
 
@@ -185,18 +187,28 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]
 def _open(path: Path, *, tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
         raise CheckpointError(f"there is no weights file {path}; give the path of an existing one")
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            names = file.keys() if tensors else ()
-            state = {name: file.get_tensor(name) for name in names}
-    except safetensors.SafetensorError as error:
-        raise CheckpointError(
-            f"{path} is no readable safetensors file ({error}); it may be cut off: copy it again"
-        ) from error
+    state, metadata = read_safetensors(path, tensors=tensors)
     if "dsunet" not in metadata:
         raise CheckpointError(f"{path} was not written by dsunet: its metadata lacks 'dsunet'")
     return read_about(metadata["dsunet"], path), state
+
+
+def read_safetensors(
+    path: Path, *, tensors: bool = True
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors, mapped from the file, and the metadata of any safetensors file.
+
+    Raises:
+        CheckpointError: It is broken.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            names = file.keys() if tensors else ()
+            return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is no readable safetensors file ({error}); it may be cut off: copy it again"
+        ) from error
 
 
 def read_about(text: str, path: Path) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from dsunet.checkpoint import find_weights, state_to_save
+from dsunet.checkpoint import find_weights
 from dsunet.config import ModelConfig
-from dsunet.encoders import FAMILIES, Family, build_dinov2, build_hiera
+from dsunet.encoders import FAMILIES, Family, build_dinov2, build_hiera, in_trunk
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.model import DSUNet, build_model, parameters_by_part
 from dsunet.weights import FORMATS, PUBLIC_WEIGHTS, EncoderFile, ModelFile, config_of, read_weights
@@ -42,13 +42,12 @@ def describe_file(path: str | Path) -> dict[str, Any]:
         return about | {"encoders": {file.family: _describe_encoder(file)}}
     config = config_of(file)
     model = _empty(config, file.path)
-    parts = parameters_by_part(model)
-    trained = sum(count for _, count in parts.values())
+    parts = {name: counts for name, counts in parameters_by_part(model).items() if counts[0]}
     return about | {
         "model": config.to_dict(),
         "parameters": {
-            "total": sum(p.numel() for p in model.parameters()),
-            "trained": trained,
+            "total": sum(count for count, _ in parts.values()),
+            "trained": sum(count for _, count in parts.values()),
             "parts": {name: {"all": a, "trained": t} for name, (a, t) in parts.items()},
         },
         "encoders": {family: _where(file, family, config) for family in model.encoders},
@@ -75,7 +74,7 @@ def _where(file: ModelFile, family: Family, config: ModelConfig) -> dict[str, An
     """Where one encoder of a whole model is."""
     if file.encoder(family) is not None:
         return {"where": "in the file"}
-    reference = (file.about["encoders"].get(family) if file.about else None) or {}
+    reference = file.reference(family)
     try:
         found = str(find_encoder(reference, family, config, file.path, download=False).path)
     except WeightsError:
@@ -161,16 +160,8 @@ def _misfits_of_encoder(file: EncoderFile) -> list[str]:
 
 def _misfits_of_model(file: ModelFile, config: ModelConfig) -> list[str]:
     own = _empty(config, file.path).state_dict()
-    held = {family for family in FAMILIES if file.encoder(family) is not None}
-    needed = {
-        name
-        for name in state_to_save(_empty(config, file.path))
-        if not any(
-            name.startswith(f"{family}.trunk.") and ".adapter." not in name
-            for family in FAMILIES
-            if family not in held
-        )
-    }
+    absent = [family for family in FAMILIES if file.encoder(family) is None]
+    needed = {name for name in own if not in_trunk(name, absent)}
     problems = [f"{name} is missing" for name in sorted(needed - set(file.tensors))]
     problems += [f"{name} has no place in the model" for name in file.tensors if name not in own]
     problems += [

@@ -334,7 +334,6 @@ def _build_from(file: ModelFile, config: ModelConfig, given: Mapping[Family, str
     held: list[Family] = []
     for family in _families(config):
         own = file.encoder(family)
-        reference = file.about["encoders"].get(family) if file.about else None
         if own is not None:
             if family in given:
                 raise CheckpointError(
@@ -342,7 +341,7 @@ def _build_from(file: ModelFile, config: ModelConfig, given: Mapping[Family, str
                 )
             encoders[family] = own
             held.append(family)
-        elif reference is not None:
+        elif reference := file.reference(family):
             path = given.get(family)
             encoders[family] = find_encoder(reference, family, config, file.path, path)
     # a file of ours with an encoder in it stays one that needs no other
@@ -398,29 +397,25 @@ def list_models() -> list[str]:
 
 def parameter_counts(model: DSUNet) -> dict[str, int]:
     """Numbers of parameters: `total`, `trainable`, and the trainable ones of every part."""
-    parts = _parts(model)
-    trainable = {k: sum(p.numel() for p in v if p.requires_grad) for k, v in parts.items()}
-    total = sum(p.numel() for p in model.parameters())
+    parts = parameters_by_part(model)
+    trainable = {name: count for name, (_, count) in parts.items()}
+    total = sum(count for count, _ in parts.values())
     return {"total": total, "trainable": sum(trainable.values()), **trainable}
 
 
 def parameters_by_part(model: DSUNet) -> dict[str, tuple[int, int]]:
     """For every part of the network: numbers of all and of trainable parameters."""
-    return {
-        name: (
-            sum(p.numel() for p in parameters),
-            sum(p.numel() for p in parameters if p.requires_grad),
-        )
-        for name, parameters in _parts(model).items()
-        if parameters
-    }
-
-
-def _parts(model: DSUNet) -> dict[str, list[nn.Parameter]]:
-    return {
+    parts = {
         "adapters": [p for n, p in model.hiera.named_parameters() if ".adapter." in n],
         "hiera": [p for n, p in model.hiera.named_parameters() if ".adapter." not in n],
         "dinov2": list(model.dinov2.parameters()) if model.dinov2 else [],
         "fusion": list(model.fusion.parameters()) if model.fusion else [],
         "decoder": list(model.decoder.parameters()),
+    }
+    return {
+        name: (
+            sum(p.numel() for p in parameters),
+            sum(p.numel() for p in parameters if p.requires_grad),
+        )
+        for name, parameters in parts.items()
     }

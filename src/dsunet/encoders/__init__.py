@@ -1,7 +1,7 @@
 """The two encoders, their adapters, and what freezing means."""
 
 from dsunet.encoders.adapter import AdaptedBlock, Adapter
-from dsunet.encoders.base import FAMILIES, Encoder, EncoderReference, Family
+from dsunet.encoders.base import FAMILIES, Encoder, EncoderReference, Family, in_trunk
 from dsunet.encoders.dinov2 import DINOv2Encoder, build_dinov2
 from dsunet.encoders.hiera import HieraEncoder, build_hiera
 
@@ -16,4 +16,5 @@ __all__ = [
     "HieraEncoder",
     "build_dinov2",
     "build_hiera",
+    "in_trunk",
 ]

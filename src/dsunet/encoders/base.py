@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dsunet.errors import InputSizeError
 
-__all__ = ["FAMILIES", "Encoder", "EncoderReference", "Family", "check_side"]
+__all__ = ["FAMILIES", "Encoder", "EncoderReference", "Family", "check_side", "in_trunk"]
 
 # The two kinds of encoders, and the names under which a model has them.
 Family = Literal["hiera", "dinov2"]
@@ -78,6 +78,11 @@ class Encoder(nn.Module):
             )
         height, width = image.shape[-2:]
         check_side(name, height, width, self.multiple, smallest or self.multiple)
+
+
+def in_trunk(name: str, families: Iterable[Family]) -> bool:
+    """Whether a tensor of a model is one of those encoders' own, adapters left out."""
+    return ".adapter." not in name and name.startswith(tuple(f"{f}.trunk." for f in families))
 
 
 def check_side(name: str, height: int, width: int, multiple: int, smallest: int) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from dsunet import known
 from dsunet.checkpoint import CARRIED, find_weights, write_checkpoint
 from dsunet.config import ModelConfig, model_config
-from dsunet.encoders import FAMILIES, Family
+from dsunet.encoders import FAMILIES, Family, in_trunk
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.files import replace_durably, temporary_beside
 from dsunet.layers import HAAR_TAPS
@@ -98,17 +98,17 @@ def _to_ours(
     lines = []
     for family in FAMILIES if config.uses_dinov2 else FAMILIES[:1]:
         label = LABELS[family]
-        reference = file.about["encoders"].get(family) if file.about else None
+        reference: dict[str, str | None] | None = None
         encoder = file.encoder(family)
         if encoder is None:
-            found = find_encoder(reference or {}, family, config, file.path, given[family])
+            before = file.reference(family)
+            found = find_encoder(before, family, config, file.path, given[family])
             if include_encoders:
                 tensors |= _as_ours(found, config)
-                reference = None
                 lines.append(f"{label}: put in, from {found.path}")
             else:
                 reference = {
-                    "name": (reference or {}).get("name") or found.name,
+                    "name": before.get("name") or found.name,
                     "fingerprint": fingerprint_of(found),
                 }
         elif not include_encoders and not _is_trained(config, family):
@@ -118,7 +118,7 @@ def _to_ours(
                     f"{label}: kept in the file, as no other file known here holds these weights"
                 )
             else:
-                tensors = {n: t for n, t in tensors.items() if not _in_trunk(n, family)}
+                tensors = {n: t for n, t in tensors.items() if not in_trunk(n, [family])}
                 reference = {"name": elsewhere.name, "fingerprint": encoder.fingerprint}
                 lines.append(f"{label}: left out, as {elsewhere.path} holds the same weights")
         encoders[family] = reference
@@ -134,10 +134,6 @@ def _to_ours(
 
 def _is_trained(config: ModelConfig, family: Family) -> bool:
     return config.train_hiera if family == "hiera" else config.train_dinov2
-
-
-def _in_trunk(name: str, family: Family) -> bool:
-    return name.startswith(f"{family}.trunk.") and ".adapter." not in name
 
 
 def _elsewhere(
@@ -184,8 +180,8 @@ def _to_authors(
     lines = []
     for family in FAMILIES if config.uses_dinov2 else FAMILIES[:1]:
         if file.encoder(family) is None:
-            reference = file.about["encoders"].get(family) if file.about else None
-            found = find_encoder(reference or {}, family, config, file.path, given[family])
+            reference = file.reference(family)
+            found = find_encoder(reference, family, config, file.path, given[family])
             tensors |= _as_ours(found, config)
             lines.append(f"{LABELS[family]}: put in, from {found.path}")
     state = {}

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import safetensors
 import torch
 from torch import Tensor
 
+from dsunet.checkpoint import read_safetensors
 from dsunet.errors import CheckpointError
 
 __all__ = ["read_file", "unwrap"]
@@ -39,7 +39,7 @@ def read_file(path: Path) -> tuple[Any, dict[str, str]]:
     with open(path, "rb") as file:
         head = file.read(512)
     if head[8:9] == b"{":
-        return _read_safetensors(path)
+        return read_safetensors(path)
     if head.startswith(b"PK"):
         return _read_torch(path, mmap=True), {}
     if head.startswith(b"\x80"):
@@ -56,16 +56,6 @@ def _kind_of(head: bytes) -> str:
     if text.startswith((b"<!doctype", b"<html", b"<?xml")):
         return "it is a web page, such as a download that failed"
     return "it starts neither like a .safetensors nor like a torch file"
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is no readable safetensors file ({error}); it may be cut off: copy it again"
-        ) from error
 
 
 def _read_torch(path: Path, *, mmap: bool) -> Any:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dsunet.checkpoint import CARRIED, read_about
 from dsunet.config import as_size
-from dsunet.encoders import Family
+from dsunet.encoders import Family, in_trunk
 from dsunet.errors import CheckpointError
 from dsunet.known import Stamp, stamp_of
 from dsunet.layers import HAAR_TAPS
@@ -67,13 +67,16 @@ class ModelFile:
     stamp: Stamp | None = None
     """What the file looked like before it was read, see `dsunet.known`."""
 
+    def reference(self, family: Family) -> dict[str, Any]:
+        """What it says of an encoder that is not in it: `name` and `fingerprint`, or nothing."""
+        return (self.about["encoders"].get(family) if self.about else None) or {}
+
     def encoder(self, family: Family) -> EncoderFile | None:
         """One of its encoders; `None` if the file only refers to it."""
-        start = f"{family}.trunk."
         tensors = {
-            without_adapter(name.removeprefix(start)): tensor
+            without_adapter(name.removeprefix(f"{family}.trunk.")): tensor
             for name, tensor in self.tensors.items()
-            if name.startswith(start) and ".adapter." not in name
+            if in_trunk(name, [family])
         }
         if not tensors:
             return None

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dsunet.checkpoint import find_weights, state_to_save
-from dsunet.encoders import FAMILIES, Family
+from dsunet.encoders import FAMILIES, Family, in_trunk
 from dsunet.errors import CheckpointError
 from dsunet.weights.encoders import check_encoder, reference_to
 from dsunet.weights.fitting import LABELS, Differences, compare, fit_positions, fitted, require_real
@@ -95,13 +95,13 @@ def fill_model(
         CheckpointError: Shapes differ or, with `strict`, names do.
     """
     own = model.state_dict()
-    held = [family for family in model.encoders if file.encoder(family) is not None]
+    held = {f: theirs for f in model.encoders if (theirs := file.encoder(f)) is not None}
     saved = state_to_save(model)
     needed = {
         name
         for name in own
         # an encoder may be absent as a whole, never in part
-        if not _in_trunk(name, filled) and (_in_trunk(name, held) or name in saved)
+        if not in_trunk(name, filled) and (in_trunk(name, held) or name in saved)
     }
     missing = tuple(name for name in own if name in needed and name not in file.tensors)
     unexpected = tuple(name for name in file.tensors if name not in own)
@@ -115,14 +115,12 @@ def fill_model(
     resampled = []
     for name in loaded:
         value = file.tensors[name]
-        if _in_trunk(name, filled):
+        if in_trunk(name, filled):
             continue
         if own[name].is_floating_point():
             require_real(name, value, file.path)
         if name == POSITIONS:
-            theirs = file.encoder("dinov2")
-            vit = model.encoders["dinov2"].trunk
-            grid = None if theirs is None else theirs.grid
+            vit, grid = model.encoders["dinov2"].trunk, held["dinov2"].grid
             value = fit_positions(value, vit, _interpolation(model), grid)
             if value is not file.tensors[name]:
                 resampled.append(name)
@@ -136,10 +134,9 @@ def fill_model(
     for name, value in ready.items():  # now that all of them fit
         own[name].copy_(value)
     for family, encoder in model.encoders.items():
-        theirs = None if family in filled else file.encoder(family)
-        if theirs is not None:  # whatever it held before, it holds the file's now
+        if family in held and family not in filled:  # it holds the file's values now
             foreign = file.about is None and not encoder.trainable and not missing
-            encoder.source = reference_to(theirs) if foreign else None
+            encoder.source = reference_to(held[family]) if foreign else None
     if file.about:
         model.training_facts = dict(file.about["training"])
     return LoadReport(
@@ -153,18 +150,12 @@ def fill_model(
     )
 
 
-def _in_trunk(name: str, families: Iterable[Family]) -> bool:
-    """Whether a tensor is one of those encoders' own, adapters left out."""
-    return ".adapter." not in name and name.startswith(tuple(f"{f}.trunk." for f in families))
-
-
 def _require_the_same(model: DSUNet, file: ModelFile, filled: Iterable[Family]) -> None:
     """Raises if the file was trained on other encoders, or with settings that no shape shows."""
     if file.about is None:
         return
     for family, encoder in model.encoders.items():
-        reference = file.about["encoders"].get(family)
-        wanted, has = reference and reference["fingerprint"], encoder.source
+        wanted, has = file.reference(family).get("fingerprint"), encoder.source
         if family not in filled and wanted and has and has.fingerprint not in (wanted, None):
             raise CheckpointError(
                 f"{file.path} was trained with other {LABELS[family]} weights ({wanted[:19]}…) "
