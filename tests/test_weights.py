@@ -958,13 +958,16 @@ def test_positions_are_resampled_once_at_loading(registers: bool, tmp_path: Path
     assert models["official"].dinov2.source == models["timm"].dinov2.source
 
 
-def test_our_own_files_at_another_size(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [(98, 98), (154, 112)], ids=["another", "equal-count"])
+def test_our_own_files_at_another_size(size: tuple[int, int], tmp_path: Path) -> None:
+    """Grids are compared, not counts: 8 by 11 patches are as many as 11 by 8."""
     model = nano(dino_size=(112, 154))
     dsunet.save(model, tmp_path / "a.safetensors")
-    other = nano(dino_size=(98, 98))
+    other = nano(dino_size=size)
     report = dsunet.load_weights(other, tmp_path / "a.safetensors")
     assert report.resampled == ("dinov2.trunk.pos_embed",)
-    expected = resample_positions(model.dinov2.trunk.pos_embed, (7, 7), source=(8, 11))
+    grid = (size[0] // 14, size[1] // 14)
+    expected = resample_positions(model.dinov2.trunk.pos_embed, grid, source=(8, 11))
     assert torch.equal(other.dinov2.trunk.pos_embed, expected)
 
 
@@ -1256,16 +1259,6 @@ def test_settings_that_no_shape_shows(settings: dict[str, object], tmp_path: Pat
         dsunet.create_model(
             "dsunet-nano", tmp_path / "a.safetensors", sam_size=128, dino_size=112, **settings
         )
-
-
-def test_grids_of_equal_count(tmp_path: Path) -> None:
-    model = nano(dino_size=(112, 154))
-    dsunet.save(model, tmp_path / "a.safetensors")
-    other = nano(dino_size=(154, 112))
-    report = dsunet.load_weights(other, tmp_path / "a.safetensors")
-    assert report.resampled == ("dinov2.trunk.pos_embed",)
-    expected = resample_positions(model.dinov2.trunk.pos_embed, (11, 8), source=(8, 11))
-    assert torch.equal(other.dinov2.trunk.pos_embed, expected)
 
 
 def test_the_release_is_checked_everywhere(official: dict[str, Path], tmp_path: Path) -> None:

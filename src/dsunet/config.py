@@ -29,6 +29,10 @@ __all__ = [
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+# The two kinds of encoders, and the names under which a model has them.
+Family = Literal["hiera", "dinov2"]
+FAMILIES: tuple[Family, Family] = ("hiera", "dinov2")
+
 Injection = Literal["final", "none", "hierarchical", "broadcast"]
 
 
@@ -153,6 +157,16 @@ class ModelConfig:
     def uses_dinov2(self) -> bool:
         """Whether the network has a DINOv2 branch."""
         return self.injection != "none"
+
+    @property
+    def encoders(self) -> dict[Family, str]:
+        """The architectures of the encoders that the network has."""
+        both: dict[Family, str] = {"hiera": self.hiera, "dinov2": self.dinov2}
+        return both if self.uses_dinov2 else {"hiera": self.hiera}
+
+    def trains(self, family: Family) -> bool:
+        """Whether an encoder is trained as a whole."""
+        return self.train_hiera if family == "hiera" else self.train_dinov2
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary for JSON and YAML; `ModelConfig(**it)` gives the same back."""

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from dsunet.checkpoint import find_weights
-from dsunet.config import ModelConfig
-from dsunet.encoders import FAMILIES, Family, build_dinov2, build_hiera, in_trunk
+from dsunet.config import FAMILIES, Family, ModelConfig
+from dsunet.encoders import build_dinov2, build_hiera, in_trunk
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.model import DSUNet, build_model, parameters_by_part
 from dsunet.weights import FORMATS, PUBLIC_WEIGHTS, EncoderFile, ModelFile, config_of, read_weights

@@ -12,17 +12,9 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from dsunet.checkpoint import find_weights
-from dsunet.config import MODEL_PRESETS, ModelConfig, as_size, model_config
+from dsunet.config import MODEL_PRESETS, Family, ModelConfig, as_size, model_config
 from dsunet.decoder import Decoder, SegmentationLogits, SpatialFeatureFusion, UpsamplingFusion
-from dsunet.encoders import (
-    FAMILIES,
-    DINOv2Encoder,
-    Encoder,
-    Family,
-    HieraEncoder,
-    build_dinov2,
-    build_hiera,
-)
+from dsunet.encoders import DINOv2Encoder, Encoder, HieraEncoder, build_dinov2, build_hiera
 from dsunet.encoders.dinov2 import OWN_VIT
 from dsunet.encoders.hiera import OWN_HIERA
 from dsunet.errors import CheckpointError, InputSizeError
@@ -290,14 +282,10 @@ def create_from_config(
         family: given_encoder(given[family], family, config)
         if family in given
         else public_encoder(config, family)
-        for family in _families(config)
+        for family in config.encoders
         if family in given or (weights is not None and _has_public(config, family, every))
     }
     return build_model(config, encoders)
-
-
-def _families(config: ModelConfig) -> tuple[Family, ...]:
-    return FAMILIES if config.uses_dinov2 else FAMILIES[:1]
 
 
 def _given(
@@ -313,14 +301,10 @@ def _given(
 
 def _has_public(config: ModelConfig, family: Family, every: bool) -> bool:
     """Whether to look for an encoder's public weights; our own sizes have none."""
-    name, trained = (
-        (config.hiera, config.train_hiera)
-        if family == "hiera"
-        else (config.dinov2, config.train_dinov2)
-    )
+    name = config.encoders[family]
     if every or name not in {**OWN_HIERA, **OWN_VIT}:
         return True
-    if not trained:
+    if not config.trains(family):
         raise ValueError(
             f"{family} is {name!r}, which has no public weights and would stay frozen at "
             f"random ones; train it (train_{family}: true), or ask for weights: none"
@@ -332,7 +316,7 @@ def _build_from(file: ModelFile, config: ModelConfig, given: Mapping[Family, str
     """A model with the weights of a whole model's file, and of those that it refers to."""
     encoders: dict[Family, EncoderFile] = {}
     held: list[Family] = []
-    for family in _families(config):
+    for family in config.encoders:
         own = file.encoder(family)
         if own is not None:
             if family in given:

@@ -231,8 +231,8 @@ def _entries(name: str) -> list[Any]:
     if name not in MODEL_PRESETS:
         return [find_public(name)]
     config = MODEL_PRESETS[name]
-    encoders = [config.hiera, *([config.dinov2] if config.uses_dinov2 else [])]
-    return [PUBLIC_WEIGHTS[public_name(encoder, config.sam_version)] for encoder in encoders]
+    names = [public_name(encoder, config.sam_version) for encoder in config.encoders.values()]
+    return [PUBLIC_WEIGHTS[name] for name in names]
 
 
 def _weights_verify_arguments(parser: Parser) -> None:

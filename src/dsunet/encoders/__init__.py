@@ -1,18 +1,16 @@
 """The two encoders, their adapters, and what freezing means."""
 
 from dsunet.encoders.adapter import AdaptedBlock, Adapter
-from dsunet.encoders.base import FAMILIES, Encoder, EncoderReference, Family, in_trunk
+from dsunet.encoders.base import Encoder, EncoderReference, in_trunk
 from dsunet.encoders.dinov2 import DINOv2Encoder, build_dinov2
 from dsunet.encoders.hiera import HieraEncoder, build_hiera
 
 __all__ = [
-    "FAMILIES",
     "AdaptedBlock",
     "Adapter",
     "DINOv2Encoder",
     "Encoder",
     "EncoderReference",
-    "Family",
     "HieraEncoder",
     "build_dinov2",
     "build_hiera",

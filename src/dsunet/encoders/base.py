@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from torch import Tensor, nn
 
+from dsunet.config import Family
 from dsunet.errors import InputSizeError
 
-__all__ = ["FAMILIES", "Encoder", "EncoderReference", "Family", "check_side", "in_trunk"]
-
-# The two kinds of encoders, and the names under which a model has them.
-Family = Literal["hiera", "dinov2"]
-FAMILIES: tuple[Family, Family] = ("hiera", "dinov2")
+__all__ = ["Encoder", "EncoderReference", "check_side", "in_trunk"]
 
 
 @dataclass(frozen=True)

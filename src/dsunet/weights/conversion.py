@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dsunet import known
 from dsunet.checkpoint import CARRIED, find_weights, write_checkpoint
-from dsunet.config import ModelConfig, model_config
-from dsunet.encoders import FAMILIES, Family, in_trunk
+from dsunet.config import FAMILIES, Family, ModelConfig, model_config
+from dsunet.encoders import in_trunk
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.files import replace_durably, temporary_beside
 from dsunet.layers import HAAR_TAPS
@@ -96,7 +96,7 @@ def _to_ours(
     tensors = dict(file.tensors)
     encoders: dict[str, dict[str, str | None] | None] = {}
     lines = []
-    for family in FAMILIES if config.uses_dinov2 else FAMILIES[:1]:
+    for family in config.encoders:
         label = LABELS[family]
         reference: dict[str, str | None] | None = None
         encoder = file.encoder(family)
@@ -111,7 +111,7 @@ def _to_ours(
                     "name": before.get("name") or found.name,
                     "fingerprint": fingerprint_of(found),
                 }
-        elif not include_encoders and not _is_trained(config, family):
+        elif not include_encoders and not config.trains(family):
             elsewhere = _elsewhere(encoder, config, given[family], target)
             if elsewhere is None:
                 lines.append(
@@ -130,10 +130,6 @@ def _to_ours(
     }
     write_checkpoint(target, state, about)
     return [f"{config.name}: {len(tensors)} tensors of {FORMATS[file.format]}", *lines]
-
-
-def _is_trained(config: ModelConfig, family: Family) -> bool:
-    return config.train_hiera if family == "hiera" else config.train_dinov2
 
 
 def _elsewhere(
@@ -178,7 +174,7 @@ def _to_authors(
     _check_expressible(config)
     tensors = dict(file.tensors)
     lines = []
-    for family in FAMILIES if config.uses_dinov2 else FAMILIES[:1]:
+    for family in config.encoders:
         if file.encoder(family) is None:
             reference = file.reference(family)
             found = find_encoder(reference, family, config, file.path, given[family])

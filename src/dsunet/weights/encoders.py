@@ -9,8 +9,8 @@ from typing import Any
 
 from dsunet import known
 from dsunet.checkpoint import find_weights
-from dsunet.config import ModelConfig
-from dsunet.encoders import EncoderReference, Family
+from dsunet.config import Family, ModelConfig
+from dsunet.encoders import EncoderReference
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.weights.fitting import LABELS
 from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, read_weights
@@ -75,8 +75,7 @@ def given_encoder(path: str | Path, family: Family, config: ModelConfig) -> Enco
 def check_encoder(file: EncoderFile, config: ModelConfig) -> None:
     """Raises `CheckpointError` if a file is known to hold another encoder or release."""
     family = file.family
-    wanted = config.hiera if family == "hiera" else config.dinov2
-    recognised = file.recognised
+    wanted, recognised = config.encoders[family], file.recognised
     if recognised and recognised[0] != wanted.split(".")[0]:
         raise CheckpointError(
             f"{file.path} holds {file.describe()}, but the model's {LABELS[family]} is {wanted}; "
@@ -95,8 +94,7 @@ def public_encoder(config: ModelConfig, family: Family) -> EncoderFile:
     Raises:
         WeightsError: There are none, or they cannot be had.
     """
-    architecture = config.hiera if family == "hiera" else config.dinov2
-    name = public_name(architecture, config.sam_version)
+    name = public_name(config.encoders[family], config.sam_version)
     try:
         return _from_hub(name, family)
     except WeightsError as error:

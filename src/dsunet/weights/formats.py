@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from dsunet.checkpoint import CARRIED, read_about
-from dsunet.config import as_size
-from dsunet.encoders import Family, in_trunk
+from dsunet.config import Family, as_size
+from dsunet.encoders import in_trunk
 from dsunet.errors import CheckpointError
 from dsunet.known import Stamp, stamp_of
 from dsunet.layers import HAAR_TAPS

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dsunet.config import MODEL_PRESETS, ModelConfig
-from dsunet.encoders import FAMILIES, Family
+from dsunet.config import FAMILIES, MODEL_PRESETS, Family, ModelConfig
 from dsunet.errors import CheckpointError
 from dsunet.weights.formats import FORMATS, ModelFile
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from dsunet.checkpoint import find_weights, state_to_save
-from dsunet.encoders import FAMILIES, Family, in_trunk
+from dsunet.config import FAMILIES, Family
+from dsunet.encoders import in_trunk
 from dsunet.errors import CheckpointError
 from dsunet.weights.encoders import check_encoder, reference_to
 from dsunet.weights.fitting import LABELS, Differences, compare, fit_positions, fitted, require_real

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 
 import timm
 
-from dsunet.config import IMAGENET_MEAN, IMAGENET_STD
-from dsunet.encoders import Family
+from dsunet.config import IMAGENET_MEAN, IMAGENET_STD, Family
 from dsunet.errors import WeightsError
 
 __all__ = [
