@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -17,3 +18,7 @@ import torch
 def _one_thread_and_one_seed() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(os.environ["DSUNET_CACHE"], ignore_errors=True)
