@@ -213,6 +213,17 @@ MODEL_PRESETS: dict[str, ModelConfig] = {
             )
             for size, (hiera, _) in _PAIRS.items()
         ),
+        ModelConfig(
+            name="sam2unet-nano",
+            hiera="hiera_nano",
+            sam_version="2.0",
+            sam_size=224,
+            injection="none",
+            train_hiera=True,
+            adapter_channels=0,
+            decoder="unet",
+            decoder_channels=32,
+        ),
     )
 }
 

@@ -171,7 +171,8 @@ def build_model(
             merge=config.decoder_merge,
         )
     )
-    decoder = Decoder(hiera.channels, fuse, config.decoder_channels)
+    spare = 1 if config.decoder == "unet" else 0
+    decoder = Decoder(hiera.channels, fuse, config.decoder_channels, spare=spare)
     if not config.uses_dinov2:
         return _with_references(DSUNet(hiera, None, None, decoder, config), encoders, carried)
 

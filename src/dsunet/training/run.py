@@ -203,6 +203,7 @@ def train(
         trainer = L.Trainer(
             accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device.type],
             devices=[device.index] if device.index is not None else world,
+            strategy=_strategy(network, world),
             precision=_LIGHTNING[str(precision).removeprefix("torch.")],  # type: ignore[arg-type]
             max_epochs=recipe.epochs,
             accumulate_grad_batches=recipe.accumulate,
@@ -256,6 +257,12 @@ def train(
         run_folder.best_epoch,
         folder / ("best.safetensors" if best else "last.safetensors"),
     )
+
+
+def _strategy(network: DSUNet, devices: int) -> str:
+    """How several devices share a training; the published SAM2-UNet has a block that never runs."""
+    spare = len(network.decoder.fuse) > len(network.decoder.heads)
+    return "ddp_find_unused_parameters_true" if devices > 1 and spare else "auto"
 
 
 def _check_devices(device: torch.device, count: int) -> None:

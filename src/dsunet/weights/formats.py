@@ -295,9 +295,8 @@ def _check_taps(name: str, tensor: Tensor) -> None:
 
 
 def _read_sam2_unet(state: Mapping[str, Tensor], path: Path) -> ModelFile:
-    ignored = {name: tensor for name, tensor in state.items() if name.startswith("up4.")}
-    tensors = {SAM2_UNET.ours(n) or n: t for n, t in state.items() if n not in ignored}
-    return ModelFile(path, "sam2-unet", tensors, ignored)
+    tensors = {SAM2_UNET.ours(name) or name: tensor for name, tensor in state.items()}
+    return ModelFile(path, "sam2-unet", tensors)
 
 
 # -- encoders
