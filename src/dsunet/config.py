@@ -286,6 +286,14 @@ class DataConfig:
     masks: str | None = None
     """Folder of training masks, instead of `--data`."""
 
+    benchmarks: str | None = None
+    """Folder below which the field's public sets lie, instead of `--data`: train on those of
+    `--task`, joined."""
+
+    task: str | None = None
+    """Task of `--benchmarks`: `sod` trains on DUTS-TR, `cod` on CAMO-train and COD10K-train;
+    `polyp`, `marine`, `mirror`."""
+
     val: str | None = None
     """Folder, or .tar file, with `images/` and `masks/` for validation."""
 
@@ -298,6 +306,10 @@ class DataConfig:
     val_list: str | None = None
     """Text file with one stem per line: validate on these pairs of `--data`; they are left out of
     training."""
+
+    limit: int | None = None
+    """Train on the first so many pairs only, an even share from each set: a rehearsal. A
+    `--val-fraction` is taken from these."""
 
     horizontal_flip: float = 0.5
     """Probability of mirroring left and right."""
@@ -313,20 +325,35 @@ class DataConfig:
     """Processes that decode and resize images beside the training; 0 uses the training's own."""
 
     def __post_init__(self) -> None:
-        for field in ("data", "images", "masks", "val", "train_list", "val_list"):
+        for field in ("data", "images", "masks", "benchmarks", "val", "train_list", "val_list"):
             if getattr(self, field) is not None:  # paths are welcome; settings are kept as text
                 object.__setattr__(self, field, str(getattr(self, field)))
         folders = self.images is not None or self.masks is not None
-        if self.data is None and not folders:
-            raise ValueError("no training data: give --data DIR, or --images DIR and --masks DIR")
-        if self.data is not None and folders:
-            raise ValueError("--data and --images/--masks exclude each other: give one of them")
+        places = [
+            flag
+            for flag, given in (
+                ("--data", self.data is not None),
+                ("--images/--masks", folders),
+                ("--benchmarks", self.benchmarks is not None),
+            )
+            if given
+        ]
+        if not places:
+            raise ValueError(
+                "no training data: give --data DIR, or --images DIR and --masks DIR, or "
+                "--benchmarks ROOT and --task NAME"
+            )
+        if len(places) > 1:
+            raise ValueError(f"{' and '.join(places)} exclude each other: give one of them")
+        if (self.benchmarks is None) != (self.task is None):
+            raise ValueError("--benchmarks and --task belong together: give both, or neither")
         if folders and (self.images is None or self.masks is None):
             raise ValueError("--images and --masks belong together: give both")
         sources = [self.val is not None, self.val_list is not None, self.val_fraction > 0]
         if sum(sources) > 1:
             raise ValueError("--val, --val-list and --val-fraction exclude each other: give one")
         _require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "needs [0, 1)")
+        _require(self.limit is None or self.limit >= 1, "limit", self.limit, "needs at least 1")
         for field in ("horizontal_flip", "vertical_flip"):
             _require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "needs [0, 1]")
         _require(self.workers >= 0, "workers", self.workers, "needs at least 0")

@@ -19,6 +19,7 @@ import yaml
 
 from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig
 from dsunet.data import Pair
+from dsunet.data.benchmarks import task_named
 from dsunet.data.check import check_split
 from dsunet.data.split import Split
 from dsunet.errors import CheckpointError, DataError, OutputError
@@ -178,9 +179,11 @@ def write_environment(
 
 def facts(data: DataConfig, split: Split, recipe: TrainConfig) -> dict[str, Any]:
     """What is written into every weights file beside the measures."""
-    source = data.data or data.images or ""
+    source = Path(data.data or data.images or "").name
+    if data.task is not None:
+        source = "+".join(task_named(data.task).train)
     return {
-        "data": Path(source).name,
+        "data": source,
         "training_pairs": len(split.training),
         "validation_pairs": len(split.validation),
         "seed": recipe.seed,
