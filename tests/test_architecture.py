@@ -15,7 +15,7 @@ SOURCE = Path(dsunet.__file__).parent
 
 # Each layer may import from itself and from the layers above it in this list.
 LAYERS = [
-    {"errors", "config", "files", "known", "lazy", "processes"},
+    {"errors", "config", "files", "known", "lazy", "processes", "published", "tables"},
     {"layers"},
     {"data"},
     {"encoders"},

@@ -1,6 +1,23 @@
-"""Benchmark metrics, computed by PySODMetrics."""
+"""Benchmark metrics, equal to PySODMetrics to the last digit."""
 
-from dsunet.metrics.evaluation import Evaluation, evaluate, evaluate_folders
-from dsunet.metrics.measures import MEASURES, Measures
+from dsunet.metrics.comparison import compare_folders
+from dsunet.metrics.definitions import ALL_MEASURES, CURVES, MEASURES, Measure
+from dsunet.metrics.evaluation import evaluate, evaluate_folders
+from dsunet.metrics.measures import ImageMeasures, Measures, measure
+from dsunet.metrics.results import Comparison, Evaluation, ObjectFacts
 
-__all__ = ["MEASURES", "Evaluation", "Measures", "evaluate", "evaluate_folders"]
+__all__ = [
+    "ALL_MEASURES",
+    "CURVES",
+    "MEASURES",
+    "Comparison",
+    "Evaluation",
+    "ImageMeasures",
+    "Measure",
+    "Measures",
+    "ObjectFacts",
+    "compare_folders",
+    "evaluate",
+    "evaluate_folders",
+    "measure",
+]

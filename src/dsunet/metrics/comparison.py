@@ -1,0 +1,185 @@
+"""Several folders of prediction maps against one folder of masks, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from dsunet.data.images import read_map, read_mask
+from dsunet.data.pairs import by_stem, list_images, match_by_stem, select_names
+from dsunet.errors import DataError, ImageError
+from dsunet.metrics.definitions import ALL_MEASURES, check_measures
+from dsunet.metrics.measures import ImageMeasures, Measures, measure
+from dsunet.metrics.results import Comparison, Evaluation, ObjectFacts
+from dsunet.processes import in_processes
+
+__all__ = ["compare_folders"]
+
+
+class _Task(NamedTuple):
+    """A mask and every method's map to measure by it."""
+
+    name: str
+    mask: Path
+    maps: tuple[Path, ...]
+    measures: tuple[str, ...]
+
+
+class _Measured(NamedTuple):
+    """What measuring one map came to."""
+
+    measures: ImageMeasures | None = None
+    reason: str = ""
+    resized: bool = False
+    turned: bool = False
+
+
+class _Outcome(NamedTuple):
+    """What a task came to, with one entry per method."""
+
+    name: str
+    maps: list[_Measured]
+    facts: ObjectFacts | None = None
+
+
+def compare_folders(
+    methods: Mapping[str, str | Path],
+    masks: str | Path,
+    names: Sequence[str] | None = None,
+    measures: Sequence[str] = tuple(ALL_MEASURES),
+    progress: Callable[[int, int], None] | None = None,
+    workers: int = 1,
+) -> Comparison:
+    """Measures several methods' maps against the same masks, matched by stem.
+
+    Every mask is read once. All scores are over the same images: where one method's map cannot be
+    read, that is among its `failures`, and the image counts for no method.
+
+    Args:
+        methods: Folders of grey maps, 0 for background and 255 for object, by method's name.
+        masks: Folder of masks.
+        names: Measure these stems only.
+        measures: Keys of `ALL_MEASURES`.
+        progress: Called with the number of images done and the number of all.
+        workers: Processes to share the work; the values do not depend on it. From more than one on,
+            a script that calls this needs the usual `if __name__ == "__main__":`.
+
+    Raises:
+        DataError: A folder is missing or empty, or a method's maps and the masks differ in stems.
+        ImageError: No image can be measured with every method.
+        ValueError: A measure is unknown, or there is no method.
+    """
+    keys = check_measures(measures)
+    if not methods:
+        raise ValueError("no method is given; at least one folder of maps is needed")
+    tasks = _tasks(methods, masks, names, keys)
+    gathered = {method: Measures(keys) for method in methods}
+    result = Comparison({method: Evaluation() for method in methods}, {}, [], [])
+    for done, outcome in enumerate(in_processes(_measure, tasks, workers), start=1):
+        _enter(outcome, result, gathered)
+        if progress:
+            progress(done, len(tasks))
+    if not result.names:
+        raise ImageError(_nothing(result))
+    for method, evaluation in result.evaluations.items():
+        evaluation.scores = gathered[method].compute()
+        evaluation.curves = gathered[method].curves()
+    return result
+
+
+def _tasks(
+    methods: Mapping[str, str | Path],
+    masks: str | Path,
+    names: Sequence[str] | None,
+    measures: tuple[str, ...],
+) -> list[_Task]:
+    """One per mask, by name."""
+    truths = by_stem(list_images(masks))
+    if names is not None:
+        truths = select_names(truths, names, masks)
+    found, troubles = [], []
+    for folder in methods.values():
+        maps = by_stem(list_images(folder))
+        try:
+            if names is not None:
+                maps = select_names(maps, names, folder)
+            match_by_stem(maps, truths, (str(folder), str(masks)))
+        except DataError as error:
+            troubles.append(str(error))
+        found.append(maps)
+    if troubles:
+        raise DataError("; ".join(troubles))
+    return [
+        _Task(name, truths[name], tuple(maps[name] for maps in found), measures)
+        for name in sorted(truths)
+    ]
+
+
+def _enter(outcome: _Outcome, result: Comparison, gathered: Mapping[str, Measures]) -> None:
+    """Adds what a task came to."""
+    name = outcome.name
+    measured = dict(zip(result.evaluations, outcome.maps, strict=True))
+    for method, one in measured.items():
+        if one.measures is None:
+            result.evaluations[method].failures[name] = one.reason
+    if outcome.facts is None or any(one.measures is None for one in outcome.maps):
+        result.left_out.append(name)
+        return
+    result.names.append(name)
+    result.objects[name] = outcome.facts
+    for method, one in measured.items():
+        evaluation = result.evaluations[method]
+        assert one.measures is not None
+        gathered[method].add(one.measures)
+        evaluation.per_image[name] = one.measures.values
+        for flag, flagged in (
+            (one.resized, evaluation.resized),
+            (one.turned, evaluation.turned),
+            (outcome.facts.count == 0, evaluation.empty),
+        ):
+            if flag:
+                flagged.append(name)
+
+
+def _nothing(result: Comparison) -> str:
+    """The error if no image counts."""
+    failed = next(one for one in result.evaluations.values() if one.failures)
+    name, reason = next(iter(failed.failures.items()))
+    what = "map could be measured"
+    if len(result.evaluations) > 1:
+        what = "image could be measured with every method"
+    return f"no {what}; the first: {name}: {reason}"
+
+
+def _measure(task: _Task) -> _Outcome:
+    try:
+        truth = np.asarray(read_mask(task.mask))
+    except ImageError as error:
+        return _Outcome(task.name, [_Measured(reason=str(error))] * len(task.maps))
+    maps = [_measure_map(path, truth, task.measures) for path in task.maps]
+    return _Outcome(task.name, maps, _facts(truth))
+
+
+def _measure_map(path: Path, truth: np.ndarray, measures: tuple[str, ...]) -> _Measured:
+    try:
+        map_ = read_map(path)
+    except ImageError as error:
+        return _Measured(reason=str(error))
+    resized = map_.shape != truth.shape
+    turned = resized and map_.shape == truth.shape[::-1]
+    if resized:
+        height, width = truth.shape
+        small = Image.fromarray(map_).resize((width, height), Image.Resampling.BILINEAR)
+        map_ = np.asarray(small)
+    return _Measured(measure(map_, truth, measures), "", resized, turned)
+
+
+def _facts(truth: np.ndarray) -> ObjectFacts:
+    objects = (truth > 128).astype(np.uint8)
+    regions, _ = cv2.connectedComponents(objects, connectivity=8)
+    return ObjectFacts(float(objects.mean()), regions - 1, *truth.shape)

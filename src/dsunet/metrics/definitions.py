@@ -1,0 +1,142 @@
+"""Which measures there are, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["ALL_MEASURES", "CURVES", "MEASURES", "Measure", "check_measures"]
+
+CURVES = ("precision", "recall", "F", "E")
+"""Curves over 256 thresholds that every evaluation holds."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What one measure is called and how it comes about."""
+
+    title: str
+    """As plain text, for terminals and pictures."""
+    latex: str
+    """As LaTeX, for tables; it needs math mode's `$` around it nowhere but where it has them."""
+    higher_is_better: bool
+    definition: str
+    """In one line."""
+    curve: str = ""
+    """The curve over thresholds that it is taken from; empty for one number per image."""
+    of_curve: Literal["mean", "max"] = "mean"
+    """What is taken from that curve."""
+
+
+ALL_MEASURES = {
+    "S": Measure(
+        "S", r"$S_\alpha$", True, "structure measure with α = 0.5 (Fan et al., ICCV 2017)"
+    ),
+    "F": Measure(
+        "F adp",
+        r"$F_\beta^{\mathrm{adp}}$",
+        True,
+        "F-measure with β² = 0.3 at twice the map's mean (Achanta et al., CVPR 2009)",
+    ),
+    "Fmax": Measure(
+        "F max",
+        r"$F_\beta^{\max}$",
+        True,
+        "F-measure with β² = 0.3, maximum of the curve over 256 thresholds",
+        "F",
+        "max",
+    ),
+    "Fmean": Measure(
+        "F mean",
+        r"$F_\beta^{\mathrm{mean}}$",
+        True,
+        "F-measure with β² = 0.3, mean of the curve over 256 thresholds",
+        "F",
+    ),
+    "Fw": Measure(
+        "F weighted",
+        r"$F_\beta^{\omega}$",
+        True,
+        "weighted F-measure with β² = 1 (Margolin et al., CVPR 2014)",
+    ),
+    "E": Measure(
+        "E mean",
+        r"$E_\phi^{\mathrm{mean}}$",
+        True,
+        "enhanced-alignment measure (Fan et al., IJCAI 2018), mean over 256 thresholds",
+        "E",
+    ),
+    "Emax": Measure(
+        "E max",
+        r"$E_\phi^{\max}$",
+        True,
+        "enhanced-alignment measure, maximum of the curve over 256 thresholds",
+        "E",
+        "max",
+    ),
+    "Eadp": Measure(
+        "E adp",
+        r"$E_\phi^{\mathrm{adp}}$",
+        True,
+        "enhanced-alignment measure at twice the map's mean",
+    ),
+    "MAE": Measure("MAE", r"$\mathcal{M}$", False, "mean absolute error"),
+    "Dice": Measure(
+        "mDice",
+        "mDice",
+        True,
+        "Dice coefficient, mean over 256 thresholds, as polyp benchmarks print mDice",
+        "Dice",
+    ),
+    "IoU": Measure(
+        "mIoU",
+        "mIoU",
+        True,
+        "intersection over union, mean over 256 thresholds, as polyp benchmarks print mIoU",
+        "IoU",
+    ),
+    "Dicemax": Measure(
+        "Dice max",
+        r"Dice$^{\max}$",
+        True,
+        "Dice coefficient, maximum of the curve over 256 thresholds",
+        "Dice",
+        "max",
+    ),
+    "IoUmax": Measure(
+        "IoU max",
+        r"IoU$^{\max}$",
+        True,
+        "intersection over union, maximum of the curve over 256 thresholds",
+        "IoU",
+        "max",
+    ),
+    "BIoU": Measure(
+        "boundary IoU",
+        "BIoU",
+        True,
+        "boundary IoU (Cheng et al., CVPR 2021) of the map above half of its range, in a boundary "
+        "as wide as 2 % of the diagonal",
+    ),
+}
+"""Every measure by its key. The mean over images is PySODMetrics': of a measure taken from a curve
+it is that of the images' mean curve, so `Fmax` is the maximum of the mean curve. A single image's
+value is taken from its own curve."""
+
+MEASURES = ("S", "F", "E", "MAE")
+"""The paper's four (section IV-B)."""
+
+
+def check_measures(measures: Iterable[str]) -> tuple[str, ...]:
+    """The same keys once each, in their order.
+
+    Raises:
+        ValueError: One is unknown, or there is none.
+    """
+    keys = tuple(dict.fromkeys(measures))
+    unknown = [key for key in keys if key not in ALL_MEASURES]
+    if unknown or not keys:
+        what = f"there is no measure {', '.join(unknown)}" if unknown else "no measure is asked for"
+        raise ValueError(f"{what}; choose among {', '.join(ALL_MEASURES)}")
+    return keys
