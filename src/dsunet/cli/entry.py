@@ -21,6 +21,7 @@ from dsunet.cli.evaluate import EVALUATE
 from dsunet.cli.output import fail, one_line
 from dsunet.cli.parser import Command, Parser
 from dsunet.cli.predict import PREDICT
+from dsunet.cli.reproduce import REPRODUCE
 from dsunet.cli.train import TRAIN
 from dsunet.cli.weights import (
     CONVERT,
@@ -111,6 +112,7 @@ COMMANDS: dict[str, Command] = {
     "data check": DATA_CHECK,
     "predict": PREDICT,
     "evaluate": EVALUATE,
+    "reproduce": REPRODUCE,
     "models": MODELS,
     "info": INFO,
     "convert": CONVERT,

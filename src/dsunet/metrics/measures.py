@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from dsunet.errors import MissingPackageError
 from dsunet.metrics.definitions import ALL_MEASURES, CURVES, MEASURES, check_measures
 
 __all__ = ["ImageMeasures", "Measures", "measure"]
@@ -27,10 +26,10 @@ def measure(
     prediction: np.ndarray, mask: np.ndarray, measures: Iterable[str] = MEASURES
 ) -> ImageMeasures:
     """The measures of one map; map and mask H×W uint8 in 0..255."""
-    from dsunet.metrics.boundary import boundary, boundary_iou
-
     import py_sod_metrics as p
     from py_sod_metrics.utils import prepare_data
+
+    from dsunet.metrics.boundary import boundary, boundary_iou
 
     keys = check_measures(measures)
     with warnings.catch_warnings():
