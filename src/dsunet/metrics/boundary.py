@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
+
+from dsunet.metrics.packages import cv2
 
 __all__ = ["boundary", "boundary_iou"]
 
@@ -32,7 +33,7 @@ def boundary(mask: np.ndarray, width: float = WIDTH) -> np.ndarray:
         borderType=cv2.BORDER_CONSTANT,
         borderValue=0,
     )
-    return values != inner
+    return np.not_equal(values, inner)
 
 
 def boundary_iou(prediction: np.ndarray, truth: np.ndarray) -> float:

@@ -56,7 +56,7 @@ def _value(key: str, map_: Map, found: Mapping[str, np.ndarray]) -> float:
 
 
 def _structure(map_: Map) -> float:
-    mixed = 0 < map_.truth.count < map_.truth.object.size
+    mixed = 0 < map_.truth.count < map_.truth.size
     parts = map_.truth.quadrants if mixed else []
     return structure_measure(map_.values, map_.inside, map_.outside, parts)
 
