@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
+
+from dsunet.metrics.packages import cv2
 
 __all__ = ["boundary", "boundary_iou"]
 
@@ -16,7 +17,7 @@ def boundary(mask: np.ndarray, width: float = WIDTH) -> np.ndarray:
     """The pixels of a mask that lie near its boundary, which the image's border belongs to.
 
     Args:
-        mask: H×W bool.
+        mask: H×W bool, or uint8 of 0 and 1.
         width: How near, as a share of the image's diagonal; one pixel at least. Distance counts
             along the larger of the two axes, as in the authors' code.
 
@@ -24,7 +25,7 @@ def boundary(mask: np.ndarray, width: float = WIDTH) -> np.ndarray:
         H×W bool.
     """
     pixels = max(1, round(width * math.hypot(*mask.shape)))
-    values = mask.astype(np.uint8)
+    values = mask.view(np.uint8)
     inner = cv2.erode(
         values,
         np.ones((3, 3), np.uint8),
@@ -32,7 +33,7 @@ def boundary(mask: np.ndarray, width: float = WIDTH) -> np.ndarray:
         borderType=cv2.BORDER_CONSTANT,
         borderValue=0,
     )
-    return values != inner
+    return np.not_equal(values, inner)
 
 
 def boundary_iou(prediction: np.ndarray, truth: np.ndarray) -> float:
