@@ -16,7 +16,7 @@ def boundary(mask: np.ndarray, width: float = WIDTH) -> np.ndarray:
     """The pixels of a mask that lie near its boundary, which the image's border belongs to.
 
     Args:
-        mask: H×W bool.
+        mask: H×W bool, or uint8 of 0 and 1.
         width: How near, as a share of the image's diagonal; one pixel at least. Distance counts
             along the larger of the two axes, as in the authors' code.
 
@@ -24,7 +24,7 @@ def boundary(mask: np.ndarray, width: float = WIDTH) -> np.ndarray:
         H×W bool.
     """
     pixels = max(1, round(width * math.hypot(*mask.shape)))
-    values = mask.astype(np.uint8)
+    values = mask.view(np.uint8)
     inner = cv2.erode(
         values,
         np.ones((3, 3), np.uint8),

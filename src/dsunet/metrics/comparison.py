@@ -14,6 +14,7 @@ from dsunet.data.images import read_map, read_mask
 from dsunet.data.pairs import by_stem, list_images, match_by_stem, select_names
 from dsunet.errors import DataError, ImageError
 from dsunet.metrics.definitions import ALL_MEASURES, check_measures
+from dsunet.metrics.inputs import Truth
 from dsunet.metrics.measures import ImageMeasures, Measures, measure
 from dsunet.metrics.results import Comparison, Evaluation, ObjectFacts
 from dsunet.processes import in_processes
@@ -161,25 +162,26 @@ def _measure(task: _Task) -> _Outcome:
         truth = np.asarray(read_mask(task.mask))
     except ImageError as error:
         return _Outcome(task.name, [_Measured(reason=str(error))] * len(task.maps))
-    maps = [_measure_map(path, truth, task.measures) for path in task.maps]
-    return _Outcome(task.name, maps, _facts(truth))
+    known = Truth(truth)
+    maps = [_measure_map(path, known, task.measures) for path in task.maps]
+    return _Outcome(task.name, maps, _facts(known.object))
 
 
-def _measure_map(path: Path, truth: np.ndarray, measures: tuple[str, ...]) -> _Measured:
+def _measure_map(path: Path, truth: Truth, measures: tuple[str, ...]) -> _Measured:
     try:
         map_ = read_map(path)
     except ImageError as error:
         return _Measured(reason=str(error))
-    resized = map_.shape != truth.shape
-    turned = resized and map_.shape == truth.shape[::-1]
+    height, width = truth.object.shape
+    resized = map_.shape != (height, width)
+    turned = resized and map_.shape == (width, height)
     if resized:
-        height, width = truth.shape
         small = Image.fromarray(map_).resize((width, height), Image.Resampling.BILINEAR)
         map_ = np.asarray(small)
     return _Measured(measure(map_, truth, measures), "", resized, turned)
 
 
-def _facts(truth: np.ndarray) -> ObjectFacts:
-    objects = (truth > 128).astype(np.uint8)
-    regions, _ = cv2.connectedComponents(objects, connectivity=8)
-    return ObjectFacts(float(objects.mean()), regions - 1, *truth.shape)
+def _facts(objects: np.ndarray) -> ObjectFacts:
+    """Of a mask, H×W bool."""
+    regions, _ = cv2.connectedComponents(objects.view(np.uint8), connectivity=8)
+    return ObjectFacts(float(objects.mean()), regions - 1, *objects.shape)

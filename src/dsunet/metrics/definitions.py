@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["ALL_MEASURES", "CURVES", "MEASURES", "Measure", "check_measures"]
 
@@ -27,6 +30,10 @@ class Measure:
     """The curve over thresholds that it is taken from; empty for one number per image."""
     of_curve: Literal["mean", "max"] = "mean"
     """What is taken from that curve."""
+
+    def take(self, curve: np.ndarray) -> float:
+        """The measure, from its curve."""
+        return float(curve.max() if self.of_curve == "max" else curve.mean())
 
 
 ALL_MEASURES = {

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 
-from dsunet.errors import MissingPackageError
+from dsunet.metrics.boundary import boundary_iou
 from dsunet.metrics.definitions import ALL_MEASURES, CURVES, MEASURES, check_measures
+from dsunet.metrics.inputs import Map, Truth
+from dsunet.metrics.structure import structure_measure
+from dsunet.metrics.thresholds import alignment, curves, f_measure
+from dsunet.metrics.weighted import weighted_f
 
 __all__ = ["ImageMeasures", "Measures", "measure"]
 
@@ -24,49 +27,59 @@ class ImageMeasures(NamedTuple):
 
 
 def measure(
-    prediction: np.ndarray, mask: np.ndarray, measures: Iterable[str] = MEASURES
+    prediction: np.ndarray, mask: np.ndarray | Truth, measures: Iterable[str] = MEASURES
 ) -> ImageMeasures:
-    """The measures of one map; map and mask H×W uint8 in 0..255."""
-    from dsunet.metrics.boundary import boundary, boundary_iou
+    """The measures of one map.
 
-    import py_sod_metrics as p
-    from py_sod_metrics.utils import prepare_data
+    Args:
+        prediction: H×W uint8 in 0..255.
+        mask: H×W uint8 in 0..255, above 128 for object; as a `Truth` it is worked out once for
+            several maps.
+        measures: Keys of `ALL_MEASURES`.
 
+    Raises:
+        ValueError: A measure is unknown, or the sizes differ.
+    """
     keys = check_measures(measures)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        f = p.Fmeasure()
-    s, e, mae = p.Smeasure(), p.Emeasure(), p.MAE()
-    v2 = p.FmeasureV2({"Dice": p.DICEHandler(True, False), "IoU": p.IOUHandler(True, False)})
-    fw = p.WeightedFmeasure()
-    m, t = prepare_data(prediction, mask)
-    for each in (s, e, f, mae, v2, fw):
-        each.step(m, t, normalize=False)
-    handlers = v2._metric_handlers
-    curves = {
-        "precision": f.precisions[0],
-        "recall": f.recalls[0],
-        "F": f.changeable_fms[0],
-        "E": e.changeable_ems[0],
-        "Dice": handlers["Dice"].dynamic_results[0],
-        "IoU": handlers["IoU"].dynamic_results[0],
-    }
-    direct = {
-        "S": s.sms[0],
-        "F": f.adaptive_fms[0],
-        "Eadp": e.adaptive_ems[0],
-        "MAE": mae.maes[0],
-        "Fw": fw.weighted_fms[0],
-        "BIoU": boundary_iou(boundary(m > 0.5), boundary(t)),
-    }
-    values = {}
-    for key in keys:
-        about = ALL_MEASURES[key]
-        if about.curve:
-            values[key] = float(getattr(np, about.of_curve)(curves[about.curve]))
-        else:
-            values[key] = float(direct[key])
-    return ImageMeasures(values, curves)
+    map_ = Map(prediction, mask if isinstance(mask, Truth) else Truth(mask))
+    found = curves(map_.counts)
+    needed = {*CURVES, *(ALL_MEASURES[key].curve for key in keys)}
+    return ImageMeasures(
+        {key: _value(key, map_, found) for key in keys},
+        {name: curve for name, curve in found.items() if name in needed},
+    )
+
+
+def _value(key: str, map_: Map, found: Mapping[str, np.ndarray]) -> float:
+    about = ALL_MEASURES[key]
+    return about.take(found[about.curve]) if about.curve else _DIRECT[key](map_)
+
+
+def _structure(map_: Map) -> float:
+    mixed = 0 < map_.truth.count < map_.truth.object.size
+    parts = map_.truth.quadrants if mixed else []
+    return structure_measure(map_.values, map_.inside, map_.outside, parts)
+
+
+def _weighted(map_: Map) -> float:
+    if map_.truth.count == 0:
+        return 0.0
+    return weighted_f(map_.values, map_.outside, map_.truth.weighting)
+
+
+def _absolute_error(map_: Map) -> float:
+    errors = map_.values - map_.truth.object
+    return float(np.mean(np.abs(errors, out=errors)))
+
+
+_DIRECT: dict[str, Callable[[Map], float]] = {
+    "S": _structure,
+    "F": lambda map_: f_measure(map_.adaptive_counts),
+    "Fw": _weighted,
+    "Eadp": lambda map_: float(alignment(map_.adaptive_counts)),
+    "MAE": _absolute_error,
+    "BIoU": lambda map_: boundary_iou(map_.boundary, map_.truth.boundary),
+}
 
 
 class Measures:
@@ -82,7 +95,7 @@ class Measures:
         ValueError: A measure is unknown.
     """
 
-    def __init__(self, measures: Sequence[str] = MEASURES) -> None:
+    def __init__(self, measures: Iterable[str] = MEASURES) -> None:
         self.measures = check_measures(measures)
         self._values: dict[str, list[float]] = {key: [] for key in self.measures}
         self._sums: dict[str, np.ndarray] = {}
@@ -92,11 +105,12 @@ class Measures:
         return self._count
 
     def add(self, one: ImageMeasures) -> None:
-        """Adds one map's measures."""
+        """Adds one map's measures, which have to be of the same keys."""
         self._count += 1
         for key, values in self._values.items():
             values.append(one.values[key])
         for name, curve in one.curves.items():
+            # NumPy's mean over rows adds one after the other, too
             self._sums[name] = self._sums[name] + curve if name in self._sums else curve
 
     def update(self, prediction: np.ndarray, mask: np.ndarray) -> None:
@@ -109,11 +123,10 @@ class Measures:
 
     def compute(self) -> dict[str, float]:
         """The mean over all maps so far, by key."""
-        return {key: self._compute(key) for key in self.measures}
+        return {key: self._mean(key) for key in self.measures}
 
-    def _compute(self, key: str) -> float:
+    def _mean(self, key: str) -> float:
         about = ALL_MEASURES[key]
-        if not about.curve:
-            return float(np.mean(np.array(self._values[key], np.float64)))
-        curve = self._sums[about.curve] / self._count
-        return float(curve.max() if about.of_curve == "max" else curve.mean())
+        if about.curve:
+            return about.take(self._sums[about.curve] / self._count)
+        return float(np.mean(np.array(self._values[key], np.float64)))
