@@ -36,6 +36,8 @@ class Column:
     higher_is_better: bool
     digits: int = 3
     """Digits after the point that are printed; values that agree in them are equal in rank."""
+    key: str = ""
+    """The head in CSV, after the group; empty for the title."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class Table:
         ] or [False] * len(self.columns)
         heads = ["group"] * grouped + ["method"]
         for column, spread in zip(self.columns, spreads, strict=True):
-            name = f"{column.group} {column.title}".strip()
+            name = f"{column.group} {column.key or column.title}".strip()
             heads += [name] + [f"{name} spread"] * spread
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -202,9 +204,13 @@ class Table:
         return table
 
     def only(self, columns: Sequence[int]) -> Table:
-        """The same rows under some of the columns, by number."""
-        rows = [replace(row, cells=tuple(row.cells[i] for i in columns)) for row in self.rows]
-        return replace(self, columns=tuple(self.columns[i] for i in columns), rows=tuple(rows))
+        """Some of the columns, by number, and the rows that have a value in them."""
+        rows = (replace(row, cells=tuple(row.cells[i] for i in columns)) for row in self.rows)
+        return replace(
+            self,
+            columns=tuple(self.columns[i] for i in columns),
+            rows=tuple(row for row in rows if any(row.cells)),
+        )
 
     def write(self, base: Path) -> list[Path]:
         """Writes `base` with `.md`, `.tex`, `.csv` and `.json` appended; returns these paths."""

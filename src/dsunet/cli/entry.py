@@ -16,6 +16,7 @@ import warnings
 from jsonargparse import ArgumentError, set_parsing_settings
 
 import dsunet
+from dsunet.cli.compare import COMPARE
 from dsunet.cli.data import DATA_CHECK, GENERATE
 from dsunet.cli.evaluate import EVALUATE
 from dsunet.cli.output import fail, one_line
@@ -112,6 +113,7 @@ COMMANDS: dict[str, Command] = {
     "data check": DATA_CHECK,
     "predict": PREDICT,
     "evaluate": EVALUATE,
+    "compare": COMPARE,
     "reproduce": REPRODUCE,
     "models": MODELS,
     "info": INFO,
