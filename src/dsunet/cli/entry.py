@@ -18,6 +18,7 @@ from jsonargparse import ArgumentError, set_parsing_settings
 import dsunet
 from dsunet.cli.data import DATA_CHECK, GENERATE
 from dsunet.cli.evaluate import EVALUATE
+from dsunet.cli.features import FEATURES
 from dsunet.cli.output import fail, one_line
 from dsunet.cli.parser import Command, Parser
 from dsunet.cli.predict import PREDICT
@@ -111,6 +112,7 @@ COMMANDS: dict[str, Command] = {
     "data check": DATA_CHECK,
     "predict": PREDICT,
     "evaluate": EVALUATE,
+    "features": FEATURES,
     "models": MODELS,
     "info": INFO,
     "convert": CONVERT,
