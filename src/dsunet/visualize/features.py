@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dsunet.errors import MissingPackageError
-from dsunet.features import FeatureMap, FeatureMaps
+from dsunet.features import FeatureMap, FeatureMaps, FusedLevel
 from dsunet.files import write_atomically
 from dsunet.visualize.projections import (
     PERPLEXITY,
@@ -55,6 +55,7 @@ KINDS = {
 # inches
 CELL, GAP, MARGIN, LABEL, GROUP_GAP = 1.2, 0.06, 0.12, 1.02, 0.22
 TITLE, GROUP, COLUMN, LINE, KEYS = 0.34, 0.25, 0.2, 0.15, 1.2
+CHARACTER = 0.05  # of the notes, on average
 INK, GREY, PAPER = "#1a1a1a", "#555555", "#8a8a8a"
 COLOURS = {"mean": "viridis", "pca": "cividis"}
 
@@ -65,11 +66,15 @@ CORNERS = np.array([[[24, 36, 96], [186, 216, 255]], [[104, 52, 0], [255, 226, 1
 
 @dataclass(frozen=True)
 class _Table:
-    """What a figure shows: one row a level or block, one group of columns a state of it."""
+    """What a figure shows: rows of maps, in groups of columns."""
 
     title: str
     groups: tuple[str, ...]
+    """What stands above each group; empty for a single one."""
+    labels: Sequence[str]
+    """What stands before each row."""
     rows: Sequence[Sequence[FeatureMap]]
+    """A map for each group, all of one shape."""
     note: str = ""
 
 
@@ -168,28 +173,43 @@ def _stretch(values: np.ndarray) -> np.ndarray:
 
 
 def _tables(features: FeatureMaps) -> dict[str, _Table]:
-    tables = {}
-    plain, own = features.hiera_without_adapters, features.hiera
-    if plain:
-        rows: list[tuple[FeatureMap, ...]] = list(zip(plain, own, strict=True))
-        tables["hiera"] = _Table("Hiera’s levels", ("adapters switched off", "with adapters"), rows)
-    else:
-        note = "This model’s Hiera has no adapters, so there is nothing to switch off."
-        tables["hiera"] = _Table("Hiera’s levels", ("",), [(level,) for level in own], note)
+    tables = {"hiera": _hiera_table(features)}
     if features.dinov2:
+        blocks = features.dinov2
         tables["dinov2"] = _Table(
             "DINOv2’s patch tokens",
             ("",),
-            [(block,) for block in features.dinov2],
+            [block.name.capitalize() for block in blocks],
+            [(block,) for block in blocks],
             "Before the final LayerNorm.",
         )
     if features.fusion:
-        tables["fusion"] = _Table(
-            "Fusion",
-            ("Hiera, before", "DINOv2, modulated (WTD)", "fused, after (CGA)"),
-            [(level.before, level.semantics, level.after) for level in features.fusion],
-        )
+        tables["fusion"] = _fusion_table(features.fusion)
     return tables
+
+
+def _hiera_table(features: FeatureMaps) -> _Table:
+    title, plain, own = "Hiera’s levels", features.hiera_without_adapters, features.hiera
+    labels = [level.name.capitalize() for level in own]
+    if not plain:
+        note = "This model’s Hiera has no adapters, so there is nothing to switch off."
+        return _Table(title, ("",), labels, [(level,) for level in own], note)
+    groups = ("adapters switched off", "with adapters")
+    return _Table(title, groups, labels, list(zip(plain, own, strict=True)))
+
+
+def _fusion_table(levels: Sequence[FusedLevel]) -> _Table:
+    """A row for every level; for the three states of a single one."""
+    if len(levels) == 1:
+        states = (levels[0].before, levels[0].semantics, levels[0].after)
+        labels = ("Hiera", "DINOv2", "Fused")
+        note = "DINOv2: after channel modulation (WTD). Fused: by content-guided attention (CGA)."
+        title = f"Fusion at {states[0].name}"
+        return _Table(title, ("",), labels, [(state,) for state in states], note)
+    groups = ("Hiera, before", "DINOv2, modulated (WTD)", "fused, after (CGA)")
+    names = [level.before.name.capitalize() for level in levels]
+    rows = [(level.before, level.semantics, level.after) for level in levels]
+    return _Table("Fusion", groups, names, rows)
 
 
 class _Projected:
@@ -255,7 +275,7 @@ def _draw(
     keys = MARGIN + cell_width if alone else 0
     width = left + maps + keys + MARGIN
     header = MARGIN + TITLE + (GROUP if any(table.groups) else 0) + COLUMN
-    notes = textwrap.wrap(_notes(table, kinds, positions), int((width - 2 * MARGIN) / 0.056))
+    notes = textwrap.wrap(_notes(table, kinds, positions), int((width - 2 * MARGIN) / CHARACTER))
     body = max(rows * (cell_height + GAP), KEYS if alone else 0)
     sheet = _Sheet(width, header + body + MARGIN / 2 + LINE * len(notes) + MARGIN)
 
@@ -288,7 +308,7 @@ def _draw(
         y = header + row * (cell_height + GAP) + cell_height / 2
         channels, grid_height, grid_width = states[0].values.shape
         x = left - GAP - 0.06
-        sheet.text(x, y - 0.18, states[0].name.capitalize(), ha="right", fontsize=9)
+        sheet.text(x, y - 0.18, table.labels[row], ha="right", fontsize=9)
         sheet.text(x, y, f"{channels} channels", ha="right", color=GREY, fontsize=7.5)
         grid = f"{grid_height}×{grid_width}, stride {states[0].stride}"
         sheet.text(x, y + 0.15, grid, ha="right", color=GREY, fontsize=7.5)
@@ -309,8 +329,8 @@ def _draw_map(axes: Axes, kind: str, projected: _Projected) -> None:
     made = projected[kind]
     if kind == "scatter":
         colours = plane_colours(made).reshape(-1, 3)
-        axes.scatter(*made.reshape(-1, 2).T, c=colours, s=2, linewidths=0, rasterized=True)
-        axes.set_facecolor(PAPER)
+        x, y = made.reshape(-1, 2).T
+        axes.scatter(x, y, c=colours, s=5, linewidths=0.15, edgecolors=INK, rasterized=True)
         axes.margins(0.06)
         return
     if kind == "tsne":
@@ -319,14 +339,13 @@ def _draw_map(axes: Axes, kind: str, projected: _Projected) -> None:
         picture = np.stack([_stretch(map_) for map_ in made.maps], axis=-1)
     else:
         picture = _stretch(made if kind == "mean" else made.maps[0])
-    colours = COLOURS.get(kind)
-    axes.imshow(picture, colours, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    axes.imshow(picture, COLOURS.get(kind), vmin=0, vmax=1, interpolation="nearest", aspect="auto")
     if kind in ("pca", "rgb"):
         share = sum(made.explained[: 1 if kind == "pca" else 3])
         axes.text(
             0.965,
             0.04,
-            f"{share:.0%}",
+            f"{100 * share:.0f} %",
             transform=axes.transAxes,
             ha="right",
             va="bottom",
@@ -370,12 +389,15 @@ def _notes(table: _Table, kinds: Sequence[str], positions: int) -> str:
         )
     if "mean" in kinds:
         notes.append("Mean: over channels.")
-    if set(kinds) & {"pca", "rgb"}:
-        what = "PC 1: first principal component" if "pca" in kinds else "PC 1–3: as RGB"
-        also = "; PC 1–3: as RGB" if {"pca", "rgb"} <= set(kinds) else ""
+    components = [
+        words
+        for kind, words in (("pca", "PC 1"), ("rgb", "PC 1–3 as red, green and blue"))
+        if kind in kinds
+    ]
+    if components:
         notes.append(
-            f"{what}{also}, fitted to each map by itself; per cent: share of its variance; signs "
-            "are chosen so that the middle is high."
+            f"Principal components ({'; '.join(components)}) are fitted to each map by itself, "
+            "with the sign that makes the middle high; per cent: share of the variance."
         )
     if set(kinds) & {"tsne", "scatter"}:
         small = [
@@ -386,7 +408,7 @@ def _notes(table: _Table, kinds: Sequence[str], positions: int) -> str:
         ]
         averaged = f"; grids of more than {positions:,} positions are averaged" if small else ""
         notes.append(
-            f"t-SNE: to two dimensions (seed {SEED}, perplexity at most {PERPLEXITY}{averaged}); "
-            "the colour is the place in its plane, first axis from left to right, second upwards."
+            f"t-SNE: to a plane (seed {SEED}, perplexity at most {PERPLEXITY}{averaged}), turned to "
+            "lie like the first two components; the colour is the place in it."
         )
     return " ".join(note for note in notes if note)

@@ -91,7 +91,7 @@ def average_down(features: np.ndarray, positions: int) -> np.ndarray:
 
     Squares of 2×2, 3×3 … positions are averaged, smaller ones at the far edges.
     """
-    channels, height, width = features.shape
+    height, width = features.shape[1:]
     side = 1
     while -(-height // side) * -(-width // side) > positions:
         side += 1
@@ -110,8 +110,10 @@ def tsne_plane(
     """Where t-SNE puts every position in a plane: C×h×w → h'×w'×2 float32.
 
     The first 50 principal components are embedded, starting from the first two, with perplexity 30
-    (a third of the positions, if that is less). The same features and seed give the same plane on
-    the same machine.
+    (a third of the positions, if that is less). t-SNE does not care how its plane lies, so it is
+    turned (and mirrored) to lie most like the first two components: planes of one image at
+    different levels, before and after adapters, can be compared. The same features and seed give
+    the same plane on the same machine.
 
     Args:
         features: C×h×w.
@@ -119,7 +121,7 @@ def tsne_plane(
         positions: Grids with more of them are averaged down to h'×w', see `average_down`.
 
     Returns:
-        Coordinates; 0 for features that do not vary.
+        Coordinates of mean 0; all 0 for features that do not vary.
 
     Raises:
         MissingPackageError: scikit-learn is not installed.
@@ -140,7 +142,14 @@ def tsne_plane(
         random_state=seed,
     )
     plane = tsne.fit_transform(np.ascontiguousarray(points))
-    return np.asarray(plane, np.float32).reshape(*small.shape[1:], 2)
+    turned = _turned_like(plane - plane.mean(axis=0), points[:, :2])
+    return np.asarray(turned, np.float32).reshape(*small.shape[1:], 2)
+
+
+def _turned_like(plane: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Points n×2 under the rotation or reflection that brings them nearest to other points."""
+    left, _, right = np.linalg.svd(plane.T @ other)
+    return np.asarray(plane @ left @ right)
 
 
 def _missing(what: str) -> MissingPackageError:
