@@ -94,7 +94,8 @@ def _features(arguments: Namespace) -> int:
     from dsunet.errors import DeviceError, ImageError
     from dsunet.features import extract_features
     from dsunet.predict.plan import output_path, plan_outputs
-    from dsunet.visualize.features import FIGURES, draw_features, need_packages, save_figure
+    from dsunet.visualize.features import FIGURES, draw_features, need_packages
+    from dsunet.visualize.figure import save_figure
 
     kinds, formats, depths = _checked(arguments)
     need_packages()
@@ -147,7 +148,7 @@ def _features(arguments: Namespace) -> int:
 
 def _checked(arguments: Namespace) -> tuple[list[str], list[str], list[int] | None]:
     """Kinds of maps, formats and depths."""
-    from dsunet.visualize.features import check_kinds
+    from dsunet.visualize.cells import check_kinds
 
     kinds, formats = _words(arguments.maps), _words(arguments.formats)
     check_kinds(kinds)
