@@ -23,7 +23,7 @@ LAYERS = [
     {"checkpoint"},
     {"weights", "hub"},
     {"model"},
-    {"losses", "devices", "inference", "inspection"},
+    {"losses", "devices", "inference", "inspection", "features"},
     {"metrics", "visualize"},
     {"predict"},
     {"training"},

@@ -19,6 +19,7 @@ import dsunet
 from dsunet.cli.compare import COMPARE
 from dsunet.cli.data import DATA_CHECK, GENERATE
 from dsunet.cli.evaluate import EVALUATE
+from dsunet.cli.features import FEATURES
 from dsunet.cli.output import fail, one_line
 from dsunet.cli.parser import Command, Parser
 from dsunet.cli.predict import PREDICT
@@ -115,6 +116,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": EVALUATE,
     "compare": COMPARE,
     "reproduce": REPRODUCE,
+    "features": FEATURES,
     "models": MODELS,
     "info": INFO,
     "convert": CONVERT,
