@@ -15,13 +15,14 @@ SOURCE = Path(dsunet.__file__).parent
 
 # Each layer may import from itself and from the layers above it in this list.
 LAYERS = [
-    {"errors", "config", "files", "known", "lazy", "processes"},
+    {"errors", "config", "files", "imports", "known", "lazy", "processes"},
     {"layers"},
     {"data"},
     {"encoders"},
-    {"fusion", "decoder"},
+    {"fusion", "decoder", "base"},
     {"checkpoint"},
     {"weights", "hub"},
+    {"custom"},
     {"model"},
     {"losses", "devices", "inference", "inspection"},
     {"metrics", "visualize"},
