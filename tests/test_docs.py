@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from dsunet.cli import COMMANDS, main
+from dsunet.config import MODEL_PRESETS
 from dsunet.data.synthetic import synthetic_pair, write_synthetic
 from weightfiles import dinov2_file, published_state, sam2_file
 

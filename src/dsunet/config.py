@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 __all__ = [
     "MODEL_PRESETS",
+    "CustomConfig",
     "DataConfig",
     "LossConfig",
     "ModelConfig",
@@ -176,6 +177,43 @@ class ModelConfig:
         }
 
 
+@dataclass(frozen=True)
+class CustomConfig:
+    """What a weights file says about a model of the user's own; see docs/custom-models.md."""
+
+    name: str
+    """Import path of what makes the network, `PACKAGE.MODULE:NAME`; it is never imported from here.
+    """
+
+    sam_size: int | tuple[int, int] = 352
+    """Side of the network's view in pixels, or height and width."""
+
+    dino_size: int | tuple[int, int] | None = None
+    """The same of a second view, for networks that take two."""
+
+    def __post_init__(self) -> None:
+        _require(isinstance(self.name, str), "name", self.name, "needs to be text")
+        for field in ("sam_size", "dino_size"):
+            value = getattr(self, field)
+            if isinstance(value, list):  # as YAML and JSON give it
+                object.__setattr__(self, field, tuple(value))
+            sides = value if isinstance(value, list | tuple) else (value, value)
+            _require(
+                (value is None and field == "dino_size")
+                or (len(sides) == 2 and all(isinstance(s, int) and s > 0 for s in sides)),
+                field,
+                value,
+                "needs one or two integers above 0",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dictionary for JSON; `custom` tells it from that of a `ModelConfig`."""
+        return {
+            "custom" if key == "name" else key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(self).items()
+        }
+
+
 _PAIRS = {
     "large": ("sam2_hiera_large", "vit_large_patch14_dinov2"),
     "base": ("sam2_hiera_base_plus", "vit_base_patch14_dinov2"),
@@ -235,7 +273,10 @@ def model_config(name: str = "dsunet-large", **overrides: Any) -> ModelConfig:
         ValueError: The preset or a field is unknown, or a value does not fit.
     """
     if name not in MODEL_PRESETS:
-        raise ValueError(f"model {name!r} is unknown; known: {', '.join(sorted(MODEL_PRESETS))}")
+        raise ValueError(
+            f"model {name!r} is unknown; known: {', '.join(sorted(MODEL_PRESETS))}; one of your "
+            "own is named by its import path, PACKAGE.MODULE:NAME"
+        )
     fields = {field.name for field in dataclasses.fields(ModelConfig)} - {"name"}
     unknown = sorted(set(overrides) - fields)
     if unknown:

@@ -125,8 +125,7 @@ def _show(plan: Plan) -> None:
 
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("run", "epochs left", "pairs", "images to test", "time", "disk (GB)"):
-        side = "left" if title == "run" else "right"
-        table.add_column(title, justify=side, overflow="fold")
+        table.add_column(title, justify="left" if title == "run" else "right", overflow="fold")
     estimates = estimate(plan, print_line)
     for each in estimates:
         table.add_row(

@@ -93,7 +93,9 @@ def _info(arguments: Namespace) -> int:
     if arguments.json:
         write_json(Path(arguments.json), about)
     shown = {key: value for key, value in about.items() if value not in ({}, None, 0)}
-    if "model" in about:
+    if "custom" in about.get("model", {}):
+        shown["model"] = {**about["model"], "custom": f"{about['model']['custom']} (your own)"}
+    elif "model" in about:
         config, parameters = about["model"], about["parameters"]
         share = 100 * parameters["trained"] / parameters["total"]
         branch = f", {config['dinov2']}" if config["injection"] != "none" else ""
@@ -256,7 +258,8 @@ def _weights_verify(arguments: Namespace) -> int:
         many = "1 thing is" if len(problems) == 1 else f"{len(problems)} things are"
         print(f"dsunet weights verify: {many} wrong", file=sys.stderr)
     else:
-        print("whole: names, shapes and values are as they should be")
+        checked = "values" if "not checked" in facts else "names, shapes and values"
+        print(f"whole: {checked} are as they should be")
     return 1 if problems else 0
 
 
