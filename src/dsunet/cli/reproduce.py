@@ -10,7 +10,7 @@ from dsunet.cli.output import Progress, fail, print_line
 from dsunet.cli.parser import PRECISIONS, Command, Parser
 
 if TYPE_CHECKING:
-    from dsunet.experiments import Plan
+    from dsunet.experiments import Method, Plan
 
 __all__ = ["REPRODUCE"]
 
@@ -48,6 +48,15 @@ def _reproduce_arguments(parser: Parser) -> None:
         "sam2unet-matched (the baseline by DSU-Net's protocol), ablation-a, ablation-b, "
         "ablation-c.",
     )
+    parser.add_argument(
+        "--add",
+        action="append",
+        type=str,
+        metavar="NAME=SPEC",
+        help="A method of your own beside them, any number of times: a folder of maps "
+        "(SPEC/DUTS-TE/*.png), or PACKAGE.MODULE:NAME of what makes a network, which is trained by "
+        "DSU-Net's protocol, or of a function that maps an image.",
+    )
     parser.add_argument("--seeds", default="0", type=str, help="Seeds, separated by commas: 0,1,2.")
     parser.add_argument("--epochs", type=int, help="Epochs, instead of the paper's.")
     parser.add_argument("--batch_size", type=int, help="Batch size, instead of the paper's.")
@@ -84,8 +93,15 @@ def _reproduce(arguments: Namespace) -> int:
         arguments.precision,
         arguments.workers,
     )
-    methods = arguments.methods.split(",") if arguments.methods else None
-    plan = make_plan(arguments.target, arguments.benchmarks, arguments.output, protocol, methods)
+    methods = [key.strip() for key in arguments.methods.split(",")] if arguments.methods else None
+    plan = make_plan(
+        arguments.target,
+        arguments.benchmarks,
+        arguments.output,
+        protocol,
+        methods,
+        _added(arguments.add),
+    )
     if plan.absent:
         print_line(f"not found, and left out: {', '.join(plan.absent)}")
     if arguments.dry_run:
@@ -107,6 +123,16 @@ def _reproduce(arguments: Namespace) -> int:
     for what, reason in outcome.failures.items():
         fail("dsunet reproduce", f"{what}: {reason}", 1)
     return 1 if outcome.failures else 0
+
+
+def _added(given: list[str] | None) -> list[Method]:
+    from dsunet.experiments import added_method
+
+    parts = [each.partition("=") for each in given or []]
+    for name, sign, spec in parts:
+        if not (name and sign and spec):
+            raise ValueError(f"--add is {name + sign + spec!r}, but needs NAME=SPEC")
+    return [added_method(name, spec) for name, _, spec in parts]
 
 
 def _numbers(text: str) -> tuple[int, ...]:

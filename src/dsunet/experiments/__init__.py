@@ -2,7 +2,7 @@
 
 from dsunet.experiments.estimate import Estimate, estimate
 from dsunet.experiments.figures import write_figures
-from dsunet.experiments.methods import METHODS, TABLES, TARGETS, Method, PaperTable
+from dsunet.experiments.methods import METHODS, TABLES, TARGETS, Method, PaperTable, added_method
 from dsunet.experiments.plan import Plan, Protocol, make_plan
 from dsunet.experiments.report import write_tables
 from dsunet.experiments.reproduce import Outcome, reproduce
@@ -17,6 +17,7 @@ __all__ = [
     "PaperTable",
     "Plan",
     "Protocol",
+    "added_method",
     "estimate",
     "make_plan",
     "reproduce",

@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dsunet.config import as_size
+from dsunet.base import SegmentationModel
+from dsunet.custom import CustomSource, create_custom
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.data.views import Views, make_views, mask_view
 from dsunet.devices import choose_device, choose_precision
 from dsunet.experiments.plan import Plan, Run
 from dsunet.experiments.reproduce import is_scored
-from dsunet.inference import lay_out, quantise
+from dsunet.inference import lay_out
 from dsunet.losses import deep_supervision_loss
 from dsunet.metrics import Measures
-from dsunet.model import DSUNet, create_from_config, parameter_counts
+from dsunet.model import create_from_config, parameter_counts
 from dsunet.predict import Segmenter
 
 __all__ = ["Estimate", "Speed", "estimate", "measure_speed"]
@@ -67,7 +68,7 @@ def estimate(plan: Plan, say: Callable[[str], None] = print) -> list[Estimate]:
             say(f"measuring {run.method.title} …")
             speeds[key] = measure_speed(plan, run)
         speed = speeds[key]
-        epochs = max(0, recipe.epochs - run.epochs_done())
+        epochs = max(0, recipe.epochs - run.epochs_done()) if run.method.trained else 0
         tests = plan.tests[run.task].values()
         images = sum(len(t.pairs) for t in tests if epochs or not is_scored(run, t))
         seconds = epochs * plan.training_pairs[run.task] * speed.train
@@ -81,15 +82,26 @@ def estimate(plan: Plan, say: Callable[[str], None] = print) -> list[Estimate]:
 
 def measure_speed(plan: Plan, run: Run) -> Speed:
     """Times training steps, predictions and measurements of one run's network."""
+    image, mask = synthetic_pair(0, 300)
+    truth = np.asarray(mask)
+    cpu = torch.device("cpu")
+    evaluate = _time(lambda: Measures().update(truth, truth), cpu)
+    if not run.method.trained:
+        source = run.method.source
+        function = Segmenter(source, plan.protocol.device) if source else None
+        return Speed(0, _time(lambda: function(image), cpu) if function else 0, evaluate, 0)
     recipe = plan.recipe(run)
     device = choose_device(recipe.device)
     config = plan.network(run)
-    model = lay_out(create_from_config(config, None).to(device), device).train()
+    made: SegmentationModel = (
+        create_custom(config, None)
+        if isinstance(config, CustomSource)
+        else create_from_config(config, None)
+    )
+    model = lay_out(made.to(device), device).train()
     # one image tells enough on a CPU, where a large network takes minutes for a batch
     batch = min(recipe.batch_size, plan.training_pairs[run.task]) if device.type == "cuda" else 1
-    size = as_size(config.sam_size)
-    dino = as_size(config.dino_size) if model.dinov2 else None
-    image, mask = synthetic_pair(0, 300)
+    size, dino = model.view_sizes
     views = make_views(image, size, dino)
     target = mask_view(mask, size)
     step = _training_step(model, views, target, batch, choose_precision(recipe.precision, device))
@@ -97,14 +109,11 @@ def measure_speed(plan: Plan, run: Run) -> Speed:
     trainable = parameter_counts(model)["trainable"]
     segmenter = Segmenter(model, recipe.device, recipe.precision)
     predict = _time(lambda: segmenter.probabilities([views]), device)
-    map_ = quantise(segmenter.probabilities([views])[0], benchmark_normalization=True)
-    truth = np.asarray(mask)
-    evaluate = _time(lambda: Measures().update(map_, truth), torch.device("cpu"))
     return Speed(train, predict, evaluate, trainable)
 
 
 def _training_step(
-    model: DSUNet, views: Views, target: Tensor, batch: int, precision: torch.dtype
+    model: SegmentationModel, views: Views, target: Tensor, batch: int, precision: torch.dtype
 ) -> Callable[[], None]:
     """One step as in training, on copies of one image."""
     device = next(model.parameters()).device

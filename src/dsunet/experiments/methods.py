@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dsunet.config import LossConfig, ModelConfig, TrainConfig, model_config
+from dsunet.custom import CustomSource, ImageFunction
+from dsunet.imports import is_import_path
 
-__all__ = ["METHODS", "SIZES", "TABLES", "TARGETS", "Method", "PaperTable"]
+__all__ = ["METHODS", "SIZES", "TABLES", "TARGETS", "Method", "PaperTable", "added_method"]
 
 SIZES = ("large", "base", "small", "tiny", "nano")
 
@@ -33,9 +37,15 @@ class Method:
     """Settings of the training that differ from the paper's."""
     loss: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the loss that differ from the paper's."""
+    source: CustomSource | None = None
+    """What makes the network, or maps an image, of a method that is not ours."""
+    maps: Path | None = None
+    """Folder of maps that were made elsewhere, in a folder for each test set."""
+    trained: bool = True
+    """Whether it is trained, rather than used as it is."""
 
     def model_config(self, size: str = "large") -> ModelConfig:
-        """The network at one of `SIZES`."""
+        """The network at one of `SIZES`, of one of our methods."""
         return model_config(f"{self.family}-{size}", **self.model)
 
     def train_config(self, **changes: Any) -> TrainConfig:
@@ -94,6 +104,36 @@ METHODS: dict[str, Method] = {
         Method("dsunet", "DSU-Net", "the paper's network", published="DSU-Net"),
     )
 }
+
+
+def added_method(name: str, spec: str) -> Method:
+    """A method of the user's own, to stand in the tables beside ours.
+
+    Args:
+        name: Its name in tables.
+        spec: A folder of maps (`SPEC/DUTS-TE/*.png`), or the import path `PACKAGE.MODULE:NAME` of
+            what makes a network, which is trained by DSU-Net's protocol, or of a function that
+            takes an image and gives its map.
+
+    Raises:
+        CustomModelError: The import path leads to nothing of the kind.
+        ValueError: The name is one of ours or none, or the folder is not there.
+    """
+    key = re.sub(r"[^\w.-]+", "-", name).strip("-.").lower()
+    if not key or key in METHODS or name in {method.title for method in METHODS.values()}:
+        raise ValueError(
+            f"--add {name}={spec}: the name {name!r} is taken or empty; give it another"
+        )
+    if is_import_path(spec) and not Path(spec).is_dir():
+        source = CustomSource.of(spec)
+        trained = not isinstance(source.make(), ImageFunction)
+        return Method(key, name, spec, source=source, trained=trained)
+    if not Path(spec).is_dir():
+        raise ValueError(
+            f"--add {name}={spec}: there is no folder {spec}; give a folder of maps, or what makes "
+            "the model as PACKAGE.MODULE:NAME"
+        )
+    return Method(key, name, f"maps in {spec}", maps=Path(spec), trained=False)
 
 
 @dataclass(frozen=True)

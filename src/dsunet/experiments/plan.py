@@ -11,6 +11,7 @@ from typing import Any
 
 from dsunet.checkpoint import read_metadata
 from dsunet.config import DataConfig, Family, ModelConfig, TrainConfig
+from dsunet.custom import CustomSource
 from dsunet.data.benchmarks import TASKS
 from dsunet.data.find_benchmarks import FoundBenchmark, find_benchmarks
 from dsunet.data.pairs import Pair
@@ -137,6 +138,8 @@ class Run:
 
     def maps(self, test: str) -> Path:
         """Folder of its maps of one test set."""
+        if self.method.maps is not None:
+            return self.method.maps / test
         return self.folder / "maps" / self.key / test
 
     def scores(self, test: str) -> Path:
@@ -182,9 +185,9 @@ class Plan:
             precision=protocol.precision,
         )
 
-    def network(self, run: Run) -> ModelConfig:
-        """The network of one run."""
-        return run.method.model_config(self.protocol.size)
+    def network(self, run: Run) -> ModelConfig | CustomSource:
+        """The network of one run, or what makes it."""
+        return run.method.source or run.method.model_config(self.protocol.size)
 
     def data(self, run: Run) -> DataConfig:
         """What one run is trained on."""
@@ -201,9 +204,11 @@ class Plan:
         Raises:
             DsunetError: The folder lacks one.
         """
-        if self.protocol.encoders is None:
+        if self.protocol.encoders is None or run.method.maps is not None:
             return {}
         config = self.network(run)
+        if isinstance(config, CustomSource):
+            return {}
         files: dict[Family, Path] = {}
         for family, architecture in config.encoders.items():
             if config.trains(family):
@@ -221,8 +226,9 @@ class Plan:
     def methods_of(self, task: str) -> list[Method]:
         """All methods of the task's tables, each once."""
         tables = [table for table in self.tables if table.task == task]
-        every = [method for table in tables for method in self.rows[table.number]]
-        return [method for method in METHODS.values() if method in every]
+        every = {m.key: m for table in tables for m in self.rows[table.number]}
+        ordered = [key for key in METHODS if key in every]
+        return [every[key] for key in dict.fromkeys([*ordered, *every])]
 
     def runs_of(self, method: Method, task: str) -> list[Run]:
         """A method's runs for a task, one per seed."""
@@ -241,6 +247,7 @@ def make_plan(
     folder: str | Path,
     protocol: Protocol | None = None,
     methods: Sequence[str] | None = None,
+    added: Sequence[Method] = (),
 ) -> Plan:
     """Finds the data that a target needs, and says what is to be trained and tested.
 
@@ -250,6 +257,7 @@ def make_plan(
         folder: Where runs, maps, measures and tables go.
         protocol: What of the paper's protocol is changed.
         methods: Keys of `METHODS` to take instead of those in the tables.
+        added: Methods of your own beside them, see `added_method`.
 
     Raises:
         DataError: A training set, or every test set of a table, is not there.
@@ -259,7 +267,7 @@ def make_plan(
     if target not in TARGETS:
         raise ValueError(f"the target is {target!r}, but needs one of {', '.join(TARGETS)}")
     tables = tuple(TABLES[number] for number in TARGETS[target])
-    rows = {table.number: _methods(table, methods) for table in tables}
+    rows = {table.number: (*_methods(table, methods), *added) for table in tables}
     tasks = list(dict.fromkeys(table.task for table in tables))
     names = [name for task in tasks for name in TASKS[task].train]
     sets = list(dict.fromkeys(name for table in tables for name in table.sets))
@@ -292,7 +300,7 @@ def make_plan(
         Run(method, task, seed, plan.folder)
         for task in tasks
         for method in plan.methods_of(task)
-        for seed in protocol.seeds
+        for seed in (protocol.seeds if method.trained else protocol.seeds[:1])
     )
     return replace(plan, runs=tuple(runs))
 

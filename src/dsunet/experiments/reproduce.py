@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -74,7 +74,8 @@ def reproduce(plan: Plan, say: Say = print, progress: Progress | None = None) ->
     for number, run in enumerate(plan.runs, 1):
         say(f"{run.key} ({number} of {len(plan.runs)})")
         try:
-            _train(plan, run, say)
+            if run.method.trained:
+                _train(plan, run, say)
             _test(plan, run, say, progress or (lambda title: nullcontext()), outcome)
         except OutputError:
             raise
@@ -105,16 +106,15 @@ def _train(plan: Plan, run: Run, say: Say) -> None:
 
 
 def _test(plan: Plan, run: Run, say: Say, progress: Progress, outcome: Outcome) -> None:
-    identity = _identity(run.weights)
+    identity = identity_of(run)
     segmenter = None
     for test in plan.tests[run.task].values():
         if is_scored(run, test, identity):
             continue
-        if segmenter is None:
-            files = plan.encoder_files(run)
-            precision: Any = plan.protocol.precision
-            segmenter = _segmenter(run, plan.protocol.device, precision, files)
-        failed = _predict(segmenter, run, test, identity, progress)
+        failed: dict[str, str] = {}
+        if run.method.maps is None:
+            segmenter = segmenter or _segmenter(plan, run)
+            failed = _predict(segmenter, run, test, identity, progress)
         outcome.failures |= {f"{run.key}, {test.name}: {n}": why for n, why in failed.items()}
         names = [name for name in test.names if name not in failed]
         with progress(f"{test.name}: measuring") as tell:
@@ -127,6 +127,7 @@ def _test(plan: Plan, run: Run, say: Say, progress: Progress, outcome: Outcome) 
         content = {
             "weights": identity,
             "masks": test.fingerprint(),
+            "maps": _times(run, test),
             "dsunet": dsunet.__version__,
             "images": len(result.per_image),
             "scores": result.scores,
@@ -141,7 +142,13 @@ def _test(plan: Plan, run: Run, say: Say, progress: Progress, outcome: Outcome) 
         say(f"  {test.name}: {shown}")
 
 
-def _segmenter(run: Run, device: str, precision: Precision, files: dict[Any, Path]) -> Segmenter:
+def _segmenter(plan: Plan, run: Run) -> Segmenter:
+    device, precision = plan.protocol.device, cast(Precision, plan.protocol.precision)
+    source = run.method.source
+    if source is not None:
+        weights = run.weights if run.method.trained else None
+        return Segmenter(source, device, precision, weights=weights)
+    files = plan.encoder_files(run)
     return Segmenter(
         run.weights,
         device,
@@ -171,24 +178,41 @@ def _predict(
 
 def _maps_are_of(folder: Path, identity: str) -> bool:
     try:
-        return bool(json.loads((folder / "prediction.json").read_bytes())["sha256"] == identity)
+        note = json.loads((folder / "prediction.json").read_bytes())
+        return identity in (note["sha256"], note.get("code"))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _identity(weights: Path) -> str:
-    with open(weights, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def identity_of(run: Run) -> str:
+    """What a run's maps depend on: a sum over its weights, over a function's code, or none.
+
+    Raises:
+        OSError: There are no weights yet.
+    """
+    if run.method.trained:
+        with open(run.weights, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    source = run.method.source
+    return (source.identity()["code"] or source.name) if source else str(run.method.maps)
 
 
 def is_scored(run: Run, test: TestSet, identity: str | None = None) -> bool:
     """Whether a run's scores on a set are there, of these weights and these masks."""
     try:
         before = json.loads(run.scores(test.name).read_bytes())
-        identity = identity or _identity(run.weights)
-        return bool(before["weights"] == identity and before["masks"] == test.fingerprint())
+        identity = identity or identity_of(run)
+        current = {"weights": identity, "masks": test.fingerprint(), "maps": _times(run, test)}
+        return all(before[name] == value for name, value in current.items())
     except (OSError, ValueError, KeyError, TypeError):
         return False
+
+
+def _times(run: Run, test: TestSet) -> int | None:
+    """When the last of maps from elsewhere was written; ours are known by their weights."""
+    if run.method.maps is None:
+        return None
+    return max(file.stat().st_mtime_ns for file in run.maps(test.name).iterdir())
 
 
 def read_scores(run: Run, test: str) -> Scores | None:
