@@ -150,8 +150,9 @@ def _show(plan: Plan) -> None:
     from dsunet.experiments import estimate
 
     table = Table(box=box.SIMPLE_HEAD)
-    for title in ("run", "epochs left", "pairs", "images to test", "time", "disk (GB)"):
-        table.add_column(title, justify="left" if title == "run" else "right", overflow="fold")
+    table.add_column("run", no_wrap=True)
+    for title in ("epochs left", "pairs", "to test", "time", "disk"):
+        table.add_column(title, justify="right")
     estimates = estimate(plan, print_line)
     for each in estimates:
         table.add_row(
@@ -160,14 +161,14 @@ def _show(plan: Plan) -> None:
             f"{plan.training_pairs[each.run.task]:,}",
             f"{each.images_left:,}",
             _duration(each.seconds),
-            f"{each.bytes / 1e9:.2f}",
+            f"{each.bytes / 1e9:.2f} GB",
         )
     table.add_section()
     table.add_row(
         "all",
         *("", "", ""),
         _duration(sum(each.seconds for each in estimates)),
-        f"{sum(each.bytes for each in estimates) / 1e9:.2f}",
+        f"{sum(each.bytes for each in estimates) / 1e9:.2f} GB",
     )
     Console().print(table)
     print_line(

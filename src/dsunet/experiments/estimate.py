@@ -70,10 +70,10 @@ def estimate(plan: Plan, say: Callable[[str], None] = print) -> list[Estimate]:
         speed = speeds[key]
         epochs = max(0, recipe.epochs - run.epochs_done()) if run.method.trained else 0
         tests = plan.tests[run.task].values()
-        images = sum(len(t.pairs) for t in tests if epochs or not is_scored(run, t))
+        images = sum(len(t.images) for t in tests if epochs or not is_scored(run, t))
         seconds = epochs * plan.training_pairs[run.task] * speed.train
         seconds += images * (speed.predict + speed.evaluate)
-        maps = sum(len(test.pairs) for test in tests)
+        maps = sum(len(test.images) for test in tests)
         # weights (4 bytes each), and the state to go on from with AdamW's two moments
         size = speed.trainable * 4 * 4 + maps * _BYTES_PER_MAP
         result.append(Estimate(run, epochs, images, seconds, size))
@@ -133,7 +133,7 @@ def _training_step(
     return step
 
 
-def _time(work: Callable[[], object], device: torch.device, seconds: float = 2.0) -> float:
+def _time(work: Callable[[], object], device: torch.device, seconds: float = 1.0) -> float:
     """Seconds that one call takes, after one that warms up."""
     work()
     _wait(device)

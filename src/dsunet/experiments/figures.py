@@ -65,16 +65,12 @@ def _draw_differences(
     titles = list(s)
     ours = "DSU-Net" if "DSU-Net" in s else titles[-1]
     pair = (next(title for title in titles if title != ours), ours)
-    pairs = {each.name: each for each in test.pairs}
     rows = []
     for name in most_different(s[pair[0]], s[pair[1]], ROWS):
         maps = {title: run.maps(test.name) / f"{name}.png" for title, (run, _) in found.items()}
-        image, mask = pairs[name].image, pairs[name].mask
-        assert isinstance(image, Path)
-        assert isinstance(mask, Path)
         scores = {title: each[name] for title, each in s.items()}
         try:
-            rows.append(read_grid_row(name, image, mask, maps, scores))
+            rows.append(read_grid_row(name, test.images[name], test.masks[name], maps, scores))
         except DsunetError:  # measured as a map and a mask; as a picture it does not fit
             continue
     return difference_grid(rows, ALL_MEASURES["S"].title, pair, base) if rows else []

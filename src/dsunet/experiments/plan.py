@@ -14,7 +14,6 @@ from dsunet.config import DataConfig, Family, ModelConfig, TrainConfig
 from dsunet.custom import CustomSource
 from dsunet.data.benchmarks import TASKS
 from dsunet.data.find_benchmarks import FoundBenchmark, find_benchmarks
-from dsunet.data.pairs import Pair
 from dsunet.data.sources import TarMember
 from dsunet.errors import DataError, DsunetError, OutputError
 from dsunet.experiments.methods import METHODS, SIZES, TABLES, TARGETS, Method, PaperTable
@@ -90,24 +89,16 @@ class TestSet:
 
     name: str
     """The set's published name."""
-    pairs: tuple[Pair, ...]
-    images: Path
-    """Folder of images."""
-    masks: Path
-    """Folder of masks."""
-
-    @property
-    def names(self) -> list[str]:
-        """The stems of its pairs."""
-        return [pair.name for pair in self.pairs]
+    images: dict[str, Path]
+    """By stem."""
+    masks: dict[str, Path]
 
     def fingerprint(self) -> str:
         """Changes with the names, and the sizes and times of the masks."""
         facts = []
-        for pair in self.pairs:
-            assert isinstance(pair.mask, Path)
-            stat = pair.mask.stat()
-            facts.append(f"{pair.name}\0{stat.st_size}\0{stat.st_mtime_ns}")
+        for name, mask in self.masks.items():
+            stat = mask.stat()
+            facts.append(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}")
         return hashlib.sha256(encode_text("\n".join(facts))).hexdigest()
 
 
@@ -315,11 +306,13 @@ def _methods(table: PaperTable, keys: Sequence[str] | None) -> tuple[Method, ...
 
 def _test_set(found: FoundBenchmark, limit: int | None) -> TestSet:
     pairs = found.pairs
-    if any(isinstance(pair.image, TarMember) for pair in pairs):
-        raise DataError(f"{found.images} is an archive; unpack {found.name} to test on it")
     count = min(len(pairs), limit or len(pairs))
-    spread = tuple(pairs[i * len(pairs) // count] for i in range(count))
-    return TestSet(found.name, spread, found.images, found.masks)
+    images, masks = {}, {}
+    for pair in (pairs[i * len(pairs) // count] for i in range(count)):
+        if isinstance(pair.image, TarMember) or isinstance(pair.mask, TarMember):
+            raise DataError(f"{found.images} is an archive; unpack {found.name} to test on it")
+        images[pair.name], masks[pair.name] = pair.image, pair.mask
+    return TestSet(found.name, images, masks)
 
 
 def keep_protocol(plan: Plan) -> None:

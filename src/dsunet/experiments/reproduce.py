@@ -116,10 +116,10 @@ def _test(plan: Plan, run: Run, say: Say, progress: Progress, outcome: Outcome) 
             segmenter = segmenter or _segmenter(plan, run)
             failed = _predict(segmenter, run, test, identity, progress)
         outcome.failures |= {f"{run.key}, {test.name}: {n}": why for n, why in failed.items()}
-        names = [name for name in test.names if name not in failed]
+        masks = {name: path for name, path in test.masks.items() if name not in failed}
         with progress(f"{test.name}: measuring") as tell:
             result = evaluate_folders(
-                run.maps(test.name), test.masks, names, tell, available_cores()
+                run.maps(test.name), masks, list(masks), tell, available_cores()
             )
         outcome.failures |= {
             f"{run.key}, {test.name}: {n}": why for n, why in result.failures.items()
@@ -163,7 +163,7 @@ def _predict(
 ) -> dict[str, str]:
     """Writes the maps of a set; returns the images that could not be read."""
     folder = run.maps(test.name)
-    jobs = plan_outputs([pair.image for pair in test.pairs], folder)  # type: ignore[misc]
+    jobs = plan_outputs([*test.images.values()], folder)
     with progress(f"{test.name}: predicting") as tell:
         report = predict_files(
             segmenter,

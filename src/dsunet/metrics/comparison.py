@@ -52,7 +52,7 @@ class _Outcome(NamedTuple):
 
 def compare_folders(
     methods: Mapping[str, str | Path],
-    masks: str | Path,
+    masks: str | Path | Mapping[str, Path],
     names: Sequence[str] | None = None,
     measures: Sequence[str] = tuple(ALL_MEASURES),
     progress: Callable[[int, int], None] | None = None,
@@ -65,7 +65,7 @@ def compare_folders(
 
     Args:
         methods: Folders of grey maps, 0 for background and 255 for object, by method's name.
-        masks: Folder of masks.
+        masks: Folder of masks, or masks by stem.
         names: Measure these stems only.
         measures: Keys of `ALL_MEASURES`.
         progress: Called with the number of images done and the number of all.
@@ -97,21 +97,22 @@ def compare_folders(
 
 def _tasks(
     methods: Mapping[str, str | Path],
-    masks: str | Path,
+    masks: str | Path | Mapping[str, Path],
     names: Sequence[str] | None,
     measures: tuple[str, ...],
 ) -> list[_Task]:
     """One per mask, by name."""
-    truths = by_stem(list_images(masks))
+    place = "the masks" if isinstance(masks, Mapping) else str(masks)
+    truths = dict(masks) if isinstance(masks, Mapping) else by_stem(list_images(masks))
     if names is not None:
-        truths = select_names(truths, names, masks)
+        truths = select_names(truths, names, place)
     found, troubles = [], []
     for folder in methods.values():
         maps = by_stem(list_images(folder))
         try:
             if names is not None:
                 maps = select_names(maps, names, folder)
-            match_by_stem(maps, truths, (str(folder), str(masks)))
+            match_by_stem(maps, truths, (str(folder), place))
         except DataError as error:
             troubles.append(str(error))
         found.append(maps)
