@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -34,6 +34,11 @@ from dsunet.weights.formats import fingerprint
 __all__ = ["CustomModel", "CustomSource", "ImageFunction", "create_custom", "load_custom"]
 
 Size = int | tuple[int, int]
+_T = TypeVar("_T")
+
+
+def _given(value: Size | None, otherwise: _T) -> Size | _T:
+    return otherwise if value is None else value
 
 
 class CustomModel(SegmentationModel):
@@ -67,10 +72,11 @@ class CustomModel(SegmentationModel):
     ) -> None:
         super().__init__()
         if isinstance(network, SegmentationModel) and network.config:  # ours with other parts, say
-            size, dino_size = size or network.view_sizes[0], dino_size or network.view_sizes[1]
+            first, second = network.view_sizes
+            size, dino_size = _given(size, first), _given(dino_size, second)
         self.network = network
         self.prediction = prediction
-        self.config = CustomConfig(name or import_path(network), size or 352, dino_size)
+        self.config = CustomConfig(name or import_path(network), _given(size, 352), dino_size)
         self.training_facts = {}
         # it can fail where a network's code views its maps as contiguous
         self.channels_last = bool(getattr(network, "channels_last", False))
@@ -129,7 +135,7 @@ class CustomModel(SegmentationModel):
             what = (
                 f"{str(logits.dtype).removeprefix('torch.')} of shape {tuple(logits.shape)}"
                 if isinstance(logits, Tensor)
-                else f"a {type(logits).__name__}"
+                else f"an object of type {type(logits).__name__}"
             )
             raise CustomModelError(
                 f"{self.config.name} gives {what} for {batch} images; logits of one channel are "
@@ -189,8 +195,11 @@ class CustomSource:
     """In place of the size that the model says."""
     dino_size: Size | None = None
 
+    def __post_init__(self) -> None:
+        CustomConfig(self.name, _given(self.sam_size, 352), self.dino_size)  # checks the sizes
+
     @classmethod
-    def of(cls, model: CustomSource | str | Callable[..., object]) -> Self | CustomSource:
+    def of(cls, model: CustomSource | str | Callable[..., object]) -> CustomSource:
         """From an import path or the callable itself.
 
         Raises:
@@ -202,8 +211,8 @@ class CustomSource:
             return cls(model, resolve(model))
         if not callable(model):
             raise CustomModelError(
-                f"a {type(model).__name__} is no model: give a torch.nn.Module, a function that "
-                "makes one, or a function of an image"
+                f"an object of type {type(model).__name__} is no model: give a torch.nn.Module, a "
+                "function that makes one, or a function of an image"
             )
         return cls(
             model.config.name if isinstance(model, CustomModel) else import_path(model), model
@@ -230,20 +239,27 @@ class CustomSource:
                     f"{self.name} needs the arguments {', '.join(needed or ())}; name a function "
                     "that makes the model without any, or one that maps an image, its only argument"
                 )
-        if isinstance(made, CustomModel):
-            size, dino_size = made.config.sam_size, made.config.dino_size
-            made.config = CustomConfig(
-                self.name, self.sam_size or size, self.dino_size or dino_size
-            )
-            return made
         if isinstance(made, nn.Module):
-            return CustomModel(made, self.sam_size, self.dino_size, name=self.name)
+            return self._as_network(made)
         if not callable(made):
             raise CustomModelError(
-                f"{self.name} makes a {type(made).__name__}; a torch.nn.Module, or a function of "
-                "an image, is needed"
+                f"{self.name} makes an object of type {type(made).__name__}; a torch.nn.Module, or "
+                "a function of an image, is needed"
             )
         return ImageFunction(made, self.name)
+
+    def _as_network(self, made: nn.Module) -> CustomModel:
+        model = made if isinstance(made, CustomModel) else CustomModel(made)
+        sizes = model.config.sam_size, model.config.dino_size
+        if self.dino_size is not None and sizes[1] is None:
+            raise CustomModelError(
+                f"{self.name} takes one view, so it has no dino_size: leave it out, or make "
+                "dsunet.CustomModel(network, dino_size=…) if it takes two"
+            )
+        model.config = CustomConfig(
+            self.name, _given(self.sam_size, sizes[0]), _given(self.dino_size, sizes[1])
+        )
+        return model
 
     def network(self) -> CustomModel:
         """The model, which has to be a network.

@@ -13,7 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dsunet.errors import CustomModelError
@@ -68,7 +68,8 @@ def resolve(spec: str) -> Callable[..., object]:
         ) from error
     if not callable(found):
         raise CustomModelError(
-            f"{spec} is a {type(found).__name__}, which cannot be called; name a function or class"
+            f"{spec} is of type {type(found).__name__} and cannot be called; name a function or a "
+            "class"
         )
     return found
 
@@ -99,6 +100,7 @@ def _working_directory_first() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(here)
+        with suppress(ValueError):  # the module may have changed the path as well
+            sys.path.remove(here)
         if not known:
             sys.path.append(here)
