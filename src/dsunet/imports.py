@@ -10,6 +10,7 @@ import difflib
 import functools
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -81,8 +82,9 @@ def import_path(target: object) -> str:
 
 
 def explain(error: Exception) -> str:
-    """What went wrong in code of the user's, and where, in one line."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """What went wrong in code of the user's, and where in it as far as that shows, in one line."""
+    called = traceback.extract_tb(error.__traceback__)[1:]  # the first is who called it
+    frames = [f for f in called if not re.search("<frozen |site-packages", f.filename)] or called
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     if isinstance(error, SyntaxError):  # the line that cannot be read, not the one that imports it
         place = f" ({error.filename}, line {error.lineno})"
