@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,7 +62,9 @@ def run_line(line: str, capsys: pytest.CaptureFixture[str]) -> None:
         if name in arguments and not Path(name).exists():
             make(Path(name))
     if "--config" not in arguments:
-        arguments += shlex.split(QUICK.get(arguments[0], ""))
+        quick = QUICK.get(arguments[0], "")
+        one_view = any(argument.startswith("mynet:") for argument in arguments)
+        arguments += shlex.split(quick.removesuffix("--dino-size 112") if one_view else quick)
     status = main(arguments)
     shown = capsys.readouterr()
     if "dsunet-small" in arguments:  # wants public weights, and tests have no network
@@ -115,6 +118,21 @@ def test_weights(
         file.unlink()  # some hundred megabytes
 
 
+def test_custom_models(
+    sandbox: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ROOT / "docs" / "custom-models.md"
+    for name in ("mynet", "mymaps"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(sandbox)
+    for snippet in blocks(page, "python"):
+        if named := re.match(r"# (\w+\.py)\n", snippet):
+            Path(named[1]).write_text(snippet)
+    run_page(page, capsys)
+    assert len(list(Path("maps/tiny").glob("*.png"))) == 2
+    assert len(list(Path("maps/contrast/overlay").glob("*.png"))) == 3
+
+
 def test_the_examples_of_the_commands_help(
     sandbox: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,7 +145,7 @@ def test_the_examples_of_the_commands_help(
 
 
 def test_no_page_has_commands_that_no_test_runs() -> None:
-    tested = {"README.md", "own-data.md", "weights.md"}
+    tested = {"README.md", "own-data.md", "weights.md", "custom-models.md"}
     for page in PAGES:
         if blocks(page, "sh") or blocks(page, "python"):
             assert page.name in tested, f"{page.name} has commands; add it to these tests"

@@ -10,10 +10,11 @@ import difflib
 import functools
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dsunet.errors import CustomModelError
@@ -68,7 +69,8 @@ def resolve(spec: str) -> Callable[..., object]:
         ) from error
     if not callable(found):
         raise CustomModelError(
-            f"{spec} is a {type(found).__name__}, which cannot be called; name a function or class"
+            f"{spec} is of type {type(found).__name__} and cannot be called; name a function or a "
+            "class"
         )
     return found
 
@@ -80,8 +82,9 @@ def import_path(target: object) -> str:
 
 
 def explain(error: Exception) -> str:
-    """What went wrong in code of the user's, and where, in one line."""
-    frames = traceback.extract_tb(error.__traceback__)
+    """What went wrong in code of the user's, and where in it as far as that shows, in one line."""
+    called = traceback.extract_tb(error.__traceback__)[1:]  # the first is who called it
+    frames = [f for f in called if not re.search("<frozen |site-packages", f.filename)] or called
     place = f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
     if isinstance(error, SyntaxError):  # the line that cannot be read, not the one that imports it
         place = f" ({error.filename}, line {error.lineno})"
@@ -99,6 +102,7 @@ def _working_directory_first() -> Iterator[None]:
     try:
         yield
     finally:
-        sys.path.remove(here)
+        with suppress(ValueError):  # the module may have changed the path as well
+            sys.path.remove(here)
         if not known:
             sys.path.append(here)

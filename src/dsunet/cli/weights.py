@@ -94,7 +94,9 @@ def _info(arguments: Namespace) -> int:
         write_json(Path(arguments.json), about)
     shown = {key: value for key, value in about.items() if value not in ({}, None, 0)}
     if "custom" in about.get("model", {}):
-        shown["model"] = {**about["model"], "custom": f"{about['model']['custom']} (your own)"}
+        sizes = [about["model"][name] for name in ("sam_size", "dino_size")]
+        views = " and ".join(str(size) for size in sizes if size)
+        shown["model"] = f"{about['model']['custom']} (none of dsunet's; view of {views} px)"
     elif "model" in about:
         config, parameters = about["model"], about["parameters"]
         share = 100 * parameters["trained"] / parameters["total"]

@@ -100,6 +100,8 @@ class Segmenter:
                 raise ValueError(f"two weights files are given, {model} and {weights}: give one")
             self.weights: Path | None = find_weights(model)
             made = load(model, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights)
+        elif hiera_weights is not None or dinov2_weights is not None:
+            raise ValueError("--hiera-weights and --dinov2-weights go with a weights file alone")
         else:
             self.weights = None if weights is None else find_weights(weights)
             made = self._made(model, weights)
