@@ -41,5 +41,5 @@ def boundary_iou(prediction: np.ndarray, truth: np.ndarray) -> float:
 
     Only an empty mask has an empty boundary; two empty ones agree: 1.
     """
-    union = np.count_nonzero(prediction | truth)
-    return np.count_nonzero(prediction & truth) / union if union else 1.0
+    union = int(np.count_nonzero(prediction | truth))
+    return int(np.count_nonzero(prediction & truth)) / union if union else 1.0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -160,21 +159,9 @@ def _nothing(result: Comparison) -> str:
     return f"no {what}; the first: {name}: {reason}"
 
 
-@cache
-def _set_process_up() -> None:
-    """Once in every process that measures.
-
-    glibc hands a large array's memory back to the system when it is freed, and getting it anew page
-    by page took longer than computing. Freeing one array of 31 MiB, which is never touched, raises
-    the limits: what is freed stays, up to 64 MiB. Other C libraries do not care.
-    """
-    np.empty(31 << 20, np.uint8)
+def _measure(task: _Task) -> _Outcome:
     if multiprocessing.parent_process() is not None:  # the cores are busy with other images
         cv2.setNumThreads(1)
-
-
-def _measure(task: _Task) -> _Outcome:
-    _set_process_up()
     try:
         truth = np.asarray(read_mask(task.mask))
     except ImageError as error:

@@ -102,7 +102,8 @@ class Map:
     @cached_property
     def inside(self) -> np.ndarray:
         """Its values on the object, in the order of rows."""
-        return self.values[self.truth.object]
+        inside: np.ndarray = self.values[self.truth.object]
+        return inside
 
     @cached_property
     def outside(self) -> np.ndarray:
