@@ -14,7 +14,7 @@ from PIL import Image, ImageEnhance, ImageOps
 import dsunet
 from dsunet.cli import main
 from dsunet.config import DataConfig, TrainConfig, model_config
-from dsunet.data.benchmarks import BENCHMARKS, TASKS, Layout, task_named
+from dsunet.data.benchmarks import BENCHMARKS, TASKS, task_named
 from dsunet.data.check_benchmarks import check_benchmarks
 from dsunet.data.duplicates import near_duplicates, sign, without_bars
 from dsunet.data.find_benchmarks import find_benchmarks, joined_pairs, training_sets
@@ -23,7 +23,7 @@ from dsunet.data.pairs import find_pairs
 from dsunet.data.split import split_data
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.errors import DataError
-from helpers import SHARED
+from helpers import SHARED, lay_out
 
 DATA = SHARED / "data"
 
@@ -31,27 +31,6 @@ DATA = SHARED / "data"
 def picture(seed: int, size: int = 96) -> tuple[Image.Image, Image.Image]:
     image, mask = synthetic_pair(seed, size)
     return image, mask
-
-
-def lay_out(
-    root: Path,
-    layout: Layout | str,
-    stems: list[str],
-    *,
-    seed: int = 0,
-    image_suffix: str = ".jpg",
-) -> None:
-    """Writes pairs in the folders of a layout, or of `images + masks`."""
-    if isinstance(layout, str):
-        images, masks = layout.split(" + ")
-    else:
-        images, masks = layout.images, layout.masks
-    for folder in (images, masks):
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    for number, stem in enumerate(stems):
-        image, mask = picture(seed + number, 64)
-        image.save(root / images / f"{stem}{image_suffix}")
-        mask.save(root / masks / f"{stem}.png")
 
 
 def stems(prefix: str, count: int) -> list[str]:
@@ -106,6 +85,36 @@ class TestTables:
         plain = [str(layout) for layout in each.layouts]
         assert f"{name}/images + {name}/masks" in plain
         assert len(set(each.layouts)) == len(each.layouts)
+
+
+def documented() -> str:
+    """The tables and lists of docs/benchmarks.md, from the data."""
+    parts = []
+    for task in TASKS.values():
+        sets = [BENCHMARKS[name] for name in task.names]
+        parts.append(f"### `{task.name}`: {task.title}\n")
+        parts.append(
+            "| set | role | pairs | paper | page | terms of use |\n|---|---|---|---|---|---|"
+        )
+        parts += [
+            f"| {each.name} | {each.role} | {each.count:,} | {each.paper} | {each.page} "
+            f"| {each.terms} |"
+            for each in sets
+        ]
+        parts.append("")
+        for each in sets:
+            special = [layout for layout in each.layouts if layout.source != "common"]
+            parts.append(f"- **{each.name}**" + (f" ({each.note})" if each.note else ""))
+            for layout in special:
+                only = f", only `{layout.pattern}`" if layout.pattern != "*" else ""
+                parts.append(f"  - `{layout.images}` + `{layout.masks}`{only}: {layout.source}")
+        parts.append("")
+    return "\n".join(parts)
+
+
+def test_the_page_agrees_with_the_tables() -> None:
+    page = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+    assert documented().strip() in page.read_text(encoding="utf-8")
 
 
 class TestFinding:

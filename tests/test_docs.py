@@ -17,6 +17,7 @@ from PIL import Image
 
 from dsunet.cli import COMMANDS, main
 from dsunet.data.synthetic import synthetic_pair, write_synthetic
+from helpers import lay_out
 from weightfiles import dinov2_file, published_state, sam2_file
 
 ROOT = Path(__file__).parents[1]
@@ -114,10 +115,25 @@ def test_weights(
         file.unlink()  # some hundred megabytes
 
 
+def public_sets(root: str) -> None:
+    """Small stand-ins for the sets of camouflaged objects."""
+    joint = "TrainDataset/Imgs + TrainDataset/GT"
+    lay_out(Path(root), joint, ["camourflage_00001", "camourflage_00002"])
+    lay_out(Path(root), joint, ["COD10K-CAM-1", "COD10K-CAM-2"], seed=10)
+    lay_out(Path(root), "TestDataset/CAMO/Imgs + TestDataset/CAMO/GT", ["1", "2"], seed=20)
+
+
+def test_benchmarks(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    public_sets("ROOT")
+    run_page(ROOT / "docs" / "benchmarks.md", capsys)
+    assert Path("runs/rehearsal/last.safetensors").is_file()
+
+
 def test_the_examples_of_the_commands_help(
     sandbox: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_synthetic("DIR", 8, 64)
+    public_sets("ROOT")
     for command in COMMANDS.values():
         for line in command.examples.strip().splitlines():
             run_line(line.strip(), capsys)
@@ -126,7 +142,7 @@ def test_the_examples_of_the_commands_help(
 
 
 def test_no_page_has_commands_that_no_test_runs() -> None:
-    tested = {"README.md", "own-data.md", "weights.md"}
+    tested = {"README.md", "benchmarks.md", "own-data.md", "weights.md"}
     for page in PAGES:
         if blocks(page, "sh") or blocks(page, "python"):
             assert page.name in tested, f"{page.name} has commands; add it to these tests"
