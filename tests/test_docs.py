@@ -19,6 +19,7 @@ from PIL import Image
 from dsunet.cli import COMMANDS, main
 from dsunet.config import MODEL_PRESETS
 from dsunet.data.synthetic import synthetic_pair, write_synthetic
+from helpers import lay_out
 from weightfiles import dinov2_file, published_state, sam2_file
 
 ROOT = Path(__file__).parents[1]
@@ -133,10 +134,25 @@ def test_custom_models(
     assert len(list(Path("maps/contrast/overlay").glob("*.png"))) == 3
 
 
+def public_sets(root: str) -> None:
+    """Small stand-ins for the sets of camouflaged objects."""
+    joint = "TrainDataset/Imgs + TrainDataset/GT"
+    lay_out(Path(root), joint, ["camourflage_00001", "camourflage_00002"])
+    lay_out(Path(root), joint, ["COD10K-CAM-1", "COD10K-CAM-2"], seed=10)
+    lay_out(Path(root), "TestDataset/CAMO/Imgs + TestDataset/CAMO/GT", ["1", "2"], seed=20)
+
+
+def test_benchmarks(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    public_sets("ROOT")
+    run_page(ROOT / "docs" / "benchmarks.md", capsys)
+    assert Path("runs/rehearsal/last.safetensors").is_file()
+
+
 def test_the_examples_of_the_commands_help(
     sandbox: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_synthetic("DIR", 8, 64)
+    public_sets("ROOT")
     for command in COMMANDS.values():
         for line in command.examples.strip().splitlines():
             run_line(line.strip(), capsys)
@@ -145,7 +161,7 @@ def test_the_examples_of_the_commands_help(
 
 
 def test_no_page_has_commands_that_no_test_runs() -> None:
-    tested = {"README.md", "own-data.md", "weights.md", "custom-models.md"}
+    tested = {"README.md", "benchmarks.md", "custom-models.md", "own-data.md", "weights.md"}
     for page in PAGES:
         if blocks(page, "sh") or blocks(page, "python"):
             assert page.name in tested, f"{page.name} has commands; add it to these tests"

@@ -32,7 +32,9 @@ class SetReport:
         """In a few words."""
         if errors := self.count("error"):
             return f"{errors} error{'s' if errors > 1 else ''}"
-        return "complete" if self.found.complete else "other count"
+        if self.found.complete:
+            return "complete"
+        return "a part" if len(self.found.pairs) < self.found.benchmark.count else "too many"
 
 
 @dataclass
@@ -57,8 +59,8 @@ class BenchmarkReport:
         return overlaps + sum(each.count(severity) for each in self.sets.values())
 
     def table(self) -> list[str]:
-        """A line for each set: name, role, pairs found and expected, state, place."""
-        rows = [("set", "role", "pairs", "of", "state", "images")]
+        """A line for each set: task, name, role, pairs found and expected, state, place."""
+        rows = [("task", "set", "role", "pairs", "of", "state", "images")]
         for name, benchmark in BENCHMARKS.items():
             if name in self.sets:
                 found, state = self.sets[name].found, self.sets[name].state
@@ -67,11 +69,14 @@ class BenchmarkReport:
                 pairs, state, place = "", "not found", ""
             else:
                 continue
-            rows.append((name, benchmark.role, pairs, f"{benchmark.count:,}", state, place))
-        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+            count = f"{benchmark.count:,}"
+            rows.append((benchmark.task, name, benchmark.role, pairs, count, state, place))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return [
-            f"{row[0]:<{widths[0]}}  {row[1]:<{widths[1]}}  {row[2]:>{widths[2]}}  "
-            f"{row[3]:>{widths[3]}}  {row[4]:<{widths[4]}}  {row[5]}".rstrip()
+            "  ".join(
+                f"{cell:{'>' if column in (3, 4) else '<'}{width}}"
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
             for row in rows
         ]
 
@@ -146,13 +151,11 @@ def check_benchmarks(
 def _set_findings(found: FoundBenchmark) -> list[Finding]:
     findings = []
     if len(found.pairs) != found.benchmark.count:
-        detail = f"{found.name} has {len(found.pairs):,} of {found.benchmark.count:,} pairs"
-        findings.append(finding("count", [found.images], detail))
+        detail = f"{len(found.pairs):,}, not {found.benchmark.count:,}"
+        findings.append(Finding("count", (), detail))
     if found.others:
-        places = ", ".join(map(str, found.others))
-        findings.append(
-            finding("several", found.others, f"{found.images} is used; also in {places}")
-        )
+        places = map(str, (found.images, *found.others))
+        findings.append(Finding("several", (), ", ".join(places)))
     return findings
 
 

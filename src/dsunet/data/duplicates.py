@@ -49,8 +49,9 @@ class Signature(NamedTuple):
 
 def sign(source: Source, image: Image.Image) -> Signature:
     """The signature of a picture; needs the package ImageHash."""
-    inner = without_bars(image)
-    views = [image] if inner is None else [image, inner]
+    whole = image.convert("L")
+    inner = without_bars(whole)
+    views = [whole] if inner is None else [whole, inner]
     return Signature(
         source,
         np.stack([_hash(view) for view in views]),
@@ -59,7 +60,7 @@ def sign(source: Source, image: Image.Image) -> Signature:
 
 
 def without_bars(image: Image.Image) -> Image.Image | None:
-    """An RGB picture without the bars of one colour along its edges; `None` if it has none.
+    """A picture without the bars of one colour along its edges; `None` if it has none.
 
     A picture of which little would be left is no picture with bars.
     """
@@ -75,8 +76,8 @@ def without_bars(image: Image.Image) -> Image.Image | None:
         return None
     if (left, top, right, bottom) == (0, 0, width, height):
         return None
-    box = [factor * side for side in (left, top, right, bottom)]
-    return image.crop((*box[:2], min(box[2], image.width), min(box[3], image.height)))
+    right, bottom = min(factor * right, image.width), min(factor * bottom, image.height)
+    return image.crop((factor * left, factor * top, right, bottom))
 
 
 def _bar(lines: np.ndarray) -> int:
@@ -102,7 +103,7 @@ def _hash(image: Image.Image) -> np.ndarray:
 
 
 def _thumbnail(image: Image.Image) -> np.ndarray:
-    small = image.convert("L").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
+    small = image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
     values = np.asarray(small, np.float32).ravel()
     values -= values.mean()
     norm = float(np.linalg.norm(values))

@@ -44,7 +44,7 @@ KINDS: dict[str, Kind] = {
         "--train-list",
     ),
     "count": Kind(
-        "warning", "sets of another number of pairs than published", "a part, or another version?"
+        "warning", "another number of pairs than published", "a part, or another version?"
     ),
     "empty_mask": Kind("warning", "masks without any object", "fine if that is so"),
     "full_mask": Kind("warning", "masks that are all object", "fine if that is so"),
@@ -69,7 +69,7 @@ KINDS: dict[str, Kind] = {
         "note", "other files and folders in images/ and masks/", "they are not looked into"
     ),
     "shared": Kind("note", "test images that are nearly in another test set", ""),
-    "several": Kind("note", "sets that were found more than once", "the first place is used"),
+    "several": Kind("note", "found in several places", "the first is used"),
     "not_compared": Kind("note", "near-duplicates were not looked for", ""),
 }
 

@@ -8,6 +8,7 @@ __all__ = [
     "LART",
     "POOLNET",
     "PRANET",
+    "READ_SO",
     "SINET",
     "Layout",
     "camo",
@@ -53,10 +54,12 @@ _PLAIN = (
     ("image", "masks"),
 )
 
-LART = "lartpang/ZoomNet and MINet: dataset configs"
-SINET = "SINet-V2's joint training and test sets"
+# Where layouts are from.
+LART = "ZoomNet's and MINet's settings"
 POOLNET = "PoolNet's re-packed test sets"
-PRANET = "PraNet's training and test sets"
+PRANET = "PraNet's joint sets"
+SINET = "SINet-V2's joint sets"
+READ_SO = "public code that reads it so"
 
 
 def plain(*folders: str, pattern: str = "*") -> tuple[Layout, ...]:
@@ -86,7 +89,7 @@ def cod10k(split: str) -> tuple[Layout, ...]:
         Layout(f"{folder}/{split}/Image", f"{folder}/{split}/GT_Object", "COD10K-CAM-*", False, by)
         for folder, by in (
             ("COD10K-v3", "the archive"),
-            ("COD10K-v2", "the archive"),
+            ("COD10K-v2", READ_SO),
             ("COD10K", "the archive, renamed"),
         )
     )
@@ -98,11 +101,11 @@ def cod_joint(pattern: str) -> tuple[Layout, ...]:
         Layout(f"{folder}/{images}", f"{folder}/{masks}", pattern, source=source)
         for folder, images, masks, source in (
             ("TrainDataset", "Imgs", "GT", SINET),
-            ("TrainDataset", "Image", "GT", SINET),
-            ("TrainValDataset", "Imgs", "GT", SINET),
-            ("COD-TrainDataset", "Imgs", "GT", SINET),
+            ("TrainDataset", "Image", "GT", READ_SO),
+            ("TrainValDataset", "Imgs", "GT", READ_SO),
+            ("COD-TrainDataset", "Imgs", "GT", READ_SO),
             ("Train/COD10K_CAMO", "Image", "Mask", LART),
-            ("COD10K_CAMO_CombinedTrainingDataset", "Image", "GT", "SINet's training set"),
+            ("COD10K_CAMO_CombinedTrainingDataset", "Image", "GT", READ_SO),
         )
     )
 
@@ -119,8 +122,12 @@ def cod_test(name: str, pattern: str = "*") -> tuple[Layout, ...]:
 def polyp_train(pattern: str) -> tuple[Layout, ...]:
     """Training sets of polyps in one folder."""
     return tuple(
-        Layout(f"TrainDataset/{images}", f"TrainDataset/{masks}", pattern, source=PRANET)
-        for images, masks in (("images", "masks"), ("image", "masks"), ("image", "mask"))
+        Layout(f"TrainDataset/{images}", f"TrainDataset/{masks}", pattern, source=source)
+        for images, masks, source in (
+            ("images", "masks", PRANET),
+            ("image", "masks", READ_SO),
+            ("image", "mask", READ_SO),
+        )
     )
 
 
@@ -128,6 +135,6 @@ def split_folders(name: str, split: str) -> tuple[Layout, ...]:
     """A set's own folder with one for each split; its test set may lie alone as well."""
     alone = (name,) if split == "test" else ()
     return (
-        Layout(f"{name}/{split}/image", f"{name}/{split}/mask", source="code that reads it"),
+        Layout(f"{name}/{split}/image", f"{name}/{split}/mask", source=READ_SO),
         *plain(f"{name}/{split}", f"{name}-{split}", *alone),
     )
