@@ -302,10 +302,10 @@ def _reasons(result: Comparison) -> list[str]:
 
 
 COMPARE = Command(
-    "Compare methods: tables, curves, histograms, and the images on which they differ.",
-    "  dsunet compare MAPS OTHER=MAPS2 --masks DIR/masks --list RUN/val.txt\n"
-    "  dsunet compare MAPS OTHER=MAPS2 --masks DIR/masks --list RUN/val.txt "
-    "--images DIR/images --published DUTS-TE --output OUT\n",
+    "Compare methods' maps: tables, curves, histograms, and the images on which they differ.",
+    "  dsunet compare MAPS OTHER_MAPS --masks DIR/masks --list RUN/val.txt\n"
+    "  dsunet compare Ours=MAPS OTHER_MAPS --masks DIR/masks --list RUN/val.txt "
+    "--images DIR/images --published DUTS-TE --output COMPARED\n",
     _compare_arguments,
     _compare,
 )

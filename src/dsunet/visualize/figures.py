@@ -94,6 +94,7 @@ def save_figure(figure: Figure, base: Path) -> list[Path]:
         encoded = io.BytesIO()
         with rc_context({"pdf.fonttype": 42}), missing_glyphs_ignored():
             figure.savefig(encoded, format=ending, dpi=SCREEN_DPI, metadata=metadata)
+        figure.set_layout_engine("none")  # all has its place now
         write_atomically(path, encoded.getvalue())
         paths.append(path)
     return paths
