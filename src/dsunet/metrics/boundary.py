@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
+
+from dsunet.metrics.packages import cv2
 
 __all__ = ["boundary", "boundary_iou"]
 
@@ -32,7 +33,7 @@ def boundary(mask: np.ndarray, width: float = WIDTH) -> np.ndarray:
         borderType=cv2.BORDER_CONSTANT,
         borderValue=0,
     )
-    return values != inner
+    return np.not_equal(values, inner)
 
 
 def boundary_iou(prediction: np.ndarray, truth: np.ndarray) -> float:
@@ -40,5 +41,5 @@ def boundary_iou(prediction: np.ndarray, truth: np.ndarray) -> float:
 
     Only an empty mask has an empty boundary; two empty ones agree: 1.
     """
-    union = np.count_nonzero(prediction | truth)
-    return np.count_nonzero(prediction & truth) / union if union else 1.0
+    union = int(np.count_nonzero(prediction | truth))
+    return int(np.count_nonzero(prediction & truth)) / union if union else 1.0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -16,6 +16,7 @@ from dsunet.errors import DataError, ImageError
 from dsunet.metrics.definitions import ALL_MEASURES, check_measures
 from dsunet.metrics.inputs import Truth
 from dsunet.metrics.measures import ImageMeasures, Measures, measure
+from dsunet.metrics.packages import cv2
 from dsunet.metrics.results import Comparison, Evaluation, ObjectFacts
 from dsunet.processes import in_processes
 
@@ -158,6 +159,8 @@ def _nothing(result: Comparison) -> str:
 
 
 def _measure(task: _Task) -> _Outcome:
+    if multiprocessing.parent_process() is not None:  # the cores are busy with other images
+        cv2.setNumThreads(1)
     try:
         truth = np.asarray(read_mask(task.mask))
     except ImageError as error:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from functools import cached_property
 
-import cv2
 import numpy as np
 
 from dsunet.metrics.boundary import boundary
+from dsunet.metrics.packages import cv2
 from dsunet.metrics.structure import Quadrant, quadrants
 from dsunet.metrics.thresholds import Counts
 from dsunet.metrics.weighted import Weighting, weighting
 
 __all__ = ["Map", "Truth"]
+
+EXACT = 1 << 24
+"""How far OpenCV's histograms, in float32, count without rounding."""
 
 
 class Truth:
@@ -23,20 +26,17 @@ class Truth:
     """
 
     def __init__(self, mask: np.ndarray) -> None:
-        self.object = np.ascontiguousarray(mask) > 128
+        self.object: np.ndarray = np.ascontiguousarray(mask) > 128
         """H×W bool."""
-        self.count = np.count_nonzero(self.object)
+        self.count = int(np.count_nonzero(self.object))
         """Pixels of the object."""
+        self.size = int(self.object.size)
+        """Pixels of the image."""
 
     @cached_property
     def background(self) -> np.ndarray:
         """H×W bool."""
         return ~self.object
-
-    @cached_property
-    def second_half(self) -> np.ndarray:
-        """256 on the object and 0 elsewhere, H×W; added to grey values, it keeps them apart."""
-        return self.object * np.intp(256)
 
     @cached_property
     def quadrants(self) -> list[Quadrant]:
@@ -79,8 +79,9 @@ class Map:
     @cached_property
     def histogram(self) -> np.ndarray:
         """Pixels by grey value, off the object and on it: 2×256."""
-        joint = (self.levels + self.truth.second_half).ravel()
-        return np.bincount(joint, minlength=512).reshape(2, 256)
+        everywhere = _histogram(self.levels, None)
+        inside = _histogram(self.levels, self.truth.object.view(np.uint8))
+        return np.stack((everywhere - inside, inside))
 
     @cached_property
     def table(self) -> np.ndarray:
@@ -101,12 +102,14 @@ class Map:
     @cached_property
     def inside(self) -> np.ndarray:
         """Its values on the object, in the order of rows."""
-        return self.values[self.truth.object]
+        inside: np.ndarray = self.values[self.truth.object]
+        return inside
 
     @cached_property
     def outside(self) -> np.ndarray:
         """Its values off the object, in the order of rows."""
-        return self.values[self.truth.background]
+        outside: np.ndarray = self.values[self.truth.background]
+        return outside
 
     @cached_property
     def boundary(self) -> np.ndarray:
@@ -117,17 +120,25 @@ class Map:
     def adaptive_counts(self) -> Counts:
         """At twice the map's mean, 1 at most."""
         threshold = min(2 * np.mean(self.values), 1)
-        false_alarms, hits = self.histogram[:, self.table >= threshold].sum(axis=1)
-        return self._counts(int(hits), int(false_alarms))
+        false_alarms, hits = self.histogram[:, self.table >= threshold].sum(axis=1).tolist()
+        return Counts(hits, false_alarms, self.truth.count, self.truth.size)
 
     @cached_property
     def counts(self) -> Counts:
         """At 256 thresholds of the stretched map in steps of 1/255, the highest first."""
         steps = (self.table * 255).astype(np.uint8)
-        stretched = np.zeros_like(self.histogram)
-        np.add.at(stretched, (slice(None), steps), self.histogram)
-        false_alarms, hits = np.cumsum(stretched[:, ::-1], axis=1)
-        return self._counts(hits, false_alarms)
+        stretched = np.zeros((256, 2), np.int64)
+        np.add.at(stretched, steps, self.histogram.T)
+        false_alarms, hits = np.cumsum(stretched[::-1], axis=0).T
+        return Counts(hits, false_alarms, self.truth.count, self.truth.size)
 
-    def _counts(self, hits: np.ndarray | int, false_alarms: np.ndarray | int) -> Counts:
-        return Counts(hits, false_alarms, self.truth.count, self.truth.object.size)
+
+def _histogram(levels: np.ndarray, where: np.ndarray | None) -> np.ndarray:
+    """How many pixels there are of each grey value, 256; of those where a second uint8 is not 0."""
+    counts = np.zeros(256, np.int64)
+    step = max(1, EXACT // levels.shape[1])
+    for row in range(0, levels.shape[0], step):
+        piece = slice(row, row + step)
+        mask = None if where is None else where[piece]
+        counts += cv2.calcHist([levels[piece]], [0], mask, [256], [0, 256])[:, 0].astype(np.int64)
+    return counts

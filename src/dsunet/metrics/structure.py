@@ -98,7 +98,7 @@ def _object_score(values: np.ndarray) -> np.float64:
     deviation = np.float64(0)
     if values.size > 1:
         squares = values - mean
-        np.multiply(squares, squares, out=squares)
+        np.square(squares, out=squares)
         deviation = np.sqrt(np.sum(squares) / (values.size - 1))
     score: np.float64 = 2 * mean / (np.power(mean, 2) + 1 + deviation + EPS)
     return score
@@ -109,7 +109,7 @@ def _similarity(values: np.ndarray, part: Quadrant) -> float:
     mean = np.mean(values)
     deviation = values - mean
     covariance = _variance(deviation * part.deviation)
-    variance = _variance(np.multiply(deviation, deviation, out=deviation))
+    variance = _variance(np.square(deviation, out=deviation))
     above = 4 * mean * part.mean * covariance
     below = (mean**2 + part.mean**2) * (variance + part.variance)
     if above != 0:

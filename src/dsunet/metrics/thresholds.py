@@ -51,7 +51,8 @@ def curves(counts: Counts) -> dict[str, np.ndarray]:
 
 def _ratio(above: np.ndarray, below: np.ndarray | int) -> np.ndarray:
     result = np.zeros(above.shape)
-    return np.divide(above, below, out=result, where=np.asarray(below) != 0)
+    np.divide(above, below, out=result, where=np.asarray(below) != 0)
+    return result
 
 
 def f_measure(counts: Counts) -> float:

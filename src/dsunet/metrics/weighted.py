@@ -9,10 +9,9 @@ from __future__ import annotations
 from functools import cache
 from typing import NamedTuple
 
-import cv2
 import numpy as np
-from scipy import ndimage
 
+from dsunet.metrics.packages import cv2, ndimage
 from dsunet.metrics.structure import EPS
 
 __all__ = ["Weighting", "weighted_f", "weighting"]
@@ -41,15 +40,18 @@ class Weighting(NamedTuple):
 
 def weighting(truth: np.ndarray) -> Weighting:
     """The weights of a mask, H×W bool, not empty."""
-    crop = tuple(_reach(truth.any(axis=axis)) for axis in (1, 0))
+    crop = _reach(np.any(truth, axis=1)), _reach(np.any(truth, axis=0))
     inside = np.ascontiguousarray(truth[crop])
     outside = np.flatnonzero(~inside)
     rows, columns = ndimage.distance_transform_edt(
         ~inside, return_distances=False, return_indices=True
     )
     nearest = (rows * inside.shape[1] + columns).ravel()[outside]
-    importance = 2 - np.exp(np.log(0.5) / 5 * _distances(truth))
-    return Weighting((crop[0], crop[1]), inside, outside, nearest, importance)
+    # 2 − exp(log(0.5) / 5 · distance)
+    importance = _distances(truth)
+    np.multiply(np.log(0.5) / 5, importance, out=importance)
+    np.subtract(2, np.exp(importance, out=importance), out=importance)
+    return Weighting(crop, inside, outside, nearest, importance)
 
 
 def _reach(occupied: np.ndarray) -> slice:
@@ -61,11 +63,14 @@ def _reach(occupied: np.ndarray) -> slice:
 def _distances(truth: np.ndarray) -> np.ndarray:
     """From every pixel off the object to it, in the order of rows."""
     if max(truth.shape) > LARGEST:
-        distances: np.ndarray = ndimage.distance_transform_edt(~truth)[~truth]
-        return distances
+        exact: np.ndarray = ndimage.distance_transform_edt(~truth)[~truth]
+        return exact
     off = np.logical_not(truth)
     rounded = cv2.distanceTransform(off.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.sqrt(np.rint(np.square(rounded[off], dtype=np.float64)))
+    distances: np.ndarray = rounded[off].astype(np.float64)
+    for step in (np.square, np.rint, np.sqrt):
+        step(distances, out=distances)
+    return distances
 
 
 def weighted_f(values: np.ndarray, outside: np.ndarray, weights: Weighting) -> float:
@@ -76,7 +81,8 @@ def weighted_f(values: np.ndarray, outside: np.ndarray, weights: Weighting) -> f
         outside: Its values off the object, in the order of rows.
         weights: `weighting` of the mask.
     """
-    errors = np.abs(values[weights.crop] - weights.inside)
+    errors = values[weights.crop] - weights.inside
+    np.abs(errors, out=errors)
     own = errors[weights.inside]
     flat = errors.ravel()
     flat[weights.outside] = flat[weights.nearest]
@@ -104,7 +110,7 @@ def _gaussian() -> np.ndarray:
     reach = np.arange(SIDE) - SIDE // 2
     squares = reach[:, None] ** 2 + reach**2
     kernel = np.exp(-squares / (2 * SIGMA**2))
-    return kernel / kernel.sum()
+    return np.asarray(kernel / kernel.sum())
 
 
 @cache
