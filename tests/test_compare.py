@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import subprocess
 import sys
@@ -227,6 +228,24 @@ def test_bad_input_is_one_line(
     assert message in shown.err
     assert shown.err.count("\n") == 1
     assert not Path("o").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have no such names")
+def test_odd_names(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    methods = [r"$x_{\frac", "_b\x1b[31m\nc", "方法"]
+    for old, new in zip(NOISE, methods, strict=True):
+        Path(old).rename(new)
+    for folder in (*methods, "masks", "images"):
+        for number, name in enumerate(("日本語", "$_{", os.fsdecode(b"bad\xff"))):
+            Path(folder, f"{number}.png").rename(Path(folder, f"{name}.png"))
+    command = ["compare", *methods, "--masks", "masks", "--images", "images", "--measures", "S"]
+    assert main([*command, "--output", "out"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
+    assert len(list(Path("out").iterdir())) == 5 + 2 * 4
+    table = Path("out/table.tex").read_text(encoding="utf-8")
+    assert r"\$x\_\{\textbackslash{}frac & " in table
+    assert r"\_b?[31m c & " in table
+    assert b"bad\xff," in Path("out/per_image.csv").read_bytes()
 
 
 def test_one_method_and_equal_methods_have_no_grid(

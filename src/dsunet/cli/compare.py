@@ -244,7 +244,8 @@ def _draw_differences(
     }
     chosen = most_different(scores[pair[0]], scores[pair[1]], arguments.rows)
     if not chosen:
-        print(f"{pair[0]} and {pair[1]} have the same {key} on every image, so there is no grid")
+        both = visible(f"{pair[0]} and {pair[1]}")
+        print(f"{both} have the same {key} on every image, so there is no grid")
         return []
     masks = by_stem(list_images(arguments.masks))
     maps = {method: by_stem(list_images(folder)) for method, folder in methods.items()}

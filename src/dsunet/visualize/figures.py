@@ -47,7 +47,11 @@ def method_style(number: int) -> Style:
 
 
 def plain(text: str) -> str:
-    """A name without meaning to matplotlib, which takes `$` for formulas and hides `_names`."""
+    """A name without meaning to matplotlib, which takes `$` for formulas and hides `_names`.
+
+    Control characters, and bytes of file names that are no valid text, become question marks.
+    """
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     return ("\u2009" if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
