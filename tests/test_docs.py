@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from dsunet.cli import COMMANDS, main
 from dsunet.config import MODEL_PRESETS
@@ -54,6 +55,7 @@ STAND_INS: dict[str, Callable[[Path], object]] = {
     "sam2.1_hiera_tiny.pt": sam2_file,
     "dinov2_vits14_pretrain.pth": dinov2_file,
     "DGSUNet-50.pth": lambda path: torch.save(published_state(), path),
+    "OTHER_MAPS": lambda path: shutil.copytree("MAPS", path),
 }
 
 
@@ -148,6 +150,27 @@ def test_benchmarks(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("runs/rehearsal/last.safetensors").is_file()
 
 
+def test_compare(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 6, 64)
+    for blur, name in enumerate(("DSU-Net", "U2Net", "BiRefNet")):
+        folder = Path("maps", name)
+        folder.mkdir(parents=True)
+        for mask in sorted(Path("data/masks").iterdir()):
+            with Image.open(mask) as picture:
+                picture.filter(ImageFilter.GaussianBlur(1 + blur)).save(folder / mask.name)
+    Path("val.txt").write_text("salient_00000\ncamouflaged_00001\n")
+    run_page(ROOT / "docs" / "compare.md", capsys)
+    assert {p.name for p in Path("compared").iterdir()} == {
+        *(f"table.{ending}" for ending in ("md", "tex", "csv", "json")),
+        "per_image.csv",
+        *(
+            f"{figure}.{ending}"
+            for figure in ("precision_recall", "thresholds", "histograms", "differences")
+            for ending in ("png", "pdf")
+        ),
+    }
+
+
 def test_the_examples_of_the_commands_help(
     sandbox: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,7 +184,14 @@ def test_the_examples_of_the_commands_help(
 
 
 def test_no_page_has_commands_that_no_test_runs() -> None:
-    tested = {"README.md", "benchmarks.md", "custom-models.md", "own-data.md", "weights.md"}
+    tested = {
+        "README.md",
+        "benchmarks.md",
+        "compare.md",
+        "custom-models.md",
+        "own-data.md",
+        "weights.md",
+    }
     for page in PAGES:
         if blocks(page, "sh") or blocks(page, "python"):
             assert page.name in tested, f"{page.name} has commands; add it to these tests"

@@ -295,9 +295,14 @@ def _latex_line(cells: Sequence[str]) -> str:
     return f"    {' & '.join(cells)} \\\\"
 
 
+def _clean(text: str) -> str:
+    """In one line, with question marks for what is no text in the names of files."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+
+
 def _markdown(text: str) -> str:
-    """Text without meaning in Markdown; line breaks become spaces."""
-    return "".join(f"\\{c}" if c in "\\`*_[]<>|~&#" else c for c in " ".join(text.split()))
+    """Text without meaning in Markdown."""
+    return "".join(f"\\{c}" if c in "\\`*_[]<>|~&#" else c for c in _clean(text))
 
 
 _LATEX_CHARACTERS = {
@@ -318,8 +323,8 @@ _LATEX_CHARACTERS = {
 
 
 def _latex(text: str) -> str:
-    """Text without meaning in LaTeX; line breaks become spaces."""
-    return "".join(_LATEX_CHARACTERS.get(c, c) for c in " ".join(text.split()))
+    """Text without meaning in LaTeX."""
+    return "".join(_LATEX_CHARACTERS.get(c, c) for c in _clean(text))
 
 
 _MARKDOWN = _Style(lambda t: f"**{t}**", lambda t: f"<u>{t}</u>", "−", " ± ", "–")

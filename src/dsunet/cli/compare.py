@@ -244,7 +244,8 @@ def _draw_differences(
     }
     chosen = most_different(scores[pair[0]], scores[pair[1]], arguments.rows)
     if not chosen:
-        print(f"{pair[0]} and {pair[1]} have the same {key} on every image, so there is no grid")
+        both = visible(f"{pair[0]} and {pair[1]}")
+        print(f"{both} have the same {key} on every image, so there is no grid")
         return []
     masks = by_stem(list_images(arguments.masks))
     maps = {method: by_stem(list_images(folder)) for method, folder in methods.items()}
@@ -302,10 +303,10 @@ def _reasons(result: Comparison) -> list[str]:
 
 
 COMPARE = Command(
-    "Compare methods: tables, curves, histograms, and the images on which they differ.",
-    "  dsunet compare MAPS OTHER=MAPS2 --masks DIR/masks --list RUN/val.txt\n"
-    "  dsunet compare MAPS OTHER=MAPS2 --masks DIR/masks --list RUN/val.txt "
-    "--images DIR/images --published DUTS-TE --output OUT\n",
+    "Compare methods' maps: tables, curves, histograms, and the images on which they differ.",
+    "  dsunet compare MAPS OTHER_MAPS --masks DIR/masks --list RUN/val.txt\n"
+    "  dsunet compare Ours=MAPS OTHER_MAPS --masks DIR/masks --list RUN/val.txt "
+    "--images DIR/images --published DUTS-TE --output COMPARED\n",
     _compare_arguments,
     _compare,
 )

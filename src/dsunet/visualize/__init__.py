@@ -1,11 +1,14 @@
 """Pictures for people: overlays, cut-outs, panels, curves, comparisons.
 
-Names are imported when they are first used: pictures of files need no torch.
+Names are imported when they are first used, for pictures of files need no torch; but for `overlay`
+and `panel`, which as modules of these names would hide the functions.
 """
 
 from typing import TYPE_CHECKING
 
 from dsunet.lazy import lazy_names
+from dsunet.visualize.overlay import cutout, overlay
+from dsunet.visualize.panel import panel
 
 if TYPE_CHECKING:
     from dsunet.visualize.comparison import (
@@ -14,18 +17,13 @@ if TYPE_CHECKING:
         plot_thresholds,
     )
     from dsunet.visualize.differences import GridRow, difference_grid, most_different
-    from dsunet.visualize.overlay import cutout, overlay
-    from dsunet.visualize.panel import panel
     from dsunet.visualize.sheet import data_sheet
 
 _HOMES = {
     "GridRow": "differences",
-    "cutout": "overlay",
     "data_sheet": "sheet",
     "difference_grid": "differences",
     "most_different": "differences",
-    "overlay": "overlay",
-    "panel": "panel",
     "plot_histograms": "comparison",
     "plot_precision_recall": "comparison",
     "plot_thresholds": "comparison",

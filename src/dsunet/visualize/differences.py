@@ -150,7 +150,7 @@ def _draw(figure: Any, column: int, top: float, tall: float, picture: Any) -> No
     """Fits a picture into its cell, in the middle; sizes in inches from the figure's top."""
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture)
-    picture = picture.copy()
+    picture = picture.convert("RGB")
     picture.thumbnail((PIXELS, PIXELS), Image.Resampling.LANCZOS)
     scale = min(WIDTH / picture.width, tall / picture.height)
     width, height = picture.width * scale, picture.height * scale
@@ -159,7 +159,7 @@ def _draw(figure: Any, column: int, top: float, tall: float, picture: Any) -> No
     box = (left, bottom, width, height)
     wide, high = figure.get_figwidth(), figure.get_figheight()
     axes = figure.add_axes((box[0] / wide, box[1] / high, box[2] / wide, box[3] / high))
-    axes.imshow(np.asarray(picture), cmap="gray", vmin=0, vmax=255, aspect="auto")
+    axes.imshow(np.asarray(picture), aspect="auto")
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

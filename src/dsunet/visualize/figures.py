@@ -47,7 +47,11 @@ def method_style(number: int) -> Style:
 
 
 def plain(text: str) -> str:
-    """A name without meaning to matplotlib, which takes `$` for formulas and hides `_names`."""
+    """A name without meaning to matplotlib, which takes `$` for formulas and hides `_names`.
+
+    Control characters, and bytes of file names that are no valid text, become question marks.
+    """
+    text = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     return ("\u2009" if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
@@ -94,6 +98,7 @@ def save_figure(figure: Figure, base: Path) -> list[Path]:
         encoded = io.BytesIO()
         with rc_context({"pdf.fonttype": 42}), missing_glyphs_ignored():
             figure.savefig(encoded, format=ending, dpi=SCREEN_DPI, metadata=metadata)
+        figure.set_layout_engine("none")  # all has its place now
         write_atomically(path, encoded.getvalue())
         paths.append(path)
     return paths
