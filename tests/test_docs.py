@@ -26,6 +26,7 @@ QUICK = {
     "--sam-size 128 --dino-size 112",
     "generate": "--count 8 --size 64",
     "predict": "--device cpu",
+    "features": "--device cpu --maps mean,pca --formats png --size 128",
 }
 
 
@@ -114,6 +115,14 @@ def test_weights(
         file.unlink()  # some hundred megabytes
 
 
+def test_features(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 8, 64)
+    main(shlex.split("train --data data --model dsunet-nano --output runs/mine " + QUICK["train"]))
+    run_page(ROOT / "docs" / "features.md", capsys)
+    assert Path("figures/hiera/photo.png").is_file()
+    assert Path("fusion.pdf").is_file()
+
+
 def test_the_examples_of_the_commands_help(
     sandbox: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,7 +135,7 @@ def test_the_examples_of_the_commands_help(
 
 
 def test_no_page_has_commands_that_no_test_runs() -> None:
-    tested = {"README.md", "own-data.md", "weights.md"}
+    tested = {"README.md", "own-data.md", "weights.md", "features.md"}
     for page in PAGES:
         if blocks(page, "sh") or blocks(page, "python"):
             assert page.name in tested, f"{page.name} has commands; add it to these tests"
