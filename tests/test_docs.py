@@ -30,6 +30,7 @@ QUICK = {
     "--sam-size 128 --dino-size 112",
     "generate": "--count 8 --size 64",
     "predict": "--device cpu",
+    "features": "--device cpu --maps mean,pca --formats png --size 128",
 }
 
 
@@ -144,6 +145,12 @@ def public_sets(root: str) -> None:
     lay_out(Path(root), "TestDataset/CAMO/Imgs + TestDataset/CAMO/GT", ["1", "2"], seed=20)
 
 
+def salient_sets(root: str) -> None:
+    """Small stand-ins for two sets of salient objects."""
+    for name, letters in (("DUTS-TR", "abcd"), ("DUTS-TE", "ef")):
+        lay_out(Path(root), f"{name}/{name}-Image + {name}/{name}-Mask", [*letters])
+
+
 def test_benchmarks(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     public_sets("ROOT")
     run_page(ROOT / "docs" / "benchmarks.md", capsys)
@@ -171,6 +178,20 @@ def test_compare(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
+def test_features(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 8, 64)
+    main(shlex.split("train --data data --model dsunet-nano --output runs/mine " + QUICK["train"]))
+    run_page(ROOT / "docs" / "features.md", capsys)
+    assert Path("figures/hiera/photo.png").is_file()
+    assert Path("fusion.pdf").is_file()
+
+
+def test_reproduce(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    salient_sets("data")
+    run_page(ROOT / "docs" / "reproduce.md", capsys)
+    assert Path("rehearsal/tables/table-III.tex").is_file()
+
+
 def test_the_examples_of_the_commands_help(
     sandbox: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,7 +210,9 @@ def test_no_page_has_commands_that_no_test_runs() -> None:
         "benchmarks.md",
         "compare.md",
         "custom-models.md",
+        "features.md",
         "own-data.md",
+        "reproduce.md",
         "weights.md",
     }
     for page in PAGES:

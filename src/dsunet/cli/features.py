@@ -216,8 +216,8 @@ def _model(arguments: Namespace) -> tuple[DSUNet, str]:
 FEATURES = Command(
     "Draw what the encoders and the fusion make of images: mean, PCA and t-SNE maps.",
     "  dsunet features photo.jpg --weights RUN --output FIGURES\n"
-    "  dsunet features photo.jpg --model dsunet-small --weights encoders --maps mean,pca "
-    "--output FIGURES\n",
+    "  dsunet features DIR/images --model dsunet-small --weights encoders --maps mean,pca "
+    "--output PUBLIC\n",
     _features_arguments,
     _features,
 )

@@ -24,7 +24,7 @@ from dsunet.visualize.cells import (
     plane_colours,
 )
 from dsunet.visualize.figure import Sheet
-from dsunet.visualize.projections import PERPLEXITY, SEED, TSNE_POSITIONS
+from dsunet.visualize.projections import PERPLEXITY, TSNE_POSITIONS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,7 +69,8 @@ def need_packages() -> None:
         import sklearn  # noqa: F401
     except ImportError as error:
         raise MissingPackageError(
-            f"figures of features need the package {error.name}; pip install 'dsunet[features]'"
+            "figures of features need the packages scikit-learn and matplotlib; "
+            "pip install 'dsunet[features]'"
         ) from error
 
 
@@ -266,7 +267,7 @@ def _notes(table: _Table, kinds: Sequence[str], known: _Known) -> str:
         ]
         bound = f"; grids of more than {known.positions:,} positions are averaged" if small else ""
         notes.append(
-            f"t-SNE: to a plane (seed {SEED}, perplexity at most {PERPLEXITY}{bound}), turned "
-            "to lie like the first two components; the colour is the place in it."
+            f"t-SNE: to a plane (perplexity at most {PERPLEXITY}{bound}), started from the first "
+            "two components and turned to lie like them; the colour is the place in it."
         )
     return " ".join(note for note in notes if note)

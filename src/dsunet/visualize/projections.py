@@ -12,7 +12,6 @@ import numpy as np
 from dsunet.errors import MissingPackageError
 
 __all__ = [
-    "SEED",
     "TSNE_POSITIONS",
     "Components",
     "average_down",
@@ -20,9 +19,6 @@ __all__ = [
     "principal_components",
     "tsne_plane",
 ]
-
-SEED = 42
-"""Of t-SNE: that of the paper's Figs. 1 and 2."""
 
 TSNE_POSITIONS = 1400
 """Larger grids are averaged down for t-SNE, whose time grows with the square of their number. A
@@ -104,20 +100,17 @@ def average_down(features: np.ndarray, positions: int) -> np.ndarray:
     return np.asarray(sums / counts, dtype=features.dtype)
 
 
-def tsne_plane(
-    features: np.ndarray, *, seed: int = SEED, positions: int = TSNE_POSITIONS
-) -> np.ndarray:
+def tsne_plane(features: np.ndarray, *, positions: int = TSNE_POSITIONS) -> np.ndarray:
     """Where t-SNE puts every position in a plane: C×h×w → h'×w'×2 float32.
 
     The first 50 principal components are embedded, starting from the first two, with perplexity 30
     (a third of the positions, if that is less). t-SNE does not care how its plane lies, so it is
     turned (and mirrored) to lie most like the first two components: planes of one image at
-    different levels, before and after adapters, can be compared. The same features and seed give
-    the same plane on the same machine.
+    different levels, before and after adapters, can be compared. The same features give the same
+    plane on the same machine: the start leaves nothing to chance, so the seed does not matter.
 
     Args:
         features: C×h×w.
-        seed: Of t-SNE.
         positions: Grids with more of them are averaged down to h'×w', see `average_down`.
 
     Returns:
@@ -139,7 +132,7 @@ def tsne_plane(
     tsne = TSNE(
         perplexity=min(PERPLEXITY, (len(points) - 1) / 3),
         init=points[:, :2] / spread * 1e-4,  # the scale that t-SNE expects
-        random_state=seed,
+        random_state=42,  # the paper's; of no effect with this start
     )
     plane = tsne.fit_transform(np.ascontiguousarray(points))
     turned = _turned_like(plane - plane.mean(axis=0), points[:, :2])
