@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 TSNE_POSITIONS = 1400
-"""Larger grids are averaged down for t-SNE, which takes about seven seconds for so many on one core.
+"""Larger grids are averaged down for t-SNE, which takes some seconds for so many on one core.
 A grid of 37×37, DINOv2's at 518 px, stays whole."""
 
 PERPLEXITY = 30
