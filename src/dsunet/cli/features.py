@@ -75,7 +75,7 @@ def _features_arguments(parser: Parser) -> None:
         "--tsne_positions",
         type=int,
         default=1400,
-        help="Larger grids are averaged down for t-SNE; its time grows with the square of this.",
+        help="Larger grids are averaged down for t-SNE, which takes longer the more there are.",
     )
     parser.add_argument(
         "--formats", default="png,pdf", help="File formats, separated by commas: png, pdf."

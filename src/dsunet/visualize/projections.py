@@ -21,8 +21,8 @@ __all__ = [
 ]
 
 TSNE_POSITIONS = 1400
-"""Larger grids are averaged down for t-SNE, whose time grows with the square of their number. A
-grid of 37×37, DINOv2's at 518 px, stays whole."""
+"""Larger grids are averaged down for t-SNE, which takes some seconds for so many on one core.
+A grid of 37×37, DINOv2's at 518 px, stays whole."""
 
 PERPLEXITY = 30
 """t-SNE's usual one, which is the default of scikit-learn, too."""
