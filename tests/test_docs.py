@@ -30,6 +30,8 @@ QUICK = {
     "--sam-size 128 --dino-size 112",
     "generate": "--count 8 --size 64",
     "predict": "--device cpu",
+    "reproduce": "--device cpu --size nano --limit 2 --epochs 1 --batch-size 2 --workers 0 "
+    "--seeds 0 --methods ablation-a",
     "features": "--device cpu --maps mean,pca --formats png --size 128",
 }
 
@@ -197,6 +199,8 @@ def test_the_examples_of_the_commands_help(
 ) -> None:
     write_synthetic("DIR", 8, 64)
     public_sets("ROOT")
+    public_sets("DATA")
+    salient_sets("DATA")
     for command in COMMANDS.values():
         for line in command.examples.strip().splitlines():
             run_line(line.strip(), capsys)

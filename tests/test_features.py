@@ -20,7 +20,7 @@ from dsunet.errors import DsunetError, InputSizeError, MissingPackageError
 from dsunet.features import FeatureMap, FeatureMaps, FusedLevel, choose_depths, extract_features
 from dsunet.visualize.cells import KINDS, plane_colours
 from dsunet.visualize.features import FIGURES, draw_features
-from dsunet.visualize.figure import save_figure
+from dsunet.visualize.figures import SCREEN_DPI, save_figure
 from dsunet.visualize.projections import (
     average_down,
     mean_map,
@@ -321,11 +321,12 @@ def test_every_cell_shows_its_map() -> None:
 
 def test_files_of_figures(tmp_path: Path) -> None:
     figure = draw_features(made_up(levels=1), ["mean"])["dinov2"]
-    save_figure(figure, tmp_path / "deep" / "a.png")
-    save_figure(figure, tmp_path / "a.pdf")
-    save_figure(figure, tmp_path / "b.pdf")
+    save_figure(figure, tmp_path / "deep" / "a", ["png"])
+    save_figure(figure, tmp_path / "a", ["pdf"])
+    save_figure(figure, tmp_path / "b", ["pdf"])
+    size = tuple(round(SCREEN_DPI * inches) for inches in figure.get_size_inches())
     with Image.open(tmp_path / "deep" / "a.png") as image:
-        assert image.size == tuple(round(200 * inches) for inches in figure.get_size_inches())
+        assert image.size == size
     assert (tmp_path / "a.pdf").read_bytes().startswith(b"%PDF")
     assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
 

@@ -33,7 +33,8 @@ class Column:
     """The head as plain text, without an arrow: `S`."""
     latex: str
     r"""The head as LaTeX, without an arrow: `$S_\alpha$`."""
-    higher_is_better: bool
+    higher_is_better: bool | None
+    """`None` where neither is better: no arrow, and no best value."""
     digits: int = 3
     """Digits after the point that are printed; values that agree in them are equal in rank."""
     key: str = ""
@@ -109,7 +110,7 @@ class Table:
         """As GitHub reads it: best **bold**, second best underlined; title above, notes below."""
         heads = [
             (f"{_markdown(column.group)}<br>" if column.group else "")
-            + f"{_markdown(column.title)} {_arrow(column)}"
+            + f"{_markdown(column.title)}{_arrow(column)}"
             for column in self.columns
         ]
         lines = [f"**{_markdown(self.title)}**", ""] if self.title else []
@@ -131,7 +132,7 @@ class Table:
             lines.append(f"  \\caption{{{_latex(self.title)}}}")
         lines += [f"  \\begin{{tabular}}{{l{'r' * len(self.columns)}}}", "    \\toprule"]
         lines += self._latex_groups()
-        heads = [f"{column.latex} {_latex_arrow(column)}" for column in self.columns]
+        heads = [f"{column.latex}{_latex_arrow(column)}" for column in self.columns]
         lines.append(_latex_line(["method", *heads]))
         texts = self._texts(_LATEX)
         for group, members in self._row_groups():
@@ -192,7 +193,7 @@ class Table:
         table.add_column("method", overflow="fold")
         for column in self.columns:
             group = f"{column.group}\n" if column.group else ""
-            head = Text(f"{group}{column.title} {_arrow(column)}")
+            head = Text(f"{group}{column.title}{_arrow(column)}")
             table.add_column(head, justify="right", no_wrap=True)
         texts = self._texts(_RICH)
         for group, members in self._row_groups():
@@ -239,7 +240,7 @@ class Table:
             for i, row in enumerate(self.rows)
             if row.ranked and not row.signed and (cell := row.cells[number]) is not None
         }
-        if len(printed) < 2:
+        if column.higher_is_better is None or len(printed) < 2:
             return {}
         best = sorted(set(printed.values()), reverse=column.higher_is_better)[:2]
         return {i: best.index(value) for i, value in printed.items() if value in best}
@@ -280,11 +281,11 @@ def _text(cell: Cell | None, digits: int, signed: bool, rank: int | None, style:
 
 
 def _arrow(column: Column) -> str:
-    return "↑" if column.higher_is_better else "↓"
+    return {True: " ↑", False: " ↓", None: ""}[column.higher_is_better]
 
 
 def _latex_arrow(column: Column) -> str:
-    return "$\\uparrow$" if column.higher_is_better else "$\\downarrow$"
+    return {True: " $\\uparrow$", False: " $\\downarrow$", None: ""}[column.higher_is_better]
 
 
 def _line(cells: Sequence[str]) -> str:

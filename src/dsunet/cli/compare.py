@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
-from dsunet.cli.output import Progress, few, print_failures, visible
+from dsunet.cli.output import Progress, few, print_failures, print_table, visible
 from dsunet.cli.parser import LIST_HELP, Command, Parser
 from dsunet.errors import DataError
 
 if TYPE_CHECKING:
     from dsunet.metrics import Comparison
-    from dsunet.tables import Table
 
 __all__ = ["COMPARE", "name_methods"]
 
@@ -109,7 +106,7 @@ def _compare(arguments: Namespace) -> int:
     count = f"{len(result.names)} images"
     title = f"{published[0].dataset}, {count}" if published else count
     table = comparison_table(result, published, title)
-    _show(table)
+    print_table(table)
     lost = []
     if arguments.output:
         output = Path(arguments.output)
@@ -182,29 +179,6 @@ def _pair(given: str | None, methods: Sequence[str]) -> tuple[str, str] | None:
             f"--differ is {given!r}, but needs two of {', '.join(methods)}, separated by a comma"
         )
     return wanted[0], wanted[1]
-
-
-def _show(table: Table) -> None:
-    """Prints a table, in parts side by side that are as wide as the terminal."""
-    from rich.console import Console
-    from rich.measure import Measurement
-
-    console = Console()
-    title, notes = table.title, table.notes
-    rows = tuple(replace(row, name=visible(row.name)) for row in table.rows)
-    table = replace(table, title="", rows=rows, notes=())
-    boundless = console.options.update_width(10_000)
-    starts = [0]
-    for end in range(1, len(table.columns) + 1):
-        part = table.only(range(starts[-1], end)).rich()
-        too_wide = Measurement.get(console, boundless, part).maximum > console.width
-        if too_wide and end - 1 > starts[-1]:
-            starts.append(end - 1)
-    print(title)
-    for first, end in pairwise([*starts, len(table.columns)]):
-        console.print(table.only(range(first, end)).rich())
-    for note in notes:
-        print(note)
 
 
 def _draw_curves(result: Comparison, output: Path) -> None:

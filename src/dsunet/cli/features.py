@@ -95,21 +95,19 @@ def _features(arguments: Namespace) -> int:
     from dsunet.features import extract_features
     from dsunet.predict.plan import output_path, plan_outputs
     from dsunet.visualize.features import FIGURES, draw_features, need_packages
-    from dsunet.visualize.figure import save_figure
+    from dsunet.visualize.figures import save_figure
 
     kinds, formats, depths = _checked(arguments)
     need_packages()
     device, folder = choose_device(arguments.device), Path(arguments.output)
     jobs = plan_outputs(arguments.paths, folder, FIGURES)
-    outputs = {
-        (job, figure): [
-            output_path(folder, figure, FIGURES, job).with_suffix(f".{ending}")
-            for ending in formats
-        ]
+    bases = {
+        (job, figure): output_path(folder, figure, FIGURES, job).with_suffix("")
         for job in jobs
         for figure in FIGURES
     }
-    _check_free(folder, [file for files in outputs.values() for file in files], arguments)
+    files = [base.with_name(f"{base.name}.{e}") for base in bases.values() for e in formats]
+    _check_free(folder, files, arguments)
     model, title = _model(arguments)
     model = model.to(device)
     failures = []
@@ -135,8 +133,7 @@ def _features(arguments: Namespace) -> int:
                 ) from error
             figures = draw_features(features, kinds, title, positions=arguments.tsne_positions)
             for figure, drawing in figures.items():
-                for file in outputs[job, figure]:
-                    save_figure(drawing, file)
+                save_figure(drawing, bases[job, figure], formats)
     print_failures("dsunet features", failures, "failed")
     if not model.hiera.has_adapters:
         print("the model's Hiera has no adapters, so there are no columns with and without them")

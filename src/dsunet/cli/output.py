@@ -6,11 +6,16 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Collection
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsunet.cli.parser import with_hyphens
 from dsunet.files import check_writable
+
+if TYPE_CHECKING:
+    from dsunet.tables import Table
 
 __all__ = [
     "Progress",
@@ -20,6 +25,7 @@ __all__ = [
     "one_line",
     "print_failures",
     "print_line",
+    "print_table",
     "scores",
     "visible",
 ]
@@ -76,6 +82,29 @@ def print_failures(prog: str, reasons: Collection[str], outcome: str) -> None:
         print(f"{prog}: failed: {visible(reason)}", file=sys.stderr)
     if reasons:
         print(f"{prog}: {len(reasons)} images {outcome}", file=sys.stderr)
+
+
+def print_table(table: Table) -> None:
+    """Prints a table, in parts side by side that are as wide as the terminal."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console()
+    title, notes = table.title, table.notes
+    rows = tuple(replace(row, name=visible(row.name)) for row in table.rows)
+    table = replace(table, title="", rows=rows, notes=())
+    boundless = console.options.update_width(10_000)
+    starts = [0]
+    for end in range(1, len(table.columns) + 1):
+        part = table.only(range(starts[-1], end)).rich()
+        too_wide = Measurement.get(console, boundless, part).maximum > console.width
+        if too_wide and end - 1 > starts[-1]:
+            starts.append(end - 1)
+    print(title)
+    for first, end in pairwise([*starts, len(table.columns)]):
+        console.print(table.only(range(first, end)).rich())
+    for note in notes:
+        print(note)
 
 
 class Progress:

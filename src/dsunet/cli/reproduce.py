@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
-from dsunet.cli.output import Progress, fail, print_line
+from dsunet.cli.output import Progress, fail, print_line, print_table
 from dsunet.cli.parser import PRECISIONS, Command, Parser
 
 if TYPE_CHECKING:
@@ -77,8 +78,6 @@ def _reproduce_arguments(parser: Parser) -> None:
 
 
 def _reproduce(arguments: Namespace) -> int:
-    from rich.console import Console
-
     from dsunet.experiments import Protocol, make_plan, reproduce, write_figures, write_tables
 
     protocol = Protocol(
@@ -113,13 +112,14 @@ def _reproduce(arguments: Namespace) -> int:
         figures = write_figures(plan)
     except KeyboardInterrupt:
         return fail("dsunet reproduce", "interrupted; the same command goes on", 130)
-    console = Console()
-    for table, _ in tables:
-        console.print(table.rich())
-    for folder in dict.fromkeys(path.parent for _, paths in tables for path in paths):
-        print_line(f"tables: {folder}")
-    for folder in dict.fromkeys(path.parent.parent for path in figures):
-        print_line(f"figures: {folder}")
+    for table, paths in tables:
+        if "paired" in paths[0].stem:
+            print_line(f"{table.title}: {paths[0]}\n")
+        else:
+            print_table(table)
+    print_line(f"tables: {Path(arguments.output, 'tables')}")
+    if figures:
+        print_line(f"figures: {Path(arguments.output, 'figures')}")
     for what, reason in outcome.failures.items():
         fail("dsunet reproduce", f"{what}: {reason}", 1)
     return 1 if outcome.failures else 0

@@ -91,7 +91,7 @@ def gains_table(plan: Plan, table: PaperTable) -> Table:
         gains = (_gain(printed), _gain(here))
         if any(gains):
             rows.append(Row(name, gains, ranked=False, signed=True))
-    columns = tuple(Column("", title, title, True, 2) for title in ("published", "this run"))
+    columns = tuple(Column("", title, title, None, 2) for title in ("published", "this run"))
     return Table(
         f"Table {table.number}: relative gain in S of {ours} over {reference}, in percent",
         columns,
@@ -122,7 +122,7 @@ def paired_table(plan: Plan, table: PaperTable) -> Table:
                         )
                     )
     columns = tuple(
-        Column("", title, latex, True, 4)
+        Column("", title, latex, None, 4)
         for title, latex in (
             ("difference", "difference"),
             ("2.5 %", r"2.5\,\%"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dsunet.features import FeatureMap
-from dsunet.visualize.figure import INK
+from dsunet.visualize.figures import INK
 from dsunet.visualize.projections import mean_map, principal_components, tsne_plane
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from dsunet.visualize.cells import (
     draw_map,
     plane_colours,
 )
-from dsunet.visualize.figure import Sheet
+from dsunet.visualize.figures import Sheet
 from dsunet.visualize.projections import PERPLEXITY, TSNE_POSITIONS
 
 if TYPE_CHECKING:
