@@ -101,19 +101,20 @@ def _tasks(
     measures: tuple[str, ...],
 ) -> list[_Task]:
     """One per mask, by name."""
+    found = [by_stem(list_images(folder)) for folder in methods.values()]
     truths = by_stem(list_images(masks))
     if names is not None:
+        found = [
+            select_names(maps, names, folder)
+            for maps, folder in zip(found, methods.values(), strict=True)
+        ]
         truths = select_names(truths, names, masks)
-    found, troubles = [], []
-    for folder in methods.values():
-        maps = by_stem(list_images(folder))
+    troubles = []
+    for maps, folder in zip(found, methods.values(), strict=True):
         try:
-            if names is not None:
-                maps = select_names(maps, names, folder)
             match_by_stem(maps, truths, (str(folder), str(masks)))
         except DataError as error:
             troubles.append(str(error))
-        found.append(maps)
     if troubles:
         raise DataError("; ".join(troubles))
     return [
