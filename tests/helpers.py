@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 import dsunet
+from dsunet.data.layouts import Layout
+from dsunet.data.synthetic import synthetic_pair
 from dsunet.model import DSUNet
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -69,3 +71,14 @@ def nano(seed: int = 0, **overrides: object) -> DSUNet:
     torch.manual_seed(seed)
     settings: dict[str, object] = {"sam_size": 128, "dino_size": 112, **overrides}
     return dsunet.create_model("dsunet-nano", weights=None, **settings)
+
+
+def lay_out(root: Path, layout: Layout | str, stems: list[str], *, seed: int = 0) -> None:
+    """Writes pairs of 64 px in the two folders of a layout, or of `images + masks`."""
+    images, masks = str(layout).split(" + ")
+    for folder in (images, masks):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for number, stem in enumerate(stems):
+        image, mask = synthetic_pair(seed + number, 64)
+        image.save(root / images / f"{stem}.jpg")
+        mask.save(root / masks / f"{stem}.png")

@@ -15,18 +15,20 @@ SOURCE = Path(dsunet.__file__).parent
 
 # Each layer may import from itself and from the layers above it in this list.
 LAYERS = [
-    {"errors", "config", "files", "known", "lazy", "processes"},
+    {"errors", "config", "files", "imports", "known", "lazy", "processes", "published", "tables"},
     {"layers"},
     {"data"},
     {"encoders"},
-    {"fusion", "decoder"},
+    {"fusion", "decoder", "base"},
     {"checkpoint"},
     {"weights", "hub"},
+    {"custom"},
     {"model"},
-    {"losses", "devices", "inference", "inspection"},
+    {"losses", "devices", "inference", "inspection", "features"},
     {"metrics", "visualize"},
     {"predict"},
     {"training"},
+    {"experiments"},
     {"cli"},
 ]
 

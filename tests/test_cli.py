@@ -173,6 +173,7 @@ def test_models_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert "7,225,830" in shown
     assert "1.38 %" in shown
+    assert "216,529,891   4,380,595     2.02 %" in shown  # SAM2-UNet as published
     assert shown.count("dsunet-") == 5
 
 
@@ -180,5 +181,6 @@ def test_models_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
 def test_configs_parse(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every config is accepted; it then fails on the data folder, which is not there."""
     data = str(tmp_path / "absent")
-    assert main(["train", "--config", str(file), "--data", data, "--output", "x"]) == 1
+    flag = "--benchmarks" if "task:" in file.read_text() else "--data"
+    assert main(["train", "--config", str(file), flag, data, "--output", "x"]) == 1
     assert f"there is no folder {data}" in capsys.readouterr().err

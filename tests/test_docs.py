@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from dsunet.cli import COMMANDS, main
+from dsunet.config import MODEL_PRESETS
 from dsunet.data.synthetic import synthetic_pair, write_synthetic
+from helpers import lay_out
 from weightfiles import dinov2_file, published_state, sam2_file
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +30,7 @@ QUICK = {
     "--sam-size 128 --dino-size 112",
     "generate": "--count 8 --size 64",
     "predict": "--device cpu",
+    "features": "--device cpu --maps mean,pca --formats png --size 128",
 }
 
 
@@ -51,6 +56,7 @@ STAND_INS: dict[str, Callable[[Path], object]] = {
     "sam2.1_hiera_tiny.pt": sam2_file,
     "dinov2_vits14_pretrain.pth": dinov2_file,
     "DGSUNet-50.pth": lambda path: torch.save(published_state(), path),
+    "OTHER_MAPS": lambda path: shutil.copytree("MAPS", path),
 }
 
 
@@ -60,7 +66,9 @@ def run_line(line: str, capsys: pytest.CaptureFixture[str]) -> None:
         if name in arguments and not Path(name).exists():
             make(Path(name))
     if "--config" not in arguments:
-        arguments += shlex.split(QUICK.get(arguments[0], ""))
+        quick = QUICK.get(arguments[0], "")
+        one_view = any(argument.startswith("mynet:") for argument in arguments)
+        arguments += shlex.split(quick.removesuffix("--dino-size 112") if one_view else quick)
     status = main(arguments)
     shown = capsys.readouterr()
     if "dsunet-small" in arguments:  # wants public weights, and tests have no network
@@ -114,10 +122,81 @@ def test_weights(
         file.unlink()  # some hundred megabytes
 
 
+def test_custom_models(
+    sandbox: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ROOT / "docs" / "custom-models.md"
+    for name in ("mynet", "mymaps"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(sandbox)
+    for snippet in blocks(page, "python"):
+        if named := re.match(r"# (\w+\.py)\n", snippet):
+            Path(named[1]).write_text(snippet)
+    run_page(page, capsys)
+    assert len(list(Path("maps/tiny").glob("*.png"))) == 2
+    assert len(list(Path("maps/contrast/overlay").glob("*.png"))) == 3
+
+
+def public_sets(root: str) -> None:
+    """Small stand-ins for the sets of camouflaged objects."""
+    joint = "TrainDataset/Imgs + TrainDataset/GT"
+    lay_out(Path(root), joint, ["camourflage_00001", "camourflage_00002"])
+    lay_out(Path(root), joint, ["COD10K-CAM-1", "COD10K-CAM-2"], seed=10)
+    lay_out(Path(root), "TestDataset/CAMO/Imgs + TestDataset/CAMO/GT", ["1", "2"], seed=20)
+
+
+def salient_sets(root: str) -> None:
+    """Small stand-ins for two sets of salient objects."""
+    for name, letters in (("DUTS-TR", "abcd"), ("DUTS-TE", "ef")):
+        lay_out(Path(root), f"{name}/{name}-Image + {name}/{name}-Mask", [*letters])
+
+
+def test_benchmarks(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    public_sets("ROOT")
+    run_page(ROOT / "docs" / "benchmarks.md", capsys)
+    assert Path("runs/rehearsal/last.safetensors").is_file()
+
+
+def test_compare(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 6, 64)
+    for blur, name in enumerate(("DSU-Net", "U2Net", "BiRefNet")):
+        folder = Path("maps", name)
+        folder.mkdir(parents=True)
+        for mask in sorted(Path("data/masks").iterdir()):
+            with Image.open(mask) as picture:
+                picture.filter(ImageFilter.GaussianBlur(1 + blur)).save(folder / mask.name)
+    Path("val.txt").write_text("salient_00000\ncamouflaged_00001\n")
+    run_page(ROOT / "docs" / "compare.md", capsys)
+    assert {p.name for p in Path("compared").iterdir()} == {
+        *(f"table.{ending}" for ending in ("md", "tex", "csv", "json")),
+        "per_image.csv",
+        *(
+            f"{figure}.{ending}"
+            for figure in ("precision_recall", "thresholds", "histograms", "differences")
+            for ending in ("png", "pdf")
+        ),
+    }
+
+
+def test_features(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 8, 64)
+    main(shlex.split("train --data data --model dsunet-nano --output runs/mine " + QUICK["train"]))
+    run_page(ROOT / "docs" / "features.md", capsys)
+    assert Path("figures/hiera/photo.png").is_file()
+    assert Path("fusion.pdf").is_file()
+
+
+def test_reproduce(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    salient_sets("data")
+    run_page(ROOT / "docs" / "reproduce.md", capsys)
+    assert Path("rehearsal/tables/table-III.tex").is_file()
+
+
 def test_the_examples_of_the_commands_help(
     sandbox: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_synthetic("DIR", 8, 64)
+    public_sets("ROOT")
     for command in COMMANDS.values():
         for line in command.examples.strip().splitlines():
             run_line(line.strip(), capsys)
@@ -126,7 +205,16 @@ def test_the_examples_of_the_commands_help(
 
 
 def test_no_page_has_commands_that_no_test_runs() -> None:
-    tested = {"README.md", "own-data.md", "weights.md"}
+    tested = {
+        "README.md",
+        "benchmarks.md",
+        "compare.md",
+        "custom-models.md",
+        "features.md",
+        "own-data.md",
+        "reproduce.md",
+        "weights.md",
+    }
     for page in PAGES:
         if blocks(page, "sh") or blocks(page, "python"):
             assert page.name in tested, f"{page.name} has commands; add it to these tests"
@@ -143,6 +231,6 @@ def test_the_readmes_parameter_counts(capsys: pytest.CaptureFixture[str]) -> Non
     main(["models"])
     shown = capsys.readouterr().out
     table = re.findall(r"\| `(\w+-\w+)` .*\| ([\d,]+) \| ([\d,]+) \(", PAGES[0].read_text())
-    assert len(table) == 9
+    assert len(table) == len(MODEL_PRESETS)
     for name, total, trained in table:
         assert re.search(rf"{name} .*{total} .*{trained} ", shown), name

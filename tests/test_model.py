@@ -52,11 +52,11 @@ class TestEveryVariant:
         loss = dsunet.deep_supervision_loss(model(*views(model)), torch.rand(2, 1, 128, 128))
         loss.backward()
         for name, parameter in model.named_parameters():
-            if parameter.requires_grad:
+            if parameter.requires_grad and not name.startswith("decoder.fuse.3."):
                 assert parameter.grad is not None, f"{name} has no gradient"
                 assert parameter.grad.isfinite().all()
             else:
-                assert parameter.grad is None, f"{name} is frozen, but has a gradient"
+                assert parameter.grad is None, f"{name} is frozen or unused, but has a gradient"
 
     def test_sides_need_not_be_equal(self, model: dsunet.DSUNet) -> None:
         dino = torch.randn(1, 3, 70, 126) if model.dinov2 else None

@@ -772,10 +772,11 @@ def test_parameter_groups() -> None:
 
 
 @pytest.mark.slow
-def test_two_processes(pictures: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["dsunet-nano", "sam2unet-nano"])
+def test_two_processes(name: str, pictures: Path, tmp_path: Path) -> None:
     """Distributed data parallel on two CPU processes, from the command line, leaves one run."""
     arguments = [
-        *"train --model dsunet-nano --val-fraction 0.2 --epochs 2 --batch-size 2".split(),
+        *f"train --model {name} --val-fraction 0.2 --epochs 2 --batch-size 2".split(),
         *"--sam-size 128 --dino-size 112 --device cpu --devices 2 --workers 0".split(),
     ]
     done = subprocess.run(

@@ -63,8 +63,7 @@ def published_state(
     shapes = {rules.theirs(n): list(t.shape) for n, t in model.state_dict().items()}
     state = made_up(shapes, seed)
     if rules is SAM2_UNET:
-        last = {n: t for n, t in state.items() if n.startswith("up3.")}
-        return state | {n.replace("up3.", "up4."): t + 1 for n, t in last.items()}
+        return state
     channels = model.dinov2.channels[0]
     taps = torch.tensor(HAAR_TAPS).unsqueeze(1).repeat(channels, 1, 1, 1)
     state["dino2sam_down14.depthwise.wt_filter"] = taps

@@ -9,6 +9,7 @@ from dsunet.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dsunet.checkpoint import save
+    from dsunet.custom import CustomModel
     from dsunet.decoder import SegmentationLogits
     from dsunet.errors import DsunetError
     from dsunet.losses import deep_supervision_loss, structure_loss
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "CustomModel": "custom",
     "DSUNet": "model",
     "DsunetError": "errors",
     "LoadReport": "weights",
@@ -40,6 +42,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "CustomModel",
     "DSUNet",
     "DsunetError",
     "LoadReport",

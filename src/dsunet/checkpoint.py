@@ -3,8 +3,10 @@
 A file holds what training changes (trainable parameters and BatchNorm statistics) and, where an
 encoder's weights are nobody else's, that encoder; other encoders are referred to by name and sum.
 Its metadata has one key, `dsunet`, with JSON: `format`, `version` (of the package that wrote it),
-`model` (the `ModelConfig`), `encoders` (for each `name` and `fingerprint` of the weights that it
-needs, or null when they are in the file) and `training` (free-form facts).
+`model` (the `ModelConfig`, or the `CustomConfig` of a model of the user's own), `encoders` (for
+each `name` and `fingerprint` of the weights that it needs, or null when they are in the file;
+`frozen` stands for the frozen tensors of a model of the user's own) and `training` (free-form
+facts).
 
 Tensors whose names start with `carried.` are those that another format has and we do not need; a
 converted file keeps them, so that it can be converted back.
@@ -12,6 +14,7 @@ converted file keeps them, so that it can be converted back.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -25,12 +28,12 @@ from torch import Tensor
 
 import dsunet
 from dsunet import known
-from dsunet.encoders import in_trunk
+from dsunet.encoders import EncoderReference, in_trunk
 from dsunet.errors import CheckpointError
 from dsunet.files import replace_durably, temporary_beside
 
 if TYPE_CHECKING:
-    from dsunet.model import DSUNet
+    from dsunet.base import SegmentationModel
 
 __all__ = [
     "CARRIED",
@@ -50,7 +53,7 @@ FORMAT = 2
 CARRIED = "carried."
 
 
-def state_to_save(model: DSUNet, *, include_encoders: bool = False) -> dict[str, Tensor]:
+def state_to_save(model: SegmentationModel, *, include_encoders: bool = False) -> dict[str, Tensor]:
     """The model's tensors, without those of frozen encoders whose weights are from elsewhere."""
     by_reference = [
         family
@@ -60,12 +63,15 @@ def state_to_save(model: DSUNet, *, include_encoders: bool = False) -> dict[str,
     return {
         name: tensor.detach()
         for name, tensor in model.state_dict().items()
-        if not in_trunk(name, by_reference)
+        if not in_trunk(name, by_reference) and (include_encoders or name not in model.left_out)
     }
 
 
 def describe(
-    model: DSUNet, training: Mapping[str, Any] | None = None, *, include_encoders: bool = False
+    model: SegmentationModel,
+    training: Mapping[str, Any] | None = None,
+    *,
+    include_encoders: bool = False,
 ) -> dict[str, Any]:
     """What a file says about the model in it (see the module's docstring).
 
@@ -77,11 +83,15 @@ def describe(
             "the model has no config, so a file could not say how to rebuild it; "
             "build it with create_model, or pass config= to DSUNet"
         )
-    encoders = {
-        name: None
-        if encoder.trainable or include_encoders or encoder.source is None
-        else {"name": encoder.source.name, "fingerprint": encoder.source.fingerprint}
+    sources: dict[str, EncoderReference | None] = {
+        name: None if encoder.trainable else encoder.source
         for name, encoder in model.encoders.items()
+    }
+    if model.frozen is not None:
+        sources["frozen"] = model.frozen
+    encoders = {
+        name: None if include_encoders or source is None else dataclasses.asdict(source)
+        for name, source in sources.items()
     }
     return {
         "model": model.config.to_dict(),
@@ -91,7 +101,7 @@ def describe(
 
 
 def save(
-    model: DSUNet,
+    model: SegmentationModel,
     path: str | Path,
     *,
     training: Mapping[str, Any] | None = None,

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 __all__ = [
     "MODEL_PRESETS",
+    "CustomConfig",
     "DataConfig",
     "LossConfig",
     "ModelConfig",
@@ -176,6 +177,43 @@ class ModelConfig:
         }
 
 
+@dataclass(frozen=True)
+class CustomConfig:
+    """What a weights file says about a model of the user's own; see docs/custom-models.md."""
+
+    name: str
+    """Import path of what makes the network, `PACKAGE.MODULE:NAME`; it is never imported from here.
+    """
+
+    sam_size: int | tuple[int, int] = 352
+    """Side of the network's view in pixels, or height and width."""
+
+    dino_size: int | tuple[int, int] | None = None
+    """The same of a second view, for networks that take two."""
+
+    def __post_init__(self) -> None:
+        _require(isinstance(self.name, str), "name", self.name, "needs to be text")
+        for field in ("sam_size", "dino_size"):
+            value = getattr(self, field)
+            if isinstance(value, list):  # as YAML and JSON give it
+                object.__setattr__(self, field, tuple(value))
+            sides = value if isinstance(value, list | tuple) else (value, value)
+            _require(
+                (value is None and field == "dino_size")
+                or (len(sides) == 2 and all(isinstance(s, int) and s > 0 for s in sides)),
+                field,
+                value,
+                "needs one or two integers above 0",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dictionary for JSON; `custom` tells it from that of a `ModelConfig`."""
+        return {
+            "custom" if key == "name" else key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(self).items()
+        }
+
+
 _PAIRS = {
     "large": ("sam2_hiera_large", "vit_large_patch14_dinov2"),
     "base": ("sam2_hiera_base_plus", "vit_base_patch14_dinov2"),
@@ -213,6 +251,17 @@ MODEL_PRESETS: dict[str, ModelConfig] = {
             )
             for size, (hiera, _) in _PAIRS.items()
         ),
+        ModelConfig(
+            name="sam2unet-nano",
+            hiera="hiera_nano",
+            sam_version="2.0",
+            sam_size=224,
+            injection="none",
+            train_hiera=True,
+            adapter_channels=0,
+            decoder="unet",
+            decoder_channels=32,
+        ),
     )
 }
 
@@ -224,7 +273,10 @@ def model_config(name: str = "dsunet-large", **overrides: Any) -> ModelConfig:
         ValueError: The preset or a field is unknown, or a value does not fit.
     """
     if name not in MODEL_PRESETS:
-        raise ValueError(f"model {name!r} is unknown; known: {', '.join(sorted(MODEL_PRESETS))}")
+        raise ValueError(
+            f"model {name!r} is unknown; known: {', '.join(sorted(MODEL_PRESETS))}; one of your "
+            "own is named by its import path, PACKAGE.MODULE:NAME"
+        )
     fields = {field.name for field in dataclasses.fields(ModelConfig)} - {"name"}
     unknown = sorted(set(overrides) - fields)
     if unknown:
@@ -275,6 +327,14 @@ class DataConfig:
     masks: str | None = None
     """Folder of training masks, instead of `--data`."""
 
+    benchmarks: str | None = None
+    """Folder below which the field's public sets lie, instead of `--data`: train on those of
+    `--task`, joined."""
+
+    task: str | None = None
+    """Task of `--benchmarks`: `sod` trains on DUTS-TR, `cod` on CAMO-train and COD10K-train;
+    `polyp`, `marine`, `mirror`."""
+
     val: str | None = None
     """Folder, or .tar file, with `images/` and `masks/` for validation."""
 
@@ -287,6 +347,10 @@ class DataConfig:
     val_list: str | None = None
     """Text file with one stem per line: validate on these pairs of `--data`; they are left out of
     training."""
+
+    limit: int | None = None
+    """Train on the first so many pairs only, an even share from each set: a rehearsal. A
+    `--val-fraction` is taken from these."""
 
     horizontal_flip: float = 0.5
     """Probability of mirroring left and right."""
@@ -302,20 +366,35 @@ class DataConfig:
     """Processes that decode and resize images beside the training; 0 uses the training's own."""
 
     def __post_init__(self) -> None:
-        for field in ("data", "images", "masks", "val", "train_list", "val_list"):
+        for field in ("data", "images", "masks", "benchmarks", "val", "train_list", "val_list"):
             if getattr(self, field) is not None:  # paths are welcome; settings are kept as text
                 object.__setattr__(self, field, str(getattr(self, field)))
         folders = self.images is not None or self.masks is not None
-        if self.data is None and not folders:
-            raise ValueError("no training data: give --data DIR, or --images DIR and --masks DIR")
-        if self.data is not None and folders:
-            raise ValueError("--data and --images/--masks exclude each other: give one of them")
+        places = [
+            flag
+            for flag, given in (
+                ("--data", self.data is not None),
+                ("--images/--masks", folders),
+                ("--benchmarks", self.benchmarks is not None),
+            )
+            if given
+        ]
+        if not places:
+            raise ValueError(
+                "no training data: give --data DIR, or --images DIR and --masks DIR, or "
+                "--benchmarks ROOT and --task NAME"
+            )
+        if len(places) > 1:
+            raise ValueError(f"{' and '.join(places)} exclude each other: give one of them")
+        if (self.benchmarks is None) != (self.task is None):
+            raise ValueError("--benchmarks and --task belong together: give both, or neither")
         if folders and (self.images is None or self.masks is None):
             raise ValueError("--images and --masks belong together: give both")
         sources = [self.val is not None, self.val_list is not None, self.val_fraction > 0]
         if sum(sources) > 1:
             raise ValueError("--val, --val-list and --val-fraction exclude each other: give one")
         _require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "needs [0, 1)")
+        _require(self.limit is None or self.limit >= 1, "limit", self.limit, "needs at least 1")
         for field in ("horizontal_flip", "vertical_flip"):
             _require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "needs [0, 1]")
         _require(self.workers >= 0, "workers", self.workers, "needs at least 0")

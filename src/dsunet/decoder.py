@@ -135,6 +135,8 @@ class Decoder(nn.Module):
         in_channels: Channels of the levels, fine to coarse.
         fusion: Makes the module that merges a coarser map into a finer one of `channels`.
         channels: Channels after the receptive field blocks.
+        spare: Further fusion modules that are never run. The published SAM2-UNet has one: its
+            weights files hold it and its parameter counts include it.
         classes: Output channels of every head.
     """
 
@@ -144,12 +146,13 @@ class Decoder(nn.Module):
         fusion: Callable[[int], nn.Module] = SpatialFeatureFusion,
         channels: int = 64,
         *,
+        spare: int = 0,
         classes: int = 1,
     ) -> None:
         super().__init__()
         merges = len(in_channels) - 1
         self.reduce = nn.ModuleList(ReceptiveFieldBlock(c, channels) for c in in_channels)
-        self.fuse = nn.ModuleList(fusion(channels) for _ in range(merges))
+        self.fuse = nn.ModuleList(fusion(channels) for _ in range(merges + spare))
         self.heads = nn.ModuleList(nn.Conv2d(channels, classes, 1) for _ in range(merges))
 
     def forward(
@@ -161,7 +164,8 @@ class Decoder(nn.Module):
         levels = [reduce(level) for reduce, level in zip(self.reduce, pyramid, strict=True)]
         x = levels[-1]
         logits: list[Tensor | None] = []
-        for fuse, head, level in zip(self.fuse, self.heads, reversed(levels[:-1]), strict=True):
+        finer = reversed(levels[:-1])
+        for fuse, head, level in zip(self.fuse[: len(self.heads)], self.heads, finer, strict=True):
             x = fuse(x, level)
             wanted = outputs == "all" or level is levels[0]
             logits.append(resize_bilinear(head(x), size) if wanted else None)

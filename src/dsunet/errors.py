@@ -6,6 +6,7 @@ line and exits with status 1; from Python the classes let a caller tell causes a
 
 __all__ = [
     "CheckpointError",
+    "CustomModelError",
     "DataError",
     "DeviceError",
     "DsunetError",
@@ -40,6 +41,10 @@ class WeightsError(DsunetError):
 
 class CheckpointError(WeightsError):
     """A weights file is broken, of an unknown kind, or made for another model."""
+
+
+class CustomModelError(DsunetError):
+    """A model of the user's own cannot be found, made or used."""
 
 
 class DeviceError(DsunetError):

@@ -10,11 +10,19 @@ from typing import Any
 import torch
 
 from dsunet.checkpoint import find_weights
-from dsunet.config import FAMILIES, Family, ModelConfig
+from dsunet.config import FAMILIES, CustomConfig, Family, ModelConfig
 from dsunet.encoders import build_dinov2, build_hiera, in_trunk
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.model import DSUNet, build_model, parameters_by_part
-from dsunet.weights import FORMATS, PUBLIC_WEIGHTS, EncoderFile, ModelFile, config_of, read_weights
+from dsunet.weights import (
+    FORMATS,
+    PUBLIC_WEIGHTS,
+    EncoderFile,
+    ModelFile,
+    config_of,
+    custom_config_of,
+    read_weights,
+)
 from dsunet.weights.encoders import find_encoder, fingerprint_of
 from dsunet.weights.fitting import fitted
 
@@ -25,7 +33,8 @@ def describe_file(path: str | Path) -> dict[str, Any]:
     """What a weights file in any known format holds, ready for JSON.
 
     Keys: `file`, `bytes`, `format`, `tensors`, `ignored` (their number), `encoders`; for whole
-    models also `model` (its settings), `parameters` (by part: all and trained), `training`.
+    models also `model` (its settings), `training` and, if it is one of dsunet's, `parameters` (by
+    part: all and trained).
 
     Raises:
         WeightsError: The file cannot be read, or is of no known format.
@@ -40,6 +49,8 @@ def describe_file(path: str | Path) -> dict[str, Any]:
     }
     if isinstance(file, EncoderFile):
         return about | {"encoders": {file.family: _describe_encoder(file)}}
+    if (custom := custom_config_of(file)) is not None:
+        return about | _describe_custom(file, custom)
     config = config_of(file)
     model = _empty(config, file.path)
     parts = {name: counts for name, counts in parameters_by_part(model).items() if counts[0]}
@@ -52,6 +63,18 @@ def describe_file(path: str | Path) -> dict[str, Any]:
         },
         "encoders": {family: _where(file, family, config) for family in model.encoders},
         "training": file.about["training"] if file.about else {},
+    }
+
+
+def _describe_custom(file: ModelFile, config: CustomConfig) -> dict[str, Any]:
+    """As far as a file tells without the code of its network."""
+    assert file.about is not None
+    frozen = file.about["encoders"].get("frozen")
+    where = {**frozen, "where": f"made by {config.name}"} if frozen else None
+    return {
+        "model": config.to_dict(),
+        "encoders": {"frozen": where} if where else {},
+        "training": file.about["training"],
     }
 
 
@@ -127,6 +150,9 @@ def verify_file(path: str | Path) -> tuple[dict[str, str], list[str]]:
             problems.append(f"it is not the official {path.name}: that has another SHA-256")
         else:
             facts["official"] = "cannot be told: no official SHA-256 is known for this file"
+    elif (custom := custom_config_of(file)) is not None:
+        facts["holds"] = f"{custom.name}, a model of somebody's own"
+        facts["not checked"] = "names and shapes, which the code of that model knows alone"
     else:
         config = config_of(file)
         facts["holds"] = config.name

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, overload
 
 from timm.models.hieradet_sam2 import HieraDet
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from dsunet.base import SegmentationModel
 from dsunet.checkpoint import find_weights
 from dsunet.config import MODEL_PRESETS, Family, ModelConfig, as_size, model_config
+from dsunet.custom import CustomModel, CustomSource, load_custom
 from dsunet.decoder import Decoder, SegmentationLogits, SpatialFeatureFusion, UpsamplingFusion
 from dsunet.encoders import DINOv2Encoder, Encoder, HieraEncoder, build_dinov2, build_hiera
 from dsunet.encoders.dinov2 import OWN_VIT
@@ -24,6 +26,7 @@ from dsunet.weights import (
     EncoderFile,
     ModelFile,
     config_of,
+    custom_config_of,
     fill_model,
     find_encoder,
     given_encoder,
@@ -45,7 +48,7 @@ __all__ = [
 ]
 
 
-class DSUNet(nn.Module, HubMixin):
+class DSUNet(SegmentationModel, HubMixin):
     """Segments the object in an image with two encoders and a light decoder (paper, Fig. 3).
 
     Without DINOv2, and with the other decoder, it is the baseline SAM2-UNet.
@@ -57,9 +60,9 @@ class DSUNet(nn.Module, HubMixin):
         decoder: Levels → logits.
         config: The settings the parts were built from; needed to save the model.
 
-    Attributes:
-        training_facts: What the file that the model was loaded from says of its training.
     """
+
+    config: ModelConfig | None
 
     def __init__(
         self,
@@ -77,7 +80,7 @@ class DSUNet(nn.Module, HubMixin):
         self.fusion = fusion
         self.decoder = decoder
         self.config = config
-        self.training_facts: dict[str, Any] = {}
+        self.training_facts = {}
 
     @property
     def encoders(self) -> dict[Family, Encoder]:
@@ -171,7 +174,8 @@ def build_model(
             merge=config.decoder_merge,
         )
     )
-    decoder = Decoder(hiera.channels, fuse, config.decoder_channels)
+    spare = 1 if config.decoder == "unet" else 0
+    decoder = Decoder(hiera.channels, fuse, config.decoder_channels, spare=spare)
     if not config.uses_dinov2:
         return _with_references(DSUNet(hiera, None, None, decoder, config), encoders, carried)
 
@@ -334,12 +338,27 @@ def _build_from(file: ModelFile, config: ModelConfig, given: Mapping[Family, str
     return model
 
 
+@overload
 def load(
     path: str | Path,
     *,
+    model: None = None,
     hiera_weights: str | Path | None = None,
     dinov2_weights: str | Path | None = None,
-) -> DSUNet:
+) -> DSUNet: ...
+
+
+@overload
+def load(path: str | Path, *, model: CustomSource | str | Callable[..., object]) -> CustomModel: ...
+
+
+def load(
+    path: str | Path,
+    *,
+    model: CustomSource | str | Callable[..., object] | None = None,
+    hiera_weights: str | Path | None = None,
+    dinov2_weights: str | Path | None = None,
+) -> DSUNet | CustomModel:
     """The model in a file, ready to predict.
 
     Our own files and resume states say which model they are of; for the authors' DSU-Net and for
@@ -348,6 +367,8 @@ def load(
 
     Args:
         path: The file, or a run's folder, whose best (else last) weights are taken.
+        model: What makes the network, if it is one of your own: a function, or its import path. A
+            file says which, but nothing that a file names is ever run.
         hiera_weights: File with the Hiera weights that the file refers to.
         dinov2_weights: File with the DINOv2 weights that it refers to.
 
@@ -358,11 +379,23 @@ def load(
         CheckpointError: The file is missing, broken or not of a whole model.
         WeightsError: It refers to encoder weights that cannot be had.
     """
+    if model is not None:
+        if hiera_weights is not None or dinov2_weights is not None:
+            raise ValueError(
+                "hiera_weights and dinov2_weights are for dsunet's models: leave them out"
+            )
+        return load_custom(path, CustomSource.of(model))
     file = read_weights(find_weights(path))
     if not isinstance(file, ModelFile):
         raise CheckpointError(
             f"{file.path} holds {file.describe()} alone, not a whole model; give it to "
             f"create_model as {file.family}_weights"
+        )
+    if (custom := custom_config_of(file)) is not None:
+        raise CheckpointError(
+            f"{file.path} holds the weights of a model of somebody's own; it names {custom.name}, "
+            f"and no code that a file names is run: if you trust it, give --model {custom.name} "
+            "(in Python model=)"
         )
     config = config_of(file)
     try:
@@ -379,7 +412,7 @@ def list_models() -> list[str]:
     return list(MODEL_PRESETS)
 
 
-def parameter_counts(model: DSUNet) -> dict[str, int]:
+def parameter_counts(model: SegmentationModel) -> dict[str, int]:
     """Numbers of parameters: `total`, `trainable`, and the trainable ones of every part."""
     parts = parameters_by_part(model)
     trainable = {name: count for name, (_, count) in parts.items()}
@@ -387,19 +420,27 @@ def parameter_counts(model: DSUNet) -> dict[str, int]:
     return {"total": total, "trainable": sum(trainable.values()), **trainable}
 
 
-def parameters_by_part(model: DSUNet) -> dict[str, tuple[int, int]]:
+def parameters_by_part(model: SegmentationModel) -> dict[str, tuple[int, int]]:
     """For every part of the network: numbers of all and of trainable parameters."""
-    parts = {
-        "adapters": [p for n, p in model.hiera.named_parameters() if ".adapter." in n],
-        "hiera": [p for n, p in model.hiera.named_parameters() if ".adapter." not in n],
-        "dinov2": list(model.dinov2.parameters()) if model.dinov2 else [],
-        "fusion": list(model.fusion.parameters()) if model.fusion else [],
-        "decoder": list(model.decoder.parameters()),
-    }
+    parts = (
+        _parts_of(model)
+        if isinstance(model, DSUNet)
+        else {name: list(part.parameters()) for name, part in model.named_children()}
+    )
     return {
         name: (
             sum(p.numel() for p in parameters),
             sum(p.numel() for p in parameters if p.requires_grad),
         )
         for name, parameters in parts.items()
+    }
+
+
+def _parts_of(model: DSUNet) -> dict[str, list[nn.Parameter]]:
+    return {
+        "adapters": [p for n, p in model.hiera.named_parameters() if ".adapter." in n],
+        "hiera": [p for n, p in model.hiera.named_parameters() if ".adapter." not in n],
+        "dinov2": list(model.dinov2.parameters()) if model.dinov2 else [],
+        "fusion": list(model.fusion.parameters()) if model.fusion else [],
+        "decoder": list(model.decoder.parameters()),
     }

@@ -12,12 +12,26 @@ from jsonargparse import Namespace
 from dsunet.cli.output import Progress, check_outputs, visible
 from dsunet.cli.parser import Command, Parser, pick
 from dsunet.config import MODEL_PRESETS, DataConfig, ModelConfig, model_config
-from dsunet.files import write_png
+from dsunet.errors import DataError
+from dsunet.files import write_json, write_png
 
 if TYPE_CHECKING:
     from dsunet.data import Pair
+    from dsunet.data.find_benchmarks import FoundBenchmark
 
 __all__ = ["DATA_CHECK", "GENERATE"]
+
+# Arguments that only mean something for one folder of images/ and masks/.
+_OF_ONE_SET = (
+    "images",
+    "masks",
+    "val",
+    "val_fraction",
+    "train_list",
+    "val_list",
+    "limit",
+    "sheet",
+)
 
 
 def _data_check_arguments(parser: Parser) -> None:
@@ -25,7 +39,8 @@ def _data_check_arguments(parser: Parser) -> None:
         "data",
         nargs="?",
         type=str,
-        help="Folder, or .tar file, that holds images/ and masks/.",
+        help="Folder, or .tar file, that holds images/ and masks/; or a folder below which the "
+        "field's public sets lie (DUTS-TE, CAMO, …): those of --task, or all, are checked then.",
     )
     parser.add_class_arguments(DataConfig, skip={"data"})
     parser.add_argument("--seed", type=int, default=0, help="Seed of the split and the flips.")
@@ -51,7 +66,10 @@ def _data_check(arguments: Namespace) -> int:
         raise ValueError(f"--sheet is {arguments.sheet!r}, but needs a name that ends with .png")
     if arguments.rows < 1:
         raise ValueError(f"--rows is {arguments.rows}, but needs at least 1")
-    model, config = model_config(arguments.model), pick(DataConfig, arguments)
+    model = model_config(arguments.model)
+    if found := _benchmarks(arguments):
+        return _check_benchmarks(found, arguments)
+    config = pick(DataConfig, arguments)
     split = split_data(config, arguments.seed)
     with Progress("checking") as progress:
         report = check_split(split, full=config.check == "full", progress=progress)
@@ -65,6 +83,57 @@ def _data_check(arguments: Namespace) -> int:
     print(
         f"{report.training:,} training and {report.validation:,} validation pairs checked in "
         f"{report.seconds:.1f} s: {errors} errors, {warnings} warnings"
+    )
+    return 1 if errors else 0
+
+
+def _benchmarks(arguments: Namespace) -> dict[str, FoundBenchmark]:
+    """The public sets below the folder; none if it holds images/ and masks/ itself."""
+    from dsunet.data.benchmarks import BENCHMARKS, task_named
+    from dsunet.data.find_benchmarks import find_benchmarks
+
+    if arguments.data is None or arguments.benchmarks is not None:
+        return {}
+    root, task = Path(arguments.data), arguments.task
+    own = [(root / name).is_dir() for name in ("images", "masks")]
+    if not root.is_dir() or all(own):
+        return {}
+    found = find_benchmarks(root, task=task)
+    if not found and (task or not any(own)):
+        names = task_named(task).names if task else tuple(BENCHMARKS)
+        raise DataError(
+            f"{root} holds no images/ and masks/, and none of the public sets "
+            f"({', '.join(names)}) was found up to three folders below it; give their folder, or "
+            "lay one out as NAME/images and NAME/masks"
+        )
+    given = [flag for flag in _OF_ONE_SET if arguments[flag] not in (None, 0.0)]
+    if found and given:
+        raise ValueError(
+            f"--{given[0]} is about one folder of images/ and masks/, but {root} holds public "
+            f"sets ({', '.join(found)}); leave it out, or give the folder of one set"
+        )
+    return found
+
+
+def _check_benchmarks(found: dict[str, FoundBenchmark], arguments: Namespace) -> int:
+    from dsunet.data.check_benchmarks import check_benchmarks
+    from dsunet.data.findings import lines_of
+
+    with Progress("checking") as progress:
+        report = check_benchmarks(found, full=arguments.check == "full", progress=progress)
+    for line in report.table():
+        print(visible(line))
+    for name, each in report.sets.items():
+        for line in lines_of(each.findings):
+            print(visible(f"{name}: {line}" if not line.startswith(" ") else line))
+    for line in lines_of(report.overlaps, limit=10):
+        print(visible(line))
+    if arguments.json:
+        write_json(Path(arguments.json), report.to_dict())
+    errors = report.count("error")
+    print(
+        f"{len(report.sets)} sets of {report.pairs:,} pairs checked in {report.seconds:.1f} s: "
+        f"{errors} errors, {report.count('warning')} warnings"
     )
     return 1 if errors else 0
 
@@ -100,9 +169,10 @@ def _generate(arguments: Namespace) -> int:
 
 
 DATA_CHECK = Command(
-    "Look for trouble in a folder of images and masks before training on it.",
+    "Look for trouble in images and masks before training on them, and for leaks in public sets.",
     "  dsunet data check DIR\n"
-    "  dsunet data check DIR --val-fraction 0.2 --sheet sheet.png --json findings.json\n",
+    "  dsunet data check DIR --val-fraction 0.2 --sheet sheet.png --json findings.json\n"
+    "  dsunet data check ROOT --task cod\n",
     _data_check_arguments,
     _data_check,
 )

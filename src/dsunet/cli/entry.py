@@ -16,11 +16,14 @@ import warnings
 from jsonargparse import ArgumentError, set_parsing_settings
 
 import dsunet
+from dsunet.cli.compare import COMPARE
 from dsunet.cli.data import DATA_CHECK, GENERATE
 from dsunet.cli.evaluate import EVALUATE
+from dsunet.cli.features import FEATURES
 from dsunet.cli.output import fail, one_line
 from dsunet.cli.parser import Command, Parser
 from dsunet.cli.predict import PREDICT
+from dsunet.cli.reproduce import REPRODUCE
 from dsunet.cli.train import TRAIN
 from dsunet.cli.weights import (
     CONVERT,
@@ -111,6 +114,9 @@ COMMANDS: dict[str, Command] = {
     "data check": DATA_CHECK,
     "predict": PREDICT,
     "evaluate": EVALUATE,
+    "compare": COMPARE,
+    "reproduce": REPRODUCE,
+    "features": FEATURES,
     "models": MODELS,
     "info": INFO,
     "convert": CONVERT,

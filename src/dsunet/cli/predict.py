@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, fail, few, print_failures
 from dsunet.cli.parser import LIST_HELP, PRECISIONS, Command, Parser, add_encoder_arguments
+from dsunet.imports import is_import_path
 
 __all__ = ["PREDICT"]
 
@@ -23,8 +24,12 @@ def _predict_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--files_from", type=str, help="Text file with the path of one image a line."
     )
+    parser.add_argument("--weights", type=str, help="A weights file, or a run's folder.")
     parser.add_argument(
-        "--weights", required=True, type=str, help="A weights file, or a run's folder."
+        "--model",
+        type=str,
+        help="A model of your own, as PACKAGE.MODULE:NAME: what makes the network that --weights "
+        "is of; or, without --weights, a function that takes an image and gives its map.",
     )
     add_encoder_arguments(parser, "that the weights file refers to")
     parser.add_argument("--output", required=True, type=str, help="Folder to write to.")
@@ -66,6 +71,7 @@ def _predict_arguments(parser: Parser) -> None:
 
 
 def _predict(arguments: Namespace) -> int:
+    from dsunet.custom import CustomSource
     from dsunet.data.pairs import read_names
     from dsunet.predict import KINDS, Options, Report, Segmenter, plan_outputs, predict_files
 
@@ -81,12 +87,24 @@ def _predict(arguments: Namespace) -> int:
         raise ValueError(f"--batch-size is {arguments.batch_size}, but needs at least 1")
     if (arguments.workers or 0) < 0:
         raise ValueError(f"--workers is {arguments.workers}, but needs at least 0")
+    if arguments.weights is None and arguments.model is None:
+        message = "needs --weights, or --model for a model of your own"
+        return fail("dsunet predict", f"{message}; see dsunet predict --help", 2)
+    model = arguments.weights
+    if arguments.model is not None:
+        if not is_import_path(arguments.model):
+            raise ValueError(
+                f"--model is {arguments.model!r}, but needs PACKAGE.MODULE:NAME; of dsunet's own "
+                "models the weights file says which one it is of"
+            )
+        model = CustomSource.of(arguments.model)
     names = read_names(arguments.list) if arguments.list else None
     jobs = plan_outputs(arguments.paths, arguments.output, kinds, names, arguments.files_from)
     segmenter = Segmenter(
-        arguments.weights,
+        model,
         arguments.device,
         arguments.precision,
+        weights=arguments.weights if arguments.model else None,
         hiera_weights=arguments.hiera_weights,
         dinov2_weights=arguments.dinov2_weights,
     )

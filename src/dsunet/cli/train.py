@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
@@ -19,6 +20,10 @@ from dsunet.config import (
     TrainConfig,
     model_config,
 )
+from dsunet.imports import is_import_path, resolve
+
+if TYPE_CHECKING:
+    from dsunet.custom import CustomSource
 
 __all__ = ["TRAIN"]
 
@@ -32,7 +37,9 @@ def _train_arguments(parser: Parser) -> None:
         "--model",
         type=str,
         default="dsunet-large",
-        help=f"Preset to start from: {', '.join(MODEL_PRESETS)}.",
+        help=f"Preset to start from: {', '.join(MODEL_PRESETS)}; or what makes a network of your "
+        "own, as PACKAGE.MODULE:NAME, which takes --sam_size (and --dino_size, if it has two "
+        "views) of the settings below.",
     )
     parser.add_argument(
         "--weights",
@@ -50,8 +57,21 @@ def _train_arguments(parser: Parser) -> None:
     parser.set_defaults(dict.fromkeys(fields_of(ModelConfig)))
 
 
+def _model(arguments: Namespace) -> ModelConfig | CustomSource:
+    settings = {name: arguments[name] for name in fields_of(ModelConfig)}
+    if not is_import_path(arguments.model):
+        return model_config(arguments.model, **settings)
+    from dsunet.custom import CustomSource
+
+    sizes = {name: settings.pop(name) for name in ("sam_size", "dino_size")}
+    given = [f"--{name}" for name, value in settings.items() if value is not None]
+    if given:
+        raise ValueError(f"{given[0]} is a setting of dsunet's models, not of {arguments.model}")
+    return CustomSource(arguments.model, resolve(arguments.model), **sizes)
+
+
 def _train(arguments: Namespace) -> int:
-    model = model_config(arguments.model, **{n: arguments[n] for n in fields_of(ModelConfig)})
+    model = _model(arguments)
     data, recipe = pick(DataConfig, arguments), pick(TrainConfig, arguments)
     loss = pick(LossConfig, arguments)
     try:
@@ -83,8 +103,9 @@ def _train(arguments: Namespace) -> int:
 
 
 TRAIN = Command(
-    "Train a network on a folder of images and masks.",
+    "Train a network on a folder of images and masks, or on public sets.",
     "  dsunet train --data DIR --model dsunet-nano --val-fraction 0.2 --output RUN\n"
+    "  dsunet train --benchmarks ROOT --task cod --limit 100 --model dsunet-nano --output TRIAL\n"
     "  dsunet train --config RUN/config.yaml --output RUN --resume\n",
     _train_arguments,
     _train,

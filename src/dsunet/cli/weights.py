@@ -93,7 +93,11 @@ def _info(arguments: Namespace) -> int:
     if arguments.json:
         write_json(Path(arguments.json), about)
     shown = {key: value for key, value in about.items() if value not in ({}, None, 0)}
-    if "model" in about:
+    if "custom" in about.get("model", {}):
+        sizes = [about["model"][name] for name in ("sam_size", "dino_size")]
+        views = " and ".join(str(size) for size in sizes if size)
+        shown["model"] = f"{about['model']['custom']} (none of dsunet's; view of {views} px)"
+    elif "model" in about:
         config, parameters = about["model"], about["parameters"]
         share = 100 * parameters["trained"] / parameters["total"]
         branch = f", {config['dinov2']}" if config["injection"] != "none" else ""
@@ -256,7 +260,8 @@ def _weights_verify(arguments: Namespace) -> int:
         many = "1 thing is" if len(problems) == 1 else f"{len(problems)} things are"
         print(f"dsunet weights verify: {many} wrong", file=sys.stderr)
     else:
-        print("whole: names, shapes and values are as they should be")
+        checked = "values" if "not checked" in facts else "names, shapes and values"
+        print(f"whole: {checked} are as they should be")
     return 1 if problems else 0
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dsunet.data.dataset import EpochSampler, PairDataset, Sample, collate
     from dsunet.data.images import read_image, read_mask
     from dsunet.data.pairs import Pair, find_pairs, select_pairs, split_pairs
-    from dsunet.data.views import Views, image_view, make_views, mask_view
+    from dsunet.data.views import Views, centre_crop, image_view, make_views, mask_view
 
 _HOMES = {
     "EpochSampler": "dataset",
@@ -20,6 +20,7 @@ _HOMES = {
     "PairDataset": "dataset",
     "Sample": "dataset",
     "Views": "views",
+    "centre_crop": "views",
     "check_data": "check",
     "collate": "dataset",
     "find_pairs": "pairs",
@@ -38,6 +39,7 @@ __all__ = [
     "PairDataset",
     "Sample",
     "Views",
+    "centre_crop",
     "check_data",
     "collate",
     "find_pairs",

@@ -24,8 +24,10 @@ __all__ = [
     "by_stem",
     "choose_orientation",
     "find_pairs",
+    "list_folder",
     "list_images",
     "match_by_stem",
+    "pair_files",
     "pair_up",
     "read_names",
     "read_pair",
@@ -123,10 +125,17 @@ def pair_up(
     elif images is None or masks is None:
         raise DataError("give data, or both images and masks")
     else:
-        found_images, beside_images = _list_folder(images)
-        found_masks, beside_masks = _list_folder(masks)
+        found_images, beside_images = _list_images_and_others(images)
+        found_masks, beside_masks = _list_images_and_others(masks)
         image_files, mask_files = [*found_images], [*found_masks]
         unused = [*beside_images, *beside_masks]
+    return pair_files(image_files, mask_files, unused)
+
+
+def pair_files(
+    image_files: Sequence[Source], mask_files: Sequence[Source], unused: Sequence[Path] = ()
+) -> Pairing:
+    """Pairs files by stem; `unused` are other files that were beside them."""
     image_of, same_images = _group(image_files)
     mask_of, same_masks = _group(mask_files)
     twice = {stem_of(group[0]) for group in [*same_images, *same_masks]}
@@ -140,7 +149,7 @@ def pair_up(
         [mask_of[name] for name in sorted(mask_of.keys() - image_of.keys())],
         [*same_images, *same_masks],
         [source for name, source in sorted({**mask_of, **image_of}.items()) if "\n" in name],
-        unused,
+        list(unused),
     )
 
 
@@ -190,16 +199,25 @@ def list_images(folder: str | Path) -> list[Path]:
     Raises:
         DataError: The folder is missing or holds no image.
     """
-    return _list_folder(folder)[0]
+    return _list_images_and_others(folder)[0]
 
 
-def _list_folder(folder: str | Path) -> tuple[list[Path], list[Path]]:
-    """What `list_images` gives, and what it leaves out but for hidden files."""
+def _list_images_and_others(folder: str | Path) -> tuple[list[Path], list[Path]]:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(
             f"there is no folder {folder}; needed are images/ and masks/ with files of equal stems"
         )
+    images, others = list_folder(folder)
+    if not images:
+        raise DataError(
+            f"{folder} holds no images; known endings are {' '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    return images, others
+
+
+def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Image files directly in a folder, and what else there is but for hidden files, by name."""
     images: list[Path] = []
     others: list[Path] = []
     for file in sorted(folder.iterdir()):
@@ -207,10 +225,6 @@ def _list_folder(folder: str | Path) -> tuple[list[Path], list[Path]]:
             images.append(file)
         elif not file.name.startswith("."):
             others.append(file)
-    if not images:
-        raise DataError(
-            f"{folder} holds no images; known endings are {' '.join(sorted(IMAGE_SUFFIXES))}"
-        )
     return images, others
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from dsunet.config import DataConfig
+from dsunet.data.find_benchmarks import joined_pairs, training_sets
 from dsunet.data.pairs import Pair, Pairing, pair_up, read_names, select_pairs, split_pairs
 from dsunet.data.sources import TarMember
 from dsunet.errors import DataError
@@ -51,28 +53,62 @@ def split_data(config: DataConfig, seed: int) -> Split:
         DataError: A folder or list is missing or empty, a list names unknown pairs, or too few
             pairs are left to split.
     """
-    pairing = pair_up(config.data, images=config.images, masks=config.masks)
-    pairings = [pairing] if config.train_list is None else []
+    sets, pairings = _sets(config)
     try:
-        training, validation = _choose(config, seed, pairing.pairs)
+        training, validation = _choose(config, seed, sets)
     except DataError as error:
-        if trouble := pairing.trouble():  # most likely the reason
-            raise DataError(f"{error}; there are {trouble}") from error
+        troubles = [trouble for pairing in pairings if (trouble := pairing.trouble())]
+        if troubles:  # most likely the reason
+            raise DataError(f"{error}; there are {', '.join(troubles)}") from error
         raise
+    if config.train_list is not None:
+        pairings = []
     if config.val is not None:
         pairings.append(pair_up(config.val))
         validation = pairings[-1].pairs
     held_out = {pair.image for pair in validation}
-    return Split([pair for pair in training if pair.image not in held_out], validation, pairings)
+    training = [[pair for pair in part if pair.image not in held_out] for part in training]
+    if config.limit is not None:
+        training = _first(training, config.limit)
+    return Split([pair for part in training for pair in part], validation, pairings)
 
 
-def _choose(config: DataConfig, seed: int, every: list[Pair]) -> tuple[list[Pair], list[Pair]]:
-    pairs = every
+def _sets(config: DataConfig) -> tuple[list[list[Pair]], list[Pairing]]:
+    """The pairs of each set to train on, and how its files paired up."""
+    if config.benchmarks is not None and config.task is not None:
+        found = training_sets(config.benchmarks, config.task)
+        return joined_pairs(found), [each.pairing for each in found]
+    pairing = pair_up(config.data, images=config.images, masks=config.masks)
+    return [pairing.pairs], [pairing]
+
+
+def _choose(
+    config: DataConfig, seed: int, sets: list[list[Pair]]
+) -> tuple[list[list[Pair]], list[Pair]]:
+    """Training pairs of each set, and validation pairs of all."""
+    every = [pair for pairs in sets for pair in pairs]
     if config.train_list is not None:
-        pairs = select_pairs(every, read_names(config.train_list), config.train_list)
+        chosen = select_pairs(every, read_names(config.train_list), config.train_list)
+        sets = _among(sets, chosen)
     if config.val_list is not None:
         names = read_names(config.val_list)
-        return pairs, select_pairs(every, names, Path(config.val_list).name)
+        return sets, select_pairs(every, names, Path(config.val_list).name)
     if config.val_fraction > 0:
-        return split_pairs(pairs, config.val_fraction, seed)
-    return pairs, []
+        if config.limit is not None:
+            sets = _first(sets, config.limit)
+        pool = [pair for pairs in sets for pair in pairs]
+        training, validation = split_pairs(pool, config.val_fraction, seed)
+        return _among(sets, training), validation
+    return sets, []
+
+
+def _among(sets: list[list[Pair]], chosen: list[Pair]) -> list[list[Pair]]:
+    names = {pair.name for pair in chosen}
+    return [[pair for pair in pairs if pair.name in names] for pairs in sets]
+
+
+def _first(sets: list[list[Pair]], limit: int) -> list[list[Pair]]:
+    """The first pairs of each set, `limit` in all; where a set has fewer, the others give more."""
+    in_turns = sorted((i, number) for number, pairs in enumerate(sets) for i in range(len(pairs)))
+    shares = Counter(number for _, number in in_turns[:limit])
+    return [pairs[: shares[number]] for number, pairs in enumerate(sets)]

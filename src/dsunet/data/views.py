@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dsunet.config import IMAGENET_MEAN, IMAGENET_STD
 
-__all__ = ["Views", "image_view", "make_views", "mask_view"]
+__all__ = ["Views", "centre_crop", "image_view", "make_views", "mask_view"]
 
 
 class Views(NamedTuple):
@@ -59,3 +59,14 @@ def make_views(
     """Both views, each made straight from the original image."""
     dino = image_view(image, dino_size) if dino_size else None
     return Views(image_view(image, sam_size), dino, (image.height, image.width))
+
+
+def centre_crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """The largest part with the proportions of (height, width), from the middle of an image.
+
+    Resized to `size`, it is the image resized on its short side and cropped.
+    """
+    scale = min(image.height / size[0], image.width / size[1])
+    height, width = (max(1, round(side * scale)) for side in size)
+    top, left = (image.height - height) // 2, (image.width - width) // 2
+    return image.crop((left, top, left + width, top + height))

@@ -1,6 +1,6 @@
 """The two encoders, their adapters, and what freezing means."""
 
-from dsunet.encoders.adapter import AdaptedBlock, Adapter
+from dsunet.encoders.adapter import AdaptedBlock, Adapter, without_adapters
 from dsunet.encoders.base import Encoder, EncoderReference, in_trunk
 from dsunet.encoders.dinov2 import DINOv2Encoder, build_dinov2
 from dsunet.encoders.hiera import HieraEncoder, build_hiera
@@ -15,4 +15,5 @@ __all__ = [
     "build_dinov2",
     "build_hiera",
     "in_trunk",
+    "without_adapters",
 ]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["AdaptedBlock", "Adapter"]
+__all__ = ["AdaptedBlock", "Adapter", "without_adapters"]
 
 
 class Adapter(nn.Module):
@@ -38,3 +42,23 @@ class AdaptedBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         adapted: Tensor = self.block(x + self.adapter(x))
         return adapted
+
+
+@contextlib.contextmanager
+def without_adapters(module: nn.Module) -> Iterator[None]:
+    """Switches off every adapter inside a module while the context lasts.
+
+    Each block then sees plain x, as if the adapters had never been put in. Parameters and structure
+    stay as they are, and afterwards, after an exception too, nothing is left of it.
+    """
+    adapters = [part for part in module.modules() if isinstance(part, Adapter)]
+    hooks = [adapter.register_forward_hook(_give_zeros) for adapter in adapters]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _give_zeros(adapter: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return torch.zeros_like(output)

@@ -56,13 +56,22 @@ class DINOv2Encoder(Encoder):
             for parameter in trunk.norm.parameters():
                 parameter.requires_grad_(norm)
 
+    @property
+    def block_count(self) -> int:
+        """How many blocks the trunk has."""
+        return len(cast(VisionTransformer, self.trunk).blocks)
+
     def forward(self, image: Tensor) -> list[Tensor]:
+        return self.after_blocks(image, self.depths, norm=self.norm)
+
+    def after_blocks(self, image: Tensor, depths: Sequence[int], *, norm: bool) -> list[Tensor]:
+        """Patch tokens after other blocks than `forward` takes, with or without the final norm."""
         trunk = cast(VisionTransformer, self.trunk)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trainable):
             maps = trunk.forward_intermediates(
                 image,
-                indices=[depth - 1 for depth in self.depths],
-                norm=self.norm,
+                indices=[depth - 1 for depth in depths],
+                norm=norm,
                 intermediates_only=True,
             )
         return cast(list[Tensor], maps)

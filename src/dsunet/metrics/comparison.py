@@ -51,7 +51,7 @@ class _Outcome(NamedTuple):
 
 def compare_folders(
     methods: Mapping[str, str | Path],
-    masks: str | Path,
+    masks: str | Path | Mapping[str, Path],
     names: Sequence[str] | None = None,
     measures: Sequence[str] = tuple(ALL_MEASURES),
     progress: Callable[[int, int], None] | None = None,
@@ -64,7 +64,7 @@ def compare_folders(
 
     Args:
         methods: Folders of grey maps, 0 for background and 255 for object, by method's name.
-        masks: Folder of masks.
+        masks: Folder of masks, or masks by stem.
         names: Measure these stems only.
         measures: Keys of `ALL_MEASURES`.
         progress: Called with the number of images done and the number of all.
@@ -96,23 +96,24 @@ def compare_folders(
 
 def _tasks(
     methods: Mapping[str, str | Path],
-    masks: str | Path,
+    masks: str | Path | Mapping[str, Path],
     names: Sequence[str] | None,
     measures: tuple[str, ...],
 ) -> list[_Task]:
     """One per mask, by name."""
     found = [by_stem(list_images(folder)) for folder in methods.values()]
-    truths = by_stem(list_images(masks))
+    place = "the masks" if isinstance(masks, Mapping) else str(masks)
+    truths = dict(masks) if isinstance(masks, Mapping) else by_stem(list_images(masks))
     if names is not None:
         found = [
             select_names(maps, names, folder)
             for maps, folder in zip(found, methods.values(), strict=True)
         ]
-        truths = select_names(truths, names, masks)
+        truths = select_names(truths, names, place)
     troubles = []
     for maps, folder in zip(found, methods.values(), strict=True):
         try:
-            match_by_stem(maps, truths, (str(folder), str(masks)))
+            match_by_stem(maps, truths, (str(folder), place))
         except DataError as error:
             troubles.append(str(error))
     if troubles:

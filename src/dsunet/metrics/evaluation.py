@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from dsunet.data.pairs import read_names
@@ -16,7 +16,7 @@ __all__ = ["evaluate", "evaluate_folders"]
 
 def evaluate_folders(
     predictions: str | Path,
-    masks: str | Path,
+    masks: str | Path | Mapping[str, Path],
     names: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     workers: int = 1,
@@ -26,7 +26,7 @@ def evaluate_folders(
 
     Args:
         predictions: Folder of grey maps, 0 for background and 255 for object.
-        masks: Folder of masks.
+        masks: Folder of masks, or masks by stem.
         names: Measure these stems only, such as those of a run's `val.txt`.
         progress: Called with the number of images done and the number of all.
         workers: Processes to share the work, see `compare_folders`.

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dsunet.custom import ImageFunction
 from dsunet.data.images import decode
-from dsunet.data.views import Views, make_views
-from dsunet.errors import DeviceError, ImageError, OutputError
+from dsunet.errors import CustomModelError, DeviceError, ImageError, OutputError
 from dsunet.files import (
     check_writable,
     clear_temporaries,
@@ -31,7 +31,7 @@ from dsunet.files import (
     write_png,
 )
 from dsunet.predict.plan import Job, output_path
-from dsunet.predict.segmenter import Segmentation, Segmenter
+from dsunet.predict.segmenter import Prepared, Segmentation, Segmenter
 from dsunet.processes import available_cores
 
 __all__ = ["KINDS", "Options", "Report", "predict_files", "spare_cores"]
@@ -75,7 +75,7 @@ class _Ready(NamedTuple):
 
     job: Job
     picture: Image.Image | None = None
-    views: Views | None = None
+    prepared: Prepared | None = None
     reason: str = ""
     frames: bool = False
 
@@ -103,7 +103,8 @@ def predict_files(
         jobs: What `plan_outputs` gives.
         output: Folder to write to.
         options: What to write.
-        resume: Skip images whose outputs are there, made by the same weights and options.
+        resume: Skip images whose outputs are there, made by the same weights and options, and by
+            the same code if the model is one of your own.
         batch_size: Images per pass. Other sizes than 1 may change the last digit.
         workers: Threads that read images, and as many that write outputs; 0 does it between the
             passes. By default as many as there are cores that the model leaves idle, at most four:
@@ -146,6 +147,7 @@ def _begin(
     made = {
         "weights": str(segmenter.weights) if segmenter.weights else None,
         "sha256": _identity(segmenter),
+        **segmenter.identity,
         **asdict(options),
         "save": list(options.save),
     }
@@ -170,6 +172,7 @@ def _begin(
     elif resume:
         try:
             before = json.loads(note.read_bytes())
+            before |= {key: before.get(key) for key in ("model", "code") if key in made}
             changed = [key for key in made if key != "weights" and before[key] != made[key]]
         except (ValueError, KeyError, TypeError):
             changed = ["another version of dsunet"]
@@ -185,8 +188,10 @@ def _begin(
     return None
 
 
-def _identity(segmenter: Segmenter) -> str:
+def _identity(segmenter: Segmenter) -> str | None:
     """A hash of the weights: of their file, or of the tensors of a model without one."""
+    if isinstance(segmenter.model, ImageFunction):
+        return None
     if segmenter.weights is not None:
         with open(segmenter.weights, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -221,6 +226,8 @@ def _segment_all(
     report: Report,
 ) -> None:
     total = report.skipped + len(jobs)
+    one_by_one = isinstance(segmenter.model, ImageFunction)
+    batch_size = 1 if one_by_one else batch_size
 
     def tell() -> None:
         if progress:
@@ -236,8 +243,15 @@ def _segment_all(
     writing: deque[Future[Job]] = deque()
     try:
         for batch in _in_batches(_without_failures(ready, folder, report, tell), batch_size):
-            views = [each.views for each in batch if each.views is not None]
-            maps = segmenter.probabilities(views)
+            prepared = [each.prepared for each in batch if each.prepared is not None]
+            try:
+                maps = segmenter.probabilities(prepared)
+            except CustomModelError as error:
+                if not one_by_one:
+                    raise
+                _note_failure(batch[0].job.image, str(error), folder, report)
+                tell()
+                continue
             for each, probability in zip(batch, maps, strict=True):
                 assert each.picture is not None
                 result = Segmentation(each.picture, probability)
@@ -293,18 +307,23 @@ def _without_failures(
     for each in ready:
         if each.frames:
             report.first_frames.append(each.job.image)
-        if each.views is not None:
+        if each.prepared is not None:
             yield each
             continue
-        report.failures.append((each.job.image, each.reason))
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        if len(report.failures) == 1:
-            rows.writerow(["image", "reason"])
-        rows.writerow([each.job.image, each.reason.removeprefix(f"{each.job.image}: ")])
-        with open(folder / "failures.csv", "ab") as file:
-            file.write(encode_text(text.getvalue()))
+        _note_failure(each.job.image, each.reason, folder, report)
         tell()
+
+
+def _note_failure(image: Path, reason: str, folder: Path, report: Report) -> None:
+    reason = reason.removeprefix(f"{image}: ")
+    report.failures.append((image, f"{image}: {reason}"))
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    if len(report.failures) == 1:
+        rows.writerow(["image", "reason"])
+    rows.writerow([image, reason])
+    with open(folder / "failures.csv", "ab") as file:
+        file.write(encode_text(text.getvalue()))
 
 
 def _in_batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
@@ -322,10 +341,10 @@ def _read(job: Job, segmenter: Segmenter, options: Options) -> _Ready:
     try:
         decoded = decode(job.image)
         picture = decoded.as_image(upright=not options.ignore_orientation)
-        views = make_views(picture, segmenter.sam_size, segmenter.dino_size)
+        prepared = segmenter.prepare(picture)
     except ImageError as error:
         return _Ready(job, reason=str(error))
-    return _Ready(job, picture, views, frames=decoded.frames)
+    return _Ready(job, picture, prepared, frames=decoded.frames)
 
 
 def _write(result: Segmentation, job: Job, folder: Path, options: Options) -> Job:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,18 +10,23 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dsunet.base import SegmentationModel
 from dsunet.checkpoint import find_weights
-from dsunet.config import as_size
+from dsunet.custom import CustomSource, ImageFunction
 from dsunet.data.images import read_image
 from dsunet.data.pixels import to_rgb
 from dsunet.data.views import Views, make_views
 from dsunet.devices import Precision, choose_device, choose_precision
 from dsunet.errors import ImageError
 from dsunet.inference import lay_out, predict_probabilities, quantise
-from dsunet.model import DSUNet, load
+from dsunet.model import load
 from dsunet.visualize import cutout, overlay
 
 __all__ = ["Segmentation", "Segmenter"]
+
+
+# An image as the model takes it: its views, or for functions of an image the picture itself.
+Prepared = Views | Image.Image
 
 
 @dataclass(frozen=True)
@@ -54,39 +59,67 @@ class Segmenter:
     """A model ready to segment images.
 
     Args:
-        model: A model, or the path of a weights file or of a run's folder.
+        model: A model; the path of a weights file or of a run's folder; or a model of your own: a
+            `torch.nn.Module`, a function without arguments that makes one, or a function that takes
+            an image (RGB, H×W×3 uint8) and gives its map (floats in 0..1). See `CustomModel`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         precision: `auto`, `float32`, `bfloat16` or `float16`; see `choose_precision`.
+        weights: File or run's folder with the weights of a network of your own.
         hiera_weights: File with the Hiera weights that the weights file refers to.
         dinov2_weights: File with the DINOv2 weights that it refers to.
 
     Raises:
         CheckpointError: The file is missing, broken or not ours.
+        CustomModelError: A model of your own cannot be made.
         DeviceError: The device is not usable.
+
+    Attributes:
+        model: The network, or the function of an image.
+        weights: The file that its weights are from, as far as they are from one.
+        identity: What tells a model of your own from another one; empty for dsunet's.
+        sam_size: Height and width of Hiera's view, or of the one view; not of functions.
+        dino_size: Height and width of DINOv2's view, of models that have it.
     """
 
     def __init__(
         self,
-        model: DSUNet | str | Path,
+        model: SegmentationModel | CustomSource | Callable[..., object] | str | Path,
         device: str = "auto",
         precision: Precision = "auto",
         *,
+        weights: str | Path | None = None,
         hiera_weights: str | Path | None = None,
         dinov2_weights: str | Path | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
-        self.weights = None if isinstance(model, DSUNet) else find_weights(model)
-        network = (
-            model
-            if isinstance(model, DSUNet)
-            else load(model, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights)
-        )
-        if network.config is None:
-            raise ValueError("the model has no config to take its image sizes from")
-        self.model = lay_out(network.to(self.device), self.device).eval()
-        self.sam_size = as_size(network.config.sam_size)
-        self.dino_size = as_size(network.config.dino_size) if network.dinov2 else None
+        self.identity: dict[str, str | None] = {}
+        made: SegmentationModel | ImageFunction
+        if isinstance(model, str | Path):
+            if weights is not None:
+                raise ValueError(f"two weights files are given, {model} and {weights}: give one")
+            self.weights: Path | None = find_weights(model)
+            made = load(model, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights)
+        elif hiera_weights is not None or dinov2_weights is not None:
+            raise ValueError("--hiera-weights and --dinov2-weights go with a weights file alone")
+        else:
+            self.weights = None if weights is None else find_weights(weights)
+            made = self._made(model, weights)
+        if isinstance(made, SegmentationModel):
+            self.sam_size, self.dino_size = made.view_sizes
+            made = lay_out(made.to(self.device), self.device).eval()
+        self.model = made
+
+    def _made(
+        self,
+        model: SegmentationModel | CustomSource | Callable[..., object],
+        weights: str | Path | None,
+    ) -> SegmentationModel | ImageFunction:
+        if isinstance(model, SegmentationModel) and weights is None:
+            return model
+        source = CustomSource.of(model)
+        self.identity = source.identity()
+        return source.make() if weights is None else load(weights, model=source)
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Segmentation:
         """Segments one image: a path, a PIL image, or H×W×3 uint8.
@@ -95,11 +128,23 @@ class Segmenter:
             ImageError: The file cannot be decoded, or the array is no RGB image.
         """
         picture = _as_picture(image)
-        views = make_views(picture, self.sam_size, self.dino_size)
-        return Segmentation(picture, self.probabilities([views])[0])
+        return Segmentation(picture, self.probabilities([self.prepare(picture)])[0])
 
-    def probabilities(self, views: Sequence[Views]) -> list[np.ndarray]:
-        """Probability maps of a batch of views, each H×W float32 at its image's own size."""
+    def prepare(self, picture: Image.Image) -> Prepared:
+        """What `probabilities` takes of an RGB picture; safe to be done in another thread."""
+        if isinstance(self.model, ImageFunction):
+            return picture
+        return make_views(picture, self.sam_size, self.dino_size)
+
+    def probabilities(self, prepared: Sequence[Prepared]) -> list[np.ndarray]:
+        """Probability maps of some images, each H×W float32 at its image's own size.
+
+        Raises:
+            CustomModelError: What a model of your own gives is no map.
+        """
+        if isinstance(self.model, ImageFunction):
+            return [self.model(each) for each in prepared if isinstance(each, Image.Image)]
+        views = [each for each in prepared if isinstance(each, Views)]
         sam = torch.stack([view.sam for view in views]).to(self.device)
         dinos = [view.dino for view in views if view.dino is not None]
         dino = torch.stack(dinos).to(self.device) if dinos else None

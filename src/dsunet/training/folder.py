@@ -17,13 +17,16 @@ from typing import Any
 import torch
 import yaml
 
+from dsunet.base import SegmentationModel
 from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig
+from dsunet.custom import CustomSource
 from dsunet.data import Pair
+from dsunet.data.benchmarks import task_named
 from dsunet.data.check import check_split
 from dsunet.data.split import Split
 from dsunet.errors import CheckpointError, DataError, OutputError
 from dsunet.files import PREFIX, decode_text, encode_text, write_atomically, write_json
-from dsunet.model import DSUNet, parameter_counts
+from dsunet.model import parameter_counts
 
 __all__ = [
     "check_folder",
@@ -39,7 +42,7 @@ __all__ = [
 
 
 def flat_settings(
-    model: ModelConfig,
+    model: ModelConfig | CustomSource,
     data: DataConfig,
     recipe: TrainConfig,
     loss: LossConfig,
@@ -49,14 +52,12 @@ def flat_settings(
 
     `sources` are `weights`, `hiera_weights` and `dinov2_weights`.
     """
-    flat: dict[str, Any] = {"model": model.name, **sources}
-    for part in (model, data, recipe, loss):
-        flat |= {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in dataclasses.asdict(part).items()
-            if key != "name"
-        }
-    return flat
+    settings = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    flat = {"model": settings.pop("name"), **sources, **settings}
+    flat.pop("target", None)  # of a model of the user's own, which its name stands for
+    for part in (data, recipe, loss):
+        flat |= dataclasses.asdict(part)
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in flat.items()}
 
 
 def names_of(pairs: list[Pair]) -> str:
@@ -150,7 +151,7 @@ def write_start(folder: Path, settings: dict[str, Any], lists: dict[str, str]) -
 
 
 def write_environment(
-    folder: Path, network: DSUNet, device: torch.device, precision: torch.dtype
+    folder: Path, network: SegmentationModel, device: torch.device, precision: torch.dtype
 ) -> None:
     """Writes what the run was started with, and adds to it when the run is resumed."""
     path = folder / "environment.json"
@@ -178,9 +179,11 @@ def write_environment(
 
 def facts(data: DataConfig, split: Split, recipe: TrainConfig) -> dict[str, Any]:
     """What is written into every weights file beside the measures."""
-    source = data.data or data.images or ""
+    source = Path(data.data or data.images or "").name
+    if data.task is not None:
+        source = "+".join(task_named(data.task).train)
     return {
-        "data": Path(source).name,
+        "data": source,
         "training_pairs": len(split.training),
         "validation_pairs": len(split.validation),
         "seed": recipe.seed,

@@ -7,17 +7,19 @@ import math
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor
 
+from dsunet.base import SegmentationModel
 from dsunet.checkpoint import about_json, describe
 from dsunet.config import LossConfig, TrainConfig
 from dsunet.data.dataset import Batch
+from dsunet.decoder import SegmentationLogits
 from dsunet.errors import CheckpointError, TrainingError
 from dsunet.inference import predict_probabilities, quantise
 from dsunet.losses import deep_supervision_loss
 from dsunet.metrics import Measures
-from dsunet.model import DSUNet
 
 __all__ = ["SegmentationModule", "cosine_factor"]
 
@@ -43,7 +45,7 @@ class SegmentationModule(L.LightningModule):
         loss: The loss.
     """
 
-    def __init__(self, model: DSUNet, config: TrainConfig, loss: LossConfig) -> None:
+    def __init__(self, model: SegmentationModel, config: TrainConfig, loss: LossConfig) -> None:
         super().__init__()
         self.model = model
         self.recipe = config
@@ -56,12 +58,14 @@ class SegmentationModule(L.LightningModule):
         self.strict_loading = False  # frozen tensors are not in the checkpoint, see below
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        outputs = self.model(batch.sam, batch.dino)
+        outputs: SegmentationLogits = self.model(batch.sam, batch.dino)
+        coarse, middle, fine = self.loss_config.output_weights
         loss = deep_supervision_loss(
-            type(outputs)(*(logits.float() for logits in outputs)),
+            SegmentationLogits(*(x if x is None else x.float() for x in outputs)),  # type: ignore[arg-type]
             batch.mask,
             self.loss_config.bce,
-            self.loss_config.output_weights,
+            # models of somebody's own may have the fine output alone
+            (coarse * (outputs.coarse is not None), middle * (outputs.middle is not None), fine),
         )
         self._names += batch.names
         self._require_finite("loss", loss)
@@ -98,6 +102,11 @@ class SegmentationModule(L.LightningModule):
             f"{shown}; {kept} with a lower --lr or --encoder-lr, or --clip-grad-norm 1, and look "
             "at these files"
         )
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Dropout, say, is a function of the seed and the step; a resumed run repeats it."""
+        step = [self.recipe.seed, self.global_rank, self.current_epoch, batch_idx]
+        torch.manual_seed(int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1))
 
     def on_train_epoch_start(self) -> None:
         recipe = self.recipe
@@ -169,6 +178,11 @@ class SegmentationModule(L.LightningModule):
         before = json.loads(about)["encoders"] if about else {}
         for family, reference in describe(self.model)["encoders"].items():
             was, now = (each and each["fingerprint"] for each in (before.get(family), reference))
+            if before and was != now and family == "frozen":
+                raise CheckpointError(
+                    f"the run was started with other frozen tensors than {reference['name']} makes "
+                    "now; let it make the same ones (from the same file, say)"
+                )
             if before and was != now:
                 raise CheckpointError(
                     f"the run was started with other weights of {family} ({str(was)[:19]}…) than "

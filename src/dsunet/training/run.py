@@ -15,8 +15,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from dsunet.base import SegmentationModel
 from dsunet.checkpoint import read_metadata
-from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig, as_size
+from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig
+from dsunet.custom import CustomSource, create_custom
 from dsunet.data import EpochSampler, PairDataset, collate
 from dsunet.data.split import Split, split_data
 from dsunet.devices import choose_device, choose_precision
@@ -73,7 +75,7 @@ class TrainResult:
 
 def train(
     output: str | Path,
-    model: ModelConfig,
+    model: ModelConfig | CustomSource | str | Callable[..., object],
     data: DataConfig,
     recipe: TrainConfig | None = None,
     loss: LossConfig | None = None,
@@ -94,7 +96,8 @@ def train(
 
     Args:
         output: The run's folder; new or empty unless `resume`.
-        model: What to train.
+        model: What to train: the settings of a model of dsunet's, or one of your own: a
+            `torch.nn.Module`, a function without arguments that makes one, or its import path.
         data: What to train on.
         recipe: How; the paper's recipe by default.
         loss: The loss; the paper's by default.
@@ -131,6 +134,8 @@ def train(
         "hiera_weights": str(hiera_weights) if hiera_weights else None,
         "dinov2_weights": str(dinov2_weights) if dinov2_weights else None,
     }
+    if not isinstance(model, ModelConfig):
+        model = CustomSource.of(model)
     settings = flat_settings(model, data, recipe, loss, sources)
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
@@ -153,9 +158,7 @@ def train(
             report = checked_data(folder, split, data, say, going_on)
         stack.enter_context(_quiet())
         L.seed_everything(recipe.seed, verbose=False)
-        network = create_from_config(
-            model, weights, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights
-        )
+        network = _create(model, weights, hiera_weights, dinov2_weights)
         network = lay_out(network, device).train()
         if first:  # only now: a model that cannot be built leaves no folder
             make_folder(folder)
@@ -166,18 +169,16 @@ def train(
                 write_json(folder / "data.json", report)
             if not going_on:
                 write_start(folder, settings, lists)
-        dino_size = as_size(model.dino_size) if network.dinov2 else None
+        sam_size, dino_size = network.view_sizes
         world = recipe.devices
         training = PairDataset(
             split.training,
-            as_size(model.sam_size),
+            sam_size,
             dino_size,
             flips=(data.horizontal_flip, data.vertical_flip),
             seed=recipe.seed,
         )
-        validation = PairDataset(
-            split.validation, as_size(model.sam_size), dino_size, keep_truth=True
-        )
+        validation = PairDataset(split.validation, sam_size, dino_size, keep_truth=True)
         sampler = EpochSampler(len(training), seed=recipe.seed, rank=rank, world=world)
         loaders: dict[str, Any] = {
             "num_workers": data.workers,
@@ -203,6 +204,7 @@ def train(
         trainer = L.Trainer(
             accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device.type],
             devices=[device.index] if device.index is not None else world,
+            strategy=_strategy(network, world),
             precision=_LIGHTNING[str(precision).removeprefix("torch.")],  # type: ignore[arg-type]
             max_epochs=recipe.epochs,
             accumulate_grad_batches=recipe.accumulate,
@@ -258,6 +260,33 @@ def train(
     )
 
 
+def _strategy(network: SegmentationModel, devices: int) -> str:
+    """How several devices share a training.
+
+    The published SAM2-UNet has a block that never runs, and a user's own network may have some.
+    """
+    decoder = network.decoder if isinstance(network, DSUNet) else None
+    all_run = decoder is not None and len(decoder.fuse) == len(decoder.heads)
+    return "auto" if devices == 1 or all_run else "ddp_find_unused_parameters_true"
+
+
+def _create(
+    model: ModelConfig | CustomSource,
+    weights: str | Path | None,
+    hiera_weights: str | Path | None,
+    dinov2_weights: str | Path | None,
+) -> SegmentationModel:
+    if isinstance(model, ModelConfig):
+        return create_from_config(
+            model, weights, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights
+        )
+    if hiera_weights is not None or dinov2_weights is not None:
+        raise ValueError(
+            f"--hiera-weights and --dinov2-weights are for dsunet's models, not for {model.name}"
+        )
+    return create_custom(model, weights)
+
+
 def _check_devices(device: torch.device, count: int) -> None:
     if count > 1 and device.index is not None:
         raise DeviceError(
@@ -270,7 +299,9 @@ def _check_devices(device: torch.device, count: int) -> None:
         )
 
 
-def _headline(network: DSUNet, split: Split, device: torch.device, precision: torch.dtype) -> str:
+def _headline(
+    network: SegmentationModel, split: Split, device: torch.device, precision: torch.dtype
+) -> str:
     counts = parameter_counts(network)
     share = 100 * counts["trainable"] / counts["total"]
     return (

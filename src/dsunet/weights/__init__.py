@@ -4,7 +4,7 @@ from dsunet.weights.conversion import convert
 from dsunet.weights.encoders import find_encoder, given_encoder, public_encoder
 from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, read_weights
 from dsunet.weights.hub_cache import fetch
-from dsunet.weights.identify import config_of
+from dsunet.weights.identify import config_of, custom_config_of
 from dsunet.weights.load import LoadReport, fill_model, load_weights
 from dsunet.weights.positions import resample_positions
 from dsunet.weights.registry import PUBLIC_WEIGHTS, PublicWeights, find_public, public_name
@@ -18,6 +18,7 @@ __all__ = [
     "PublicWeights",
     "config_of",
     "convert",
+    "custom_config_of",
     "fetch",
     "fill_model",
     "find_encoder",

@@ -187,7 +187,8 @@ def _to_authors(
             raise CheckpointError(f"{FORMATS[kind]} has no place for {name}")
         state[theirs] = _alone(tensor)
     state = {**{name: _alone(tensor) for name, tensor in file.ignored.items()}, **state}
-    added = {n: t for n, t in _unused(state, kind).items() if n not in state}
+    unused = _unused(state) if rules is DSU_NET else {}
+    added = {n: t for n, t in unused.items() if n not in state}
     if added:
         lines.append(
             f"{len(added)} tensors that {FORMATS[kind]} has and never uses were made up: "
@@ -239,11 +240,8 @@ def _alone(tensor: Tensor) -> Tensor:
     return tensor if own and tensor.is_contiguous() else tensor.contiguous().clone()
 
 
-def _unused(state: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
-    """What the authors' classes hold besides, so that their strict loading takes the file."""
-    if kind == "sam2-unet":
-        like = {n: t for n, t in state.items() if n.startswith("up3.")}
-        return {n.replace("up3.", "up4."): torch.zeros_like(t) for n, t in like.items()}
+def _unused(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the authors' DSU-Net holds besides, so that its strict loading takes the file."""
     wavelet, encoder = "dino2sam_down14.depthwise", "backbone_dino.dino_encoder"
     channels = len(state[f"{wavelet}.base_conv.bias"])
     taps = torch.tensor(HAAR_TAPS).unsqueeze(1).repeat(channels, 1, 1, 1)

@@ -48,6 +48,7 @@ FORMATS = {
     "dinov2": "official DINOv2",
     "dinov2-transformers": "DINOv2 of the library transformers",
     "vit-timm": "a ViT as timm has it",
+    "custom": "the state dict of a model of your own (--model)",
 }
 
 
@@ -197,8 +198,12 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return f"sha256:{total.hexdigest()}"
 
 
-def read_weights(path: str | Path) -> ModelFile | EncoderFile:
+def read_weights(path: str | Path, *, plain: bool = False) -> ModelFile | EncoderFile:
     """Reads a file in any known format.
+
+    Args:
+        path: The file.
+        plain: Take a state dict as it is, as a whole model of unknown kind, whatever its names.
 
     Raises:
         CheckpointError: It is unreadable, or of an unknown format.
@@ -209,7 +214,7 @@ def read_weights(path: str | Path) -> ModelFile | EncoderFile:
     except OSError:
         stamp = None  # reading says why
     try:
-        return dataclasses.replace(_read(path), stamp=stamp)
+        return dataclasses.replace(_read(path, plain), stamp=stamp)
     except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
@@ -217,16 +222,19 @@ def read_weights(path: str | Path) -> ModelFile | EncoderFile:
         ) from error
 
 
-def _read(path: Path) -> ModelFile | EncoderFile:
+def _read(path: Path, plain: bool) -> ModelFile | EncoderFile:
     content, metadata = read_file(path)
     if "dsunet" in metadata:
         carried = {n: t for n, t in content.items() if n.startswith(CARRIED)}
         tensors = {n: t for n, t in content.items() if n not in carried}
         ignored = {name.removeprefix(CARRIED): tensor for name, tensor in carried.items()}
         return ModelFile(path, "dsunet", tensors, ignored, read_about(metadata["dsunet"], path))
-    if isinstance(content, Mapping) and "pytorch-lightning_version" in content:
+    lightning = isinstance(content, Mapping) and "pytorch-lightning_version" in content
+    if lightning and ("dsunet" in content or not plain):
         return _read_lightning(content, path)
     state = unwrap(content, path)
+    if plain:
+        return ModelFile(path, "custom", state)
     reader = _reader_for(state)
     if reader is None:
         raise CheckpointError(
@@ -295,9 +303,8 @@ def _check_taps(name: str, tensor: Tensor) -> None:
 
 
 def _read_sam2_unet(state: Mapping[str, Tensor], path: Path) -> ModelFile:
-    ignored = {name: tensor for name, tensor in state.items() if name.startswith("up4.")}
-    tensors = {SAM2_UNET.ours(n) or n: t for n, t in state.items() if n not in ignored}
-    return ModelFile(path, "sam2-unet", tensors, ignored)
+    tensors = {SAM2_UNET.ours(name) or name: tensor for name, tensor in state.items()}
+    return ModelFile(path, "sam2-unet", tensors)
 
 
 # -- encoders

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dsunet.config import FAMILIES, MODEL_PRESETS, Family, ModelConfig
+from dsunet.config import FAMILIES, MODEL_PRESETS, CustomConfig, Family, ModelConfig
 from dsunet.errors import CheckpointError
 from dsunet.weights.formats import FORMATS, ModelFile
 
-__all__ = ["config_of"]
+__all__ = ["config_of", "custom_config_of"]
 
 
 def config_of(file: ModelFile) -> ModelConfig:
@@ -21,6 +21,10 @@ def config_of(file: ModelFile) -> ModelConfig:
     Raises:
         CheckpointError: It describes no model, or holds no known encoders.
     """
+    if (custom := custom_config_of(file)) is not None:
+        raise CheckpointError(
+            f"{file.path} holds the weights of a model that is none of dsunet's, {custom.name}"
+        )
     if file.about is not None:
         try:
             return ModelConfig(**file.about["model"])
@@ -39,6 +43,23 @@ def config_of(file: ModelFile) -> ModelConfig:
         raise CheckpointError(
             f"{file.path} ({FORMATS[file.format]}) is incomplete, or a tensor in it has an odd "
             f"shape ({error}); get it again"
+        ) from error
+
+
+def custom_config_of(file: ModelFile) -> CustomConfig | None:
+    """What a file of ours says of a model of the user's own; `None` if it holds no such model.
+
+    Raises:
+        CheckpointError: It is broken.
+    """
+    if file.about is None or "custom" not in file.about["model"]:
+        return None
+    settings = dict(file.about["model"])
+    try:
+        return CustomConfig(settings.pop("custom"), **settings)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{file.path} describes a custom model in an odd way: {error}"
         ) from error
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dsunet.checkpoint import find_weights, state_to_save
-from dsunet.config import FAMILIES, Family
+from dsunet.config import FAMILIES, Family, ModelConfig
 from dsunet.encoders import in_trunk
 from dsunet.errors import CheckpointError
 from dsunet.weights.encoders import check_encoder, reference_to
@@ -27,6 +27,7 @@ from dsunet.weights.formats import (
 )
 
 if TYPE_CHECKING:
+    from dsunet.base import SegmentationModel
     from dsunet.model import DSUNet
 
 __all__ = ["LoadReport", "fill_model", "load_weights"]
@@ -80,7 +81,7 @@ def load_weights(model: DSUNet, path: str | Path, *, strict: bool = True) -> Loa
 
 
 def fill_model(
-    model: DSUNet, file: ModelFile, *, strict: bool = True, filled: Sequence[Family] = ()
+    model: SegmentationModel, file: ModelFile, *, strict: bool = True, filled: Sequence[Family] = ()
 ) -> LoadReport:
     """Copies a file's tensors into a model by name.
 
@@ -151,7 +152,7 @@ def fill_model(
     )
 
 
-def _require_the_same(model: DSUNet, file: ModelFile, filled: Iterable[Family]) -> None:
+def _require_the_same(model: SegmentationModel, file: ModelFile, filled: Iterable[Family]) -> None:
     """Raises if the file was trained on other encoders, or with settings that no shape shows."""
     if file.about is None:
         return
@@ -166,7 +167,7 @@ def _require_the_same(model: DSUNet, file: ModelFile, filled: Iterable[Family]) 
     for name in ("dinov2_norm", "channel_modulation", "pixel_attention"):
         was = file.about["model"].get(name)
         now = getattr(model.config, name, was)
-        if model.dinov2 is not None and was is not None and was != now:
+        if "dinov2" in model.encoders and was is not None and was != now:
             raise CheckpointError(
                 f"{file.path} was trained with {name} = {was!r}, but the model has {now!r}; build "
                 "it with the file's setting"
@@ -217,8 +218,8 @@ def _fill_encoder(model: DSUNet, file: EncoderFile, *, strict: bool) -> LoadRepo
     )
 
 
-def _interpolation(model: DSUNet) -> Literal["official", "timm"]:
-    return model.config.interpolate if model.config else "official"
+def _interpolation(model: SegmentationModel) -> Literal["official", "timm"]:
+    return model.config.interpolate if isinstance(model.config, ModelConfig) else "official"
 
 
 def _frozen(model: torch.nn.Module, loaded: Iterable[str]) -> tuple[str, ...]:

@@ -147,7 +147,7 @@ DSU_NET = Rules(
 
 _UP = "up{i+1}.conv.double_conv"
 
-# SAM2-UNet; its up4 is never used.
+# SAM2-UNet.
 SAM2_UNET = Rules(
     [
         *_trunk("encoder", "hiera.trunk"),

@@ -1,0 +1,312 @@
+"""`dsunet compare`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import Namespace
+
+from dsunet.cli.output import Progress, few, print_failures, visible
+from dsunet.cli.parser import LIST_HELP, Command, Parser
+from dsunet.errors import DataError
+
+if TYPE_CHECKING:
+    from dsunet.metrics import Comparison
+    from dsunet.tables import Table
+
+__all__ = ["COMPARE", "name_methods"]
+
+PROG = "dsunet compare"
+
+
+def _compare_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "folders",
+        nargs="+",
+        type=str,
+        help="Folders of grey maps, one for each method; NAME=DIR names a method otherwise than "
+        "by its folder.",
+    )
+    parser.add_argument(
+        "--masks", required=True, type=str, help="Folder of masks with the same stems."
+    )
+    parser.add_argument("--list", type=str, help=LIST_HELP)
+    parser.add_argument(
+        "--measures",
+        type=str,
+        help="Which measures, separated by commas: S, F, Fmax, Fmean, Fw, E, Emax, Eadp, MAE, "
+        "Dice, IoU, Dicemax, IoUmax, BIoU; all by default.",
+    )
+    parser.add_argument(
+        "--published",
+        type=str,
+        help="Put the published results on this data set beside: DUTS-TE, COD10K, say.",
+    )
+    parser.add_argument(
+        "--output",
+        type=str,
+        help="Folder for the table (Markdown, LaTeX, CSV, JSON), the scores of every image, and "
+        "the figures (PNG, PDF).",
+    )
+    parser.add_argument(
+        "--images", type=str, help="Folder of images, to be shown beside their maps."
+    )
+    parser.add_argument(
+        "--differ",
+        type=str,
+        help="Show the images on which these two methods differ most: A,B; the first two by "
+        "default.",
+    )
+    parser.add_argument(
+        "--differ_by", type=str, help="The measure by which they differ; S by default."
+    )
+    parser.add_argument("--rows", type=int, default=6, help="How many such images to show.")
+    parser.add_argument(
+        "--workers", type=int, default=0, help="Processes to share the work; 0 for one per core."
+    )
+
+
+def _compare(arguments: Namespace) -> int:
+    from dsunet.data.pairs import list_images, read_names
+    from dsunet.files import check_writable
+    from dsunet.metrics import ALL_MEASURES, compare_folders
+    from dsunet.metrics.definitions import check_measures
+    from dsunet.metrics.report import comparison_table, write_per_image
+    from dsunet.processes import available_cores
+    from dsunet.published import published_rows
+    from dsunet.visualize.figures import require_matplotlib
+
+    if arguments.workers < 0:
+        raise ValueError(f"--workers is {arguments.workers}, but needs at least 0")
+    if arguments.rows < 1:
+        raise ValueError(f"--rows is {arguments.rows}, but needs at least 1")
+    methods = name_methods(arguments.folders)
+    measures = tuple(ALL_MEASURES)
+    if arguments.measures is not None:
+        measures = check_measures(_split(arguments.measures))
+    pair = _pair(arguments.differ, list(methods))
+    key = arguments.differ_by or ("S" if "S" in measures else measures[0])
+    if key not in measures:
+        raise ValueError(f"--differ-by is {key!r}, but needs one of {', '.join(measures)}")
+    published = published_rows(arguments.published) if arguments.published else []
+    names = read_names(arguments.list) if arguments.list else None
+    if arguments.output:
+        require_matplotlib()
+        check_writable(Path(arguments.output))
+        if arguments.images:
+            list_images(arguments.images)
+    elif given := [f"--{flag}" for flag in ("images", "differ", "differ_by") if arguments[flag]]:
+        raise ValueError(f"{' and '.join(given)} shape the figures; give --output DIR for them")
+
+    workers = arguments.workers or available_cores()
+    with Progress("comparing") as progress:
+        result = compare_folders(methods, arguments.masks, names, measures, progress, workers)
+    count = f"{len(result.names)} images"
+    title = f"{published[0].dataset}, {count}" if published else count
+    table = comparison_table(result, published, title)
+    _show(table)
+    lost = []
+    if arguments.output:
+        output = Path(arguments.output)
+        table.write(output / "table")
+        write_per_image(result, output / "per_image.csv")
+        _draw_curves(result, output)
+        if pair:
+            lost = _draw_differences(result, methods, arguments, pair, key)
+        print(f"table, scores of every image and figures are in {visible(str(output))}")
+    _remark(result)
+    print_failures(PROG, lost, "are missing in the grid")
+    print_failures(PROG, _reasons(result), f"count for no method ({few(result.left_out)})")
+    return 1 if result.left_out or lost else 0
+
+
+def name_methods(folders: Sequence[str]) -> dict[str, Path]:
+    """Folders by the names of their methods.
+
+    A folder gives its name, with as much of the path in front as tells it from the others.
+
+    Args:
+        folders: Each `DIR` or `NAME=DIR`.
+
+    Raises:
+        DataError: A folder is not there.
+        ValueError: A name, or a folder without one, is given twice.
+    """
+    paths, names = [], []
+    for given in folders:
+        name, equals, rest = given.partition("=")
+        named = bool(equals and name) and not Path(given).is_dir()
+        folder = Path(rest if named else given)
+        if not folder.is_dir():
+            raise DataError(
+                f"there is no folder {folder}; give folders of maps, each as DIR or NAME=DIR"
+            )
+        paths.append(folder)
+        names.append(name if named else "")
+    parts = [path.resolve().parts for path in paths]
+    depths = [1] * len(paths)
+    while True:
+        found = [
+            name or "/".join(part[-depth:])
+            for name, part, depth in zip(names, parts, depths, strict=True)
+        ]
+        counts = Counter(found)
+        clashing = [i for i, name in enumerate(found) if counts[name] > 1]
+        if not clashing:
+            return dict(zip(found, paths, strict=True))
+        growing = [i for i in clashing if not names[i] and depths[i] < len(parts[i])]
+        if not growing:
+            raise ValueError(
+                f"two methods are called {found[clashing[0]]!r}; give each a name by NAME=DIR"
+            )
+        for i in growing:
+            depths[i] += 1
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _pair(given: str | None, methods: Sequence[str]) -> tuple[str, str] | None:
+    """The two methods whose differences are shown; none if there is only one."""
+    if given is None:
+        return (methods[0], methods[1]) if len(methods) > 1 else None
+    wanted = _split(given)
+    if len(set(wanted)) != 2 or len(wanted) != 2 or not set(wanted) <= set(methods):
+        raise ValueError(
+            f"--differ is {given!r}, but needs two of {', '.join(methods)}, separated by a comma"
+        )
+    return wanted[0], wanted[1]
+
+
+def _show(table: Table) -> None:
+    """Prints a table, in parts side by side that are as wide as the terminal."""
+    from rich.console import Console
+    from rich.measure import Measurement
+
+    console = Console()
+    title, notes = table.title, table.notes
+    rows = tuple(replace(row, name=visible(row.name)) for row in table.rows)
+    table = replace(table, title="", rows=rows, notes=())
+    boundless = console.options.update_width(10_000)
+    starts = [0]
+    for end in range(1, len(table.columns) + 1):
+        part = table.only(range(starts[-1], end)).rich()
+        too_wide = Measurement.get(console, boundless, part).maximum > console.width
+        if too_wide and end - 1 > starts[-1]:
+            starts.append(end - 1)
+    print(title)
+    for first, end in pairwise([*starts, len(table.columns)]):
+        console.print(table.only(range(first, end)).rich())
+    for note in notes:
+        print(note)
+
+
+def _draw_curves(result: Comparison, output: Path) -> None:
+    """Draws curves over thresholds, and histograms."""
+    from dsunet.metrics import ALL_MEASURES
+    from dsunet.visualize.comparison import (
+        plot_histograms,
+        plot_precision_recall,
+        plot_thresholds,
+    )
+
+    curves = {method: each.curves for method, each in result.evaluations.items()}
+    scores = {method: each.per_image for method, each in result.evaluations.items()}
+    measures = next(iter(result.evaluations.values())).scores
+    plot_precision_recall(curves, output / "precision_recall")
+    plot_thresholds(curves, output / "thresholds")
+    plot_histograms(
+        scores, {key: ALL_MEASURES[key].title for key in measures}, output / "histograms"
+    )
+
+
+def _draw_differences(
+    result: Comparison,
+    methods: Mapping[str, Path],
+    arguments: Namespace,
+    pair: tuple[str, str],
+    key: str,
+) -> list[str]:
+    """Draws the images on which two methods differ most; returns why images are not shown."""
+    from dsunet.data.pairs import by_stem, list_images
+    from dsunet.metrics import ALL_MEASURES
+    from dsunet.visualize.differences import difference_grid, most_different, read_grid_row
+
+    scores = {
+        method: {name: values[key] for name, values in each.per_image.items()}
+        for method, each in result.evaluations.items()
+    }
+    chosen = most_different(scores[pair[0]], scores[pair[1]], arguments.rows)
+    if not chosen:
+        both = visible(f"{pair[0]} and {pair[1]}")
+        print(f"{both} have the same {key} on every image, so there is no grid")
+        return []
+    masks = by_stem(list_images(arguments.masks))
+    maps = {method: by_stem(list_images(folder)) for method, folder in methods.items()}
+    images = by_stem(list_images(arguments.images)) if arguments.images else {}
+    rows, reasons = [], []
+    for name in chosen:
+        image = images.get(name)
+        if arguments.images and image is None:
+            reasons.append(f"{arguments.images} has no image of the stem {name}")
+        facts = result.objects[name]
+        objects = "1 object" if facts.count == 1 else f"{facts.count} objects"
+        about = f"{objects}, {100 * facts.share:.1f} %"
+        files = {method: found[name] for method, found in maps.items()}
+        values = {method: each[name] for method, each in scores.items()}
+        try:
+            row = read_grid_row(name, image, masks[name], files, values, about)
+        except DataError as error:
+            reasons.append(str(error))
+            row = read_grid_row(name, None, masks[name], files, values, about)
+        rows.append(row)
+    measure = ALL_MEASURES[key]
+    base = Path(arguments.output, "differences")
+    difference_grid(rows, measure.title, pair, base, measure.higher_is_better)
+    return reasons
+
+
+def _remark(result: Comparison) -> None:
+    """Prints what is odd about the maps."""
+    for method, each in result.evaluations.items():
+        if each.resized:
+            print(
+                f"{visible(method)}: {len(each.resized)} maps had another size than their mask and "
+                f"were resized to it ({few(each.resized)})"
+            )
+        if each.turned:
+            print(
+                f"{visible(method)}: {len(each.turned)} maps lie across their mask "
+                f"({few(each.turned)}): predict such images with --ignore-orientation"
+            )
+    empty = [name for name, facts in result.objects.items() if not facts.count]
+    if empty:
+        print(f"{len(empty)} masks are empty; F is 0 for them, whatever the map ({few(empty)})")
+
+
+def _reasons(result: Comparison) -> list[str]:
+    """Why images were left out, one line for each."""
+    return [
+        "; ".join(
+            dict.fromkeys(
+                each.failures[name] for each in result.evaluations.values() if name in each.failures
+            )
+        )
+        for name in result.left_out
+    ]
+
+
+COMPARE = Command(
+    "Compare methods' maps: tables, curves, histograms, and the images on which they differ.",
+    "  dsunet compare MAPS OTHER_MAPS --masks DIR/masks --list RUN/val.txt\n"
+    "  dsunet compare Ours=MAPS OTHER_MAPS --masks DIR/masks --list RUN/val.txt "
+    "--images DIR/images --published DUTS-TE --output COMPARED\n",
+    _compare_arguments,
+    _compare,
+)

@@ -1,0 +1,223 @@
+"""`dsunet features`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jsonargparse import Namespace
+
+from dsunet.cli.output import Progress, print_failures
+from dsunet.cli.parser import Command, Parser, add_encoder_arguments
+from dsunet.config import MODEL_PRESETS
+
+if TYPE_CHECKING:
+    from dsunet.model import DSUNet
+
+__all__ = ["FEATURES"]
+
+FORMATS = ("png", "pdf")
+NO_FILES = ("default", "encoders", "none")
+
+
+def _features_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="+",
+        type=str,
+        help="Images, folders of images (searched recursively), and patterns such as "
+        "'photos/**/*.jpg'.",
+    )
+    parser.add_argument(
+        "--weights",
+        type=str,
+        help="A weights file, or a run's folder; with --model also default (encoders; none for "
+        "nano), encoders (SAM2's and DINOv2's public weights) or none (random, by seed 0).",
+    )
+    parser.add_argument(
+        "--model",
+        type=str,
+        help=f"Preset to look at without trained weights: {', '.join(MODEL_PRESETS)}.",
+    )
+    add_encoder_arguments(parser, "that the weights file refers to, or --model is to take")
+    parser.add_argument(
+        "--output",
+        required=True,
+        type=str,
+        help="Folder to write to; the figures go to hiera/, dinov2/ and fusion/ in it.",
+    )
+    parser.add_argument(
+        "--maps",
+        default="mean,pca,tsne",
+        help="What to show, separated by commas: mean (over channels), pca (first principal "
+        "component), rgb (first three), tsne (as colours on the grid), scatter (its plane).",
+    )
+    parser.add_argument(
+        "--depths",
+        type=str,
+        help="DINOv2's blocks to look at; by default 2,8,18,24 of 24, scaled for other depths.",
+    )
+    parser.add_argument(
+        "--crop",
+        type=bool,
+        default=True,
+        help="Resize images on their short side and crop them from the middle, as the paper's "
+        "figures do; false resizes them as a whole, as prediction does.",
+    )
+    parser.add_argument(
+        "--size", type=int, help="Side of Hiera's view in pixels; by default the model's."
+    )
+    parser.add_argument(
+        "--dino_size", type=int, help="Side of DINOv2's view in pixels; by default the model's."
+    )
+    parser.add_argument(
+        "--tsne_positions",
+        type=int,
+        default=1400,
+        help="Larger grids are averaged down for t-SNE, which takes longer the more there are.",
+    )
+    parser.add_argument(
+        "--formats", default="png,pdf", help="File formats, separated by commas: png, pdf."
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="Replace figures that are there already."
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
+
+
+def _features(arguments: Namespace) -> int:
+    import torch
+
+    from dsunet.data import read_image
+    from dsunet.devices import choose_device
+    from dsunet.errors import DeviceError, ImageError
+    from dsunet.features import extract_features
+    from dsunet.predict.plan import output_path, plan_outputs
+    from dsunet.visualize.features import FIGURES, draw_features, need_packages
+    from dsunet.visualize.figure import save_figure
+
+    kinds, formats, depths = _checked(arguments)
+    need_packages()
+    device, folder = choose_device(arguments.device), Path(arguments.output)
+    jobs = plan_outputs(arguments.paths, folder, FIGURES)
+    outputs = {
+        (job, figure): [
+            output_path(folder, figure, FIGURES, job).with_suffix(f".{ending}")
+            for ending in formats
+        ]
+        for job in jobs
+        for figure in FIGURES
+    }
+    _check_free(folder, [file for files in outputs.values() for file in files], arguments)
+    model, title = _model(arguments)
+    model = model.to(device)
+    failures = []
+    with Progress("drawing") as progress:
+        for done, job in enumerate(jobs):
+            if progress:
+                progress(done, len(jobs))
+            try:
+                features = extract_features(
+                    model,
+                    read_image(job.image),
+                    depths=depths,
+                    crop=arguments.crop,
+                    sam_size=arguments.size,
+                    dino_size=arguments.dino_size,
+                )
+            except ImageError as error:
+                failures.append(str(error))
+                continue
+            except torch.OutOfMemoryError as error:
+                raise DeviceError(
+                    "the device is out of memory; use a smaller --size, or --device cpu"
+                ) from error
+            figures = draw_features(features, kinds, title, positions=arguments.tsne_positions)
+            for figure, drawing in figures.items():
+                for file in outputs[job, figure]:
+                    save_figure(drawing, file)
+    print_failures("dsunet features", failures, "failed")
+    if not model.hiera.has_adapters:
+        print("the model's Hiera has no adapters, so there are no columns with and without them")
+    if model.dinov2 is None:
+        print("the model has no DINOv2, so there are no figures of its blocks and of the fusion")
+    print(f"figures of {len(jobs) - len(failures)} of {len(jobs)} images written to {folder}")
+    return 1 if failures else 0
+
+
+def _checked(arguments: Namespace) -> tuple[list[str], list[str], list[int] | None]:
+    """Kinds of maps, formats and depths."""
+    from dsunet.visualize.cells import check_kinds
+
+    kinds, formats = _words(arguments.maps), _words(arguments.formats)
+    check_kinds(kinds)
+    if not formats or len(set(formats)) != len(formats) or set(formats) - set(FORMATS):
+        raise ValueError(f"--formats is {arguments.formats!r}, but needs png, pdf or png,pdf")
+    for flag in ("size", "dino_size", "tsne_positions"):
+        if arguments[flag] is not None and arguments[flag] < 1:
+            raise ValueError(f"--{flag} is {arguments[flag]}, but needs at least 1")
+    if arguments.depths is None:
+        return kinds, formats, None
+    try:
+        return kinds, formats, [int(word) for word in _words(arguments.depths)]
+    except ValueError as error:
+        raise ValueError(
+            f"--depths is {arguments.depths!r}, but needs numbers of blocks, such as 2,8,18,24"
+        ) from error
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _check_free(folder: Path, files: Sequence[Path], arguments: Namespace) -> None:
+    from dsunet.errors import OutputError
+    from dsunet.files import check_writable
+
+    check_writable(folder)
+    there = [file for file in files if file.exists()]
+    if there and not arguments.overwrite:
+        raise OutputError(
+            f"{there[0]} is there already; choose another --output, or replace figures by "
+            "--overwrite"
+        )
+
+
+def _model(arguments: Namespace) -> tuple[DSUNet, str]:
+    """The model, and what to call it in the figures."""
+    import torch
+
+    from dsunet.model import create_model, load
+
+    encoders = {
+        "hiera_weights": arguments.hiera_weights,
+        "dinov2_weights": arguments.dinov2_weights,
+    }
+    if arguments.model is None:
+        if arguments.weights in (None, *NO_FILES):
+            raise ValueError(
+                "no model is given: name a weights file or a run's folder with --weights, or a "
+                f"preset with --model ({', '.join(MODEL_PRESETS)})"
+            )
+        model, state = load(arguments.weights, **encoders), ""
+    else:
+        torch.manual_seed(0)
+        weights = arguments.weights or "default"
+        model = create_model(arguments.model, None if weights == "none" else weights, **encoders)
+        pretrained = any(encoder.source for encoder in model.encoders.values())
+        state = "" if weights not in NO_FILES else ", untrained"
+        if state and not pretrained:
+            state = ", random weights"
+    name = model.config.name if model.config else ""
+    return model, (name if name in MODEL_PRESETS else "another model") + state
+
+
+FEATURES = Command(
+    "Draw what the encoders and the fusion make of images: mean, PCA and t-SNE maps.",
+    "  dsunet features photo.jpg --weights RUN --output FIGURES\n"
+    "  dsunet features DIR/images --model dsunet-small --weights encoders --maps mean,pca "
+    "--output PUBLIC\n",
+    _features_arguments,
+    _features,
+)

@@ -1,0 +1,136 @@
+"""Which pictures of one set are nearly in another, even with bars around them.
+
+Two pictures are near-duplicates when the perceptual hashes of both differ in few bits and their
+thumbnails correlate. Each is compared as it is and, where it has bars of one colour along its
+edges, without them: CAMO's training image 00419 is its test image 00120 in a letterbox.
+`benchmarks/README.md` says what is found and what is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from dsunet.data.sources import Source
+
+__all__ = ["CORRELATION", "HASH_BITS", "Signature", "near_duplicates", "sign", "without_bars"]
+
+# Two pictures are near-duplicates when at most so many of 64 bits differ, and their thumbnails
+# correlate at least so much.
+HASH_BITS = 10
+CORRELATION = 0.9
+_THUMBNAIL = 16
+
+# A line of pixels belongs to a bar when its mean distance from the edge's grey, and that of nearly
+# all of its pixels, are at most these: the noise that JPEG leaves in an even area.
+_MEAN_NOISE = 3.0
+_PIXEL_NOISE = 12.0
+_NEARLY_ALL = 0.98
+# JPEG smears the border between bar and picture over a block; so much of a side it may be.
+_SMEARED = 1 / 24
+# What has to be left of each side.
+_LEAST_LEFT = 0.3
+# Bars are looked for at about this many pixels a side.
+_LOOK_AT = 128
+
+
+class Signature(NamedTuple):
+    """What a picture looks like, whole and, in a second row if it has bars, without them."""
+
+    source: Source
+    hashes: np.ndarray
+    """1 or 2 rows of 64 signs, ±1."""
+    thumbnails: np.ndarray
+    """1 or 2 rows of a small grey picture, of mean 0 and length 1."""
+
+
+def sign(source: Source, image: Image.Image) -> Signature:
+    """The signature of a picture; needs the package ImageHash."""
+    whole = image.convert("L")
+    inner = without_bars(whole)
+    views = [whole] if inner is None else [whole, inner]
+    return Signature(
+        source,
+        np.stack([_hash(view) for view in views]),
+        np.stack([_thumbnail(view) for view in views]),
+    )
+
+
+def without_bars(image: Image.Image) -> Image.Image | None:
+    """A picture without the bars of one colour along its edges; `None` if it has none.
+
+    A picture of which little would be left is no picture with bars.
+    """
+    factor = max(1, min(image.size) // _LOOK_AT)
+    grey = np.asarray(image.convert("L").reduce(factor), np.float32)
+    height, width = grey.shape
+    top, bottom = _bar(grey), height - _bar(grey[::-1])
+    if bottom - top < _LEAST_LEFT * height:
+        return None
+    across = grey[top:bottom].T
+    left, right = _bar(across), width - _bar(across[::-1])
+    if right - left < _LEAST_LEFT * width:
+        return None
+    if (left, top, right, bottom) == (0, 0, width, height):
+        return None
+    right, bottom = min(factor * right, image.width), min(factor * bottom, image.height)
+    return image.crop((factor * left, factor * top, right, bottom))
+
+
+def _bar(lines: np.ndarray) -> int:
+    """How many of the first lines, N×L, have the first line's grey all along."""
+    shade = lines[0].mean()
+    if np.abs(lines[0] - shade).mean() > _MEAN_NOISE:
+        return 0
+    distance = np.abs(lines - shade)
+    mean = distance.mean(axis=1)
+    even = (mean <= _MEAN_NOISE) & ((distance <= _PIXEL_NOISE).mean(axis=1) >= _NEARLY_ALL)
+    if even.all():
+        return len(lines)
+    end = int(even.argmin())
+    # the picture begins where lines become unlike the bar the most
+    smeared = mean[end - 1 : end + 1 + int(_SMEARED * len(lines))] if end else mean[:0]
+    return end + int(np.diff(smeared).argmax()) if end else 0
+
+
+def _hash(image: Image.Image) -> np.ndarray:
+    import imagehash
+
+    return np.where(imagehash.phash(image).hash.ravel(), 1, -1).astype(np.float32)
+
+
+def _thumbnail(image: Image.Image) -> np.ndarray:
+    small = image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
+    values = np.asarray(small, np.float32).ravel()
+    values -= values.mean()
+    norm = float(np.linalg.norm(values))
+    return values / norm if norm > 0 else values
+
+
+def near_duplicates(
+    known: Sequence[Signature], asked: Sequence[Signature]
+) -> Iterator[tuple[Source, Source]]:
+    """For every asked picture that is nearly among the known ones: both, the likest of these."""
+    if not known or not asked:
+        return
+    hashes = np.concatenate([each.hashes for each in known])
+    thumbnails = np.concatenate([each.thumbnails for each in known])
+    owners = [number for number, each in enumerate(known) for _ in each.hashes]
+    for start in range(0, len(asked), 256):
+        part = asked[start : start + 256]
+        part_hashes = np.concatenate([each.hashes for each in part])
+        part_thumbnails = np.concatenate([each.thumbnails for each in part])
+        part_owners = [number for number, each in enumerate(part) for _ in each.hashes]
+        # of vectors of ±1, the product is 64 less twice the number of bits that differ
+        rows, columns = np.nonzero(part_hashes @ hashes.T >= 64 - 2 * HASH_BITS)
+        alike = np.einsum("ni,ni->n", part_thumbnails[rows], thumbnails[columns])
+        best: dict[int, tuple[float, int]] = {}
+        for row, column, score in zip(rows, columns, alike, strict=True):
+            one, other = part_owners[row], owners[column]
+            if score >= CORRELATION and score > best.get(one, (0.0, 0))[0]:
+                best[one] = (float(score), other)
+        for one, (_, other) in sorted(best.items()):
+            yield part[one].source, known[other].source

@@ -1,0 +1,26 @@
+"""The paper's experiments: what is trained, tested and printed for each of its tables."""
+
+from dsunet.experiments.estimate import Estimate, estimate
+from dsunet.experiments.figures import write_figures
+from dsunet.experiments.methods import METHODS, TABLES, TARGETS, Method, PaperTable, added_method
+from dsunet.experiments.plan import Plan, Protocol, make_plan
+from dsunet.experiments.report import write_tables
+from dsunet.experiments.reproduce import Outcome, reproduce
+
+__all__ = [
+    "METHODS",
+    "TABLES",
+    "TARGETS",
+    "Estimate",
+    "Method",
+    "Outcome",
+    "PaperTable",
+    "Plan",
+    "Protocol",
+    "added_method",
+    "estimate",
+    "make_plan",
+    "reproduce",
+    "write_figures",
+    "write_tables",
+]

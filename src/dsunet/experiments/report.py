@@ -1,0 +1,235 @@
+"""Tables of a reproduction, beside the published ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from dsunet.experiments.methods import Method, PaperTable
+from dsunet.experiments.plan import Plan
+from dsunet.experiments.reproduce import read_scores
+from dsunet.experiments.statistics import over_seeds, paired_difference
+from dsunet.metrics import ALL_MEASURES
+from dsunet.published import PublishedResult, published_rows
+from dsunet.tables import Cell, Column, Row, Table
+
+__all__ = ["gains_table", "paired_table", "result_table", "write_tables"]
+
+OURS = "dsunet"
+
+
+def write_tables(plan: Plan) -> list[tuple[Table, list[Path]]]:
+    """Writes every table of a plan with all results so far, in four formats.
+
+    Returns:
+        The tables, each with its files.
+    """
+    folder = plan.folder / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for table in plan.tables:
+        for name, content in (
+            (f"table-{table.number}", result_table(plan, table)),
+            (f"table-{table.number}-gains", gains_table(plan, table)),
+            (f"table-{table.number}-paired", paired_table(plan, table)),
+        ):
+            if content.rows:
+                written.append((content, content.write(folder / name)))
+    return written
+
+
+def result_table(plan: Plan, table: PaperTable) -> Table:
+    """A table of the paper: the published rows, this reproduction's, and their differences."""
+    places = [(name, measure) for name in table.sets for measure in table.measures]
+    published = _published(table)
+    rows = [
+        Row(method, tuple(_published_cell(of_set, *place) for place in places), "published")
+        for method, of_set in published.items()
+    ]
+    differences = []
+    for method in plan.rows[table.number]:
+        cells = tuple(_cell(plan, method, table.task, *place) for place in places)
+        if not any(cells):
+            continue
+        rows.append(Row(method.title, cells, "this run"))
+        printed = published.get(method.published or "")
+        if printed is not None:
+            both = [(_published_cell(printed, *p), c) for p, c in zip(places, cells, strict=True)]
+            less = tuple(Cell(c.value - p.value) if p and c else None for p, c in both)
+            differences.append(Row(method.title, less, "this run less published", False, True))
+    return Table(
+        f"Table {table.number}. {table.title}",
+        tuple(_column(name, measure) for name, measure in places),
+        (*rows, *differences),
+        (*_about(plan), *_notes(published)),
+    )
+
+
+def gains_table(plan: Plan, table: PaperTable) -> Table:
+    """DSU-Net's relative gain in S over the table's reference, in percent.
+
+    The abstract's 1.02 % (DUT-OMRON) and 1.25 % (COD10K) are among them.
+    """
+    methods = {method.key: method for method in plan.rows[table.number]}
+    published = _published(table)
+    ours, reference = _titles(table)
+    rows = []
+    for name in table.sets:
+        printed = [
+            _published_cell(published[which], name, "S")
+            for which in (reference, ours)
+            if which in published
+        ]
+        here = [
+            _cell(plan, methods[key], table.task, name, "S")
+            for key in (table.reference, OURS)
+            if key in methods
+        ]
+        gains = (_gain(printed), _gain(here))
+        if any(gains):
+            rows.append(Row(name, gains, ranked=False, signed=True))
+    columns = tuple(Column("", title, title, True, 2) for title in ("published", "this run"))
+    return Table(
+        f"Table {table.number}: relative gain in S of {ours} over {reference}, in percent",
+        columns,
+        tuple(rows),
+    )
+
+
+def paired_table(plan: Plan, table: PaperTable) -> Table:
+    """DSU-Net less every other method on the same images, with bootstrap intervals."""
+    rows = []
+    methods = plan.rows[table.number]
+    ours = next((method for method in methods if method.key == OURS), None)
+    for other in methods:
+        if ours is None or other.key == OURS:
+            continue
+        for name in table.sets:
+            for measure in table.measures:
+                both = _per_image(plan, (ours, other), table.task, name, measure)
+                found = paired_difference(*both) if both else None
+                if found:
+                    rows.append(
+                        Row(
+                            f"{name}, {measure}",
+                            tuple(Cell(value) for value in found),
+                            f"less {other.title}",
+                            ranked=False,
+                            signed=True,
+                        )
+                    )
+    columns = tuple(
+        Column("", title, latex, True, 4)
+        for title, latex in (
+            ("difference", "difference"),
+            ("2.5 %", r"2.5\,\%"),
+            ("97.5 %", r"97.5\,\%"),
+        )
+    )
+    seeds = len(plan.protocol.seeds)
+    return Table(
+        f"Table {table.number}: DSU-Net less other methods on the same images",
+        columns,
+        tuple(rows),
+        (
+            "Mean difference and 95 % percentile bootstrap interval over images (10,000 draws)"
+            + (f"; of each image, the mean over {seeds} seeds." if seeds > 1 else "."),
+        ),
+    )
+
+
+def _titles(table: PaperTable) -> tuple[str, str]:
+    """The published names of DSU-Net and of what its gains are counted from."""
+    return "DSU-Net", {"sam2unet": "SAM2-UNet", "ablation-a": "ablation A"}[table.reference]
+
+
+def _published(table: PaperTable) -> dict[str, dict[str, PublishedResult]]:
+    """The table's rows as printed, by method and data set."""
+    rows: dict[str, dict[str, PublishedResult]] = {}
+    for result in published_rows(table=table.number):
+        rows.setdefault(result.method, {})[result.dataset] = result
+    return rows
+
+
+def _notes(published: Mapping[str, Mapping[str, PublishedResult]]) -> list[str]:
+    """What is to be said of published rows; alike of several data sets, it is said once."""
+    places: dict[tuple[str, str], list[str]] = {}
+    for method, results in published.items():
+        for name, result in results.items():
+            if result.note:
+                places.setdefault((method, result.note), []).append(name)
+    return [f"{method}, {', '.join(sets)}: {note}" for (method, note), sets in places.items()]
+
+
+def _published_cell(results: dict[str, PublishedResult], name: str, measure: str) -> Cell | None:
+    result = results.get(name)
+    return Cell(result.scores[measure]) if result and measure in result.scores else None
+
+
+def _cell(plan: Plan, method: Method, task: str, name: str, measure: str) -> Cell | None:
+    found = [read_scores(run, name) for run in plan.runs_of(method, task)]
+    return over_seeds([each.scores[measure] for each in found if each is not None])
+
+
+def _per_image(
+    plan: Plan, methods: Sequence[Method], task: str, name: str, measure: str
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Both methods' values of the images that all their runs have, mean over seeds."""
+    runs = [[read_scores(run, name) for run in plan.runs_of(m, task)] for m in methods]
+    scored = [[each.per_image for each in of if each is not None] for of in runs]
+    if not all(scored):
+        return None
+    images = sorted(set.intersection(*(set(each) for of in scored for each in of)))
+    first, second = (
+        np.mean([[each[image][measure] for image in images] for each in of], axis=0)
+        for of in scored
+    )
+    return first, second
+
+
+def _gain(cells: Sequence[Cell | None]) -> Cell | None:
+    if len(cells) != 2:
+        return None
+    for before, after in pairwise(cells):
+        if before is not None and after is not None and before.value > 0:
+            return Cell(100 * (after.value / before.value - 1))
+    return None
+
+
+def _column(name: str, measure: str) -> Column:
+    about = ALL_MEASURES[measure]
+    return Column(name, measure, about.latex, about.higher_is_better)
+
+
+def _about(plan: Plan) -> list[str]:
+    """How this run differs from the paper's protocol."""
+    protocol = plan.protocol
+    parts = [f"size {protocol.size}"] if protocol.size != "large" else []
+    parts += ["random encoders"] if protocol.weights == "none" else []
+    for value, unit in (
+        (protocol.epochs, "epochs"),
+        (protocol.batch_size, "images a batch"),
+        (protocol.limit, "pairs to train on and to test of each set"),
+    ):
+        if value is not None:
+            parts.append(f"{value} {unit}")
+    lines = []
+    if parts:
+        lines.append(
+            f"This run changes the paper's protocol ({', '.join(parts)}): its values cannot be "
+            "compared with the published ones."
+        )
+    for name, found in plan.found.items():
+        if not found.complete and not protocol.limit:
+            lines.append(
+                f"{name}: {len(found.pairs):,} of {found.benchmark.count:,} pairs were there."
+            )
+    if plan.absent:
+        lines.append(f"Not found: {', '.join(plan.absent)}.")
+    seeds = len(protocol.seeds)
+    if seeds > 1:
+        lines.append(f"Mean ± standard deviation over {seeds} seeds.")
+    return lines
