@@ -101,20 +101,21 @@ def _tasks(
     measures: tuple[str, ...],
 ) -> list[_Task]:
     """One per mask, by name."""
+    found = [by_stem(list_images(folder)) for folder in methods.values()]
     place = "the masks" if isinstance(masks, Mapping) else str(masks)
     truths = dict(masks) if isinstance(masks, Mapping) else by_stem(list_images(masks))
     if names is not None:
+        found = [
+            select_names(maps, names, folder)
+            for maps, folder in zip(found, methods.values(), strict=True)
+        ]
         truths = select_names(truths, names, place)
-    found, troubles = [], []
-    for folder in methods.values():
-        maps = by_stem(list_images(folder))
+    troubles = []
+    for maps, folder in zip(found, methods.values(), strict=True):
         try:
-            if names is not None:
-                maps = select_names(maps, names, folder)
             match_by_stem(maps, truths, (str(folder), place))
         except DataError as error:
             troubles.append(str(error))
-        found.append(maps)
     if troubles:
         raise DataError("; ".join(troubles))
     return [
