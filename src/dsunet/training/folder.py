@@ -166,7 +166,7 @@ def write_environment(
         "python": platform.python_version(),
         "packages": {
             name: metadata.version(name)
-            for name in ("dsunet", "torch", "timm", "lightning", "pysodmetrics")
+            for name in ("dsunet", "torch", "timm", "lightning", "numpy")
         },
         "parameters": parameter_counts(network),
     }
