@@ -7,6 +7,7 @@ from pathlib import Path
 from dsunet.errors import DsunetError
 from dsunet.experiments.plan import Plan, Run, TestSet
 from dsunet.experiments.reproduce import Scores, read_scores
+from dsunet.files import clear_temporaries
 from dsunet.metrics import ALL_MEASURES, MEASURES
 from dsunet.visualize.comparison import plot_histograms, plot_precision_recall, plot_thresholds
 from dsunet.visualize.differences import difference_grid, most_different, read_grid_row
@@ -38,6 +39,7 @@ def write_figures(plan: Plan) -> list[Path]:
             if found:
                 folder = plan.folder / "figures" / task / test.name
                 folder.mkdir(parents=True, exist_ok=True)
+                clear_temporaries(folder)
                 files += _draw(test, found, folder)
     return files
 

@@ -12,6 +12,7 @@ from dsunet.experiments.methods import Method, PaperTable
 from dsunet.experiments.plan import Plan
 from dsunet.experiments.reproduce import read_scores
 from dsunet.experiments.statistics import over_seeds, paired_difference
+from dsunet.files import clear_temporaries
 from dsunet.metrics import ALL_MEASURES
 from dsunet.published import PublishedResult, published_rows
 from dsunet.tables import Cell, Column, Row, Table
@@ -29,6 +30,7 @@ def write_tables(plan: Plan) -> list[tuple[Table, list[Path]]]:
     """
     folder = plan.folder / "tables"
     folder.mkdir(parents=True, exist_ok=True)
+    clear_temporaries(folder)
     written = []
     for table in plan.tables:
         for name, content in (

@@ -17,7 +17,7 @@ from dsunet.data.pairs import stem_of
 from dsunet.devices import Precision
 from dsunet.errors import DsunetError, OutputError
 from dsunet.experiments.plan import Plan, Run, TestSet, keep_protocol
-from dsunet.files import check_writable, write_json
+from dsunet.files import check_writable, clear_temporaries, lock_folder, write_json
 from dsunet.metrics import evaluate_folders
 from dsunet.predict import Options, Segmenter, plan_outputs, predict_files
 from dsunet.processes import available_cores
@@ -69,19 +69,20 @@ def reproduce(plan: Plan, say: Say = print, progress: Progress | None = None) ->
     """
     check_writable(plan.folder)
     plan.folder.mkdir(parents=True, exist_ok=True)
-    keep_protocol(plan)
     outcome = Outcome()
-    for number, run in enumerate(plan.runs, 1):
-        say(f"{run.key} ({number} of {len(plan.runs)})")
-        try:
-            if run.method.trained:
-                _train(plan, run, say)
-            _test(plan, run, say, progress or (lambda title: nullcontext()), outcome)
-        except OutputError:
-            raise
-        except (DsunetError, ValueError) as error:
-            outcome.failures[run.key] = str(error)
-            say(f"  failed: {error}")
+    with lock_folder(plan.folder):
+        keep_protocol(plan)
+        for number, run in enumerate(plan.runs, 1):
+            say(f"{run.key} ({number} of {len(plan.runs)})")
+            try:
+                if run.method.trained:
+                    _train(plan, run, say)
+                _test(plan, run, say, progress or (lambda title: nullcontext()), outcome)
+            except OutputError:
+                raise
+            except (DsunetError, ValueError) as error:
+                outcome.failures[run.key] = str(error)
+                say(f"  failed: {error}")
     return outcome
 
 
@@ -137,6 +138,7 @@ def _test(plan: Plan, run: Run, say: Say, progress: Progress, outcome: Outcome) 
         }
         path = run.scores(test.name)
         path.parent.mkdir(parents=True, exist_ok=True)
+        clear_temporaries(path.parent)
         write_json(path, content)
         shown = "  ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
         say(f"  {test.name}: {shown}")
