@@ -69,16 +69,18 @@ def without_bars(image: Image.Image) -> list[Image.Image]:
     grey = np.asarray(image.convert("L").reduce(factor), np.float32)
     top, bottom = _inside(grey)
     left, right = _inside(grey.T)
+    height, width = grey.shape
+    whole = (0, 0, width, height)
+    if (left, top, right, bottom) == whole:
+        return []
     inner_left, inner_right = _inside(grey[top:bottom].T)
     inner_top, inner_bottom = _inside(grey[:, left:right])
-    height, width = grey.shape
     boxes = [
         (0, top, width, bottom),
         (left, 0, right, height),
         (inner_left, top, inner_right, bottom),
         (left, inner_top, right, inner_bottom),
     ]
-    whole = (0, 0, width, height)
     return [_crop(image, box, factor) for box in dict.fromkeys(boxes) if box != whole]
 
 
