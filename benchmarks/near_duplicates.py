@@ -115,7 +115,8 @@ def main() -> None:
             for a, b in itertools.combinations(SETS, 2)
         },
         "share_of_planted_copies_found": {
-            f"JPEG quality {quality}": planted(pairs["duts-te-200"], known["duts-te-200"], quality)
+            f"{name}, JPEG quality {quality}": planted(pairs[name], known[name], quality)
+            for name in ("duts-te-200", "camo-te-124")
             for quality in (90, 30)
         },
     }

@@ -38,20 +38,19 @@ _LOOK_AT = 128
 
 
 class Signature(NamedTuple):
-    """What a picture looks like, whole and, in a second row if it has bars, without them."""
+    """What a picture looks like: as it is and, if it has bars, without them."""
 
     source: Source
     hashes: np.ndarray
-    """1 or 2 rows of 64 signs, ±1."""
+    """1 to 4 rows of 64 signs, ±1."""
     thumbnails: np.ndarray
-    """1 or 2 rows of a small grey picture, of mean 0 and length 1."""
+    """As many rows of a small grey picture, of mean 0 and length 1."""
 
 
 def sign(source: Source, image: Image.Image) -> Signature:
     """The signature of a picture; needs the package ImageHash."""
     whole = image.convert("L")
-    inner = without_bars(whole)
-    views = [whole] if inner is None else [whole, inner]
+    views = [whole, *without_bars(whole)]
     return Signature(
         source,
         np.stack([_hash(view) for view in views]),
@@ -59,25 +58,41 @@ def sign(source: Source, image: Image.Image) -> Signature:
     )
 
 
-def without_bars(image: Image.Image) -> Image.Image | None:
-    """A picture without the bars of one colour along its edges; `None` if it has none.
+def without_bars(image: Image.Image) -> list[Image.Image]:
+    """A picture without the bars of one colour along its edges; nothing if it has none.
 
-    A picture of which little would be left is no picture with bars.
+    Without those above and below, without those left and right, and without all, as far as these
+    differ: what looks like a bar may be an even background. Where little would be left of a side,
+    nothing is cut from it.
     """
     factor = max(1, min(image.size) // _LOOK_AT)
     grey = np.asarray(image.convert("L").reduce(factor), np.float32)
+    top, bottom = _inside(grey)
+    left, right = _inside(grey.T)
     height, width = grey.shape
-    top, bottom = _bar(grey), height - _bar(grey[::-1])
-    if bottom - top < _LEAST_LEFT * height:
-        return None
-    across = grey[top:bottom].T
-    left, right = _bar(across), width - _bar(across[::-1])
-    if right - left < _LEAST_LEFT * width:
-        return None
-    if (left, top, right, bottom) == (0, 0, width, height):
-        return None
-    right, bottom = min(factor * right, image.width), min(factor * bottom, image.height)
-    return image.crop((factor * left, factor * top, right, bottom))
+    whole = (0, 0, width, height)
+    if (left, top, right, bottom) == whole:
+        return []
+    inner_left, inner_right = _inside(grey[top:bottom].T)
+    inner_top, inner_bottom = _inside(grey[:, left:right])
+    boxes = [
+        (0, top, width, bottom),
+        (left, 0, right, height),
+        (inner_left, top, inner_right, bottom),
+        (left, inner_top, right, inner_bottom),
+    ]
+    return [_crop(image, box, factor) for box in dict.fromkeys(boxes) if box != whole]
+
+
+def _inside(lines: np.ndarray) -> tuple[int, int]:
+    """Where the picture begins and ends between bars of lines, N×L."""
+    first, last = _bar(lines), len(lines) - _bar(lines[::-1])
+    return (first, last) if last - first >= _LEAST_LEFT * len(lines) else (0, len(lines))
+
+
+def _crop(image: Image.Image, box: tuple[int, int, int, int], factor: int) -> Image.Image:
+    left, top, right, bottom = (factor * side for side in box)
+    return image.crop((left, top, min(right, image.width), min(bottom, image.height)))
 
 
 def _bar(lines: np.ndarray) -> int:

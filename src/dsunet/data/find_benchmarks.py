@@ -128,9 +128,11 @@ def joined_pairs(sets: Sequence[FoundBenchmark]) -> list[list[Pair]]:
 
 
 def _sought(name: str) -> str:
-    layouts = BENCHMARKS[name].layouts
-    special = [str(layout) for layout in layouts if layout.source != "common"][:3]
-    shown = "; ".join([*special, f"{name}/images + {name}/masks", f"{name}.tar of both"])
+    by_source = {each.source: str(each) for each in reversed(BENCHMARKS[name].layouts)}
+    del by_source["common"]
+    shown = "; ".join(
+        [*reversed(by_source.values()), f"{name}/images + {name}/masks", f"{name}.tar of both"]
+    )
     return f"looked for {shown} and other layouts, up to {_DEPTH} folders deep"
 
 
