@@ -6,6 +6,7 @@ Masks and maps are made up: the objects of `dsunet generate`, and the same blurr
 noise. Every timing is taken in a process of its own, in rounds that take turns; imports do not
 count, the start of worker processes does. The loop reads files by OpenCV, as PySODMetrics' own
 examples do, and takes its quickest classes: `FmeasureV2` with the handlers that are needed alone.
+For the four measures there is a loop with the older and commoner `Fmeasure`, too.
 The values have to be equal to the last digit, or the script stops.
 """
 
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,9 +30,12 @@ from dsunet.data.synthetic import synthetic_pair
 from measuring import circumstances
 
 PLAIN, ONE, TWO = "plain loop", "dsunet, 1 process", "dsunet, 2 processes"
+USUAL = "plain loop, Fmeasure"
 PLAIN_MEMORY, ONE_MEMORY = "plain loop, no files", "dsunet, no files"
-WAYS = (PLAIN, ONE, TWO, PLAIN_MEMORY, ONE_MEMORY)
-SETS = ("four", "all")
+WAYS = {
+    "four": (USUAL, PLAIN, ONE, TWO, PLAIN_MEMORY, ONE_MEMORY),
+    "all": (PLAIN, ONE, TWO, PLAIN_MEMORY, ONE_MEMORY),
+}
 
 Read = Callable[[], tuple[np.ndarray, np.ndarray]]
 
@@ -55,6 +60,26 @@ def read(folder: Path, name: str) -> tuple[np.ndarray, np.ndarray]:
     paths = (folder / "maps" / name, folder / "masks" / name)
     map_, mask = (cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in paths)
     return map_, mask
+
+
+def usual(reads: list[Read]) -> dict[str, float]:
+    """The four measures by PySODMetrics' older classes."""
+    import py_sod_metrics as library
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it will give way to FmeasureV2 one day
+        f = library.Fmeasure()
+    s, e, mae = library.Smeasure(), library.Emeasure(), library.MAE()
+    for each in reads:
+        map_, mask = each()
+        for measure in (s, f, e, mae):
+            measure.step(map_, mask)
+    return {
+        "S": float(s.get_results()["sm"]),
+        "F": float(f.get_results()["fm"]["adp"]),
+        "E": float(e.get_results()["em"]["curve"].mean()),
+        "MAE": float(mae.get_results()["mae"]),
+    }
 
 
 def plain(reads: list[Read], chosen: str) -> dict[str, float]:
@@ -111,7 +136,9 @@ def take(way: str, chosen: str, folder: Path) -> dict[str, object]:
         kept = [each() for each in reads]
         reads = [lambda pair=pair: pair for pair in kept]
     started = time.perf_counter()
-    if way in (PLAIN, PLAIN_MEMORY):
+    if way == USUAL:
+        values = usual(reads)
+    elif way in (PLAIN, PLAIN_MEMORY):
         values = plain(reads, chosen)
     elif way == ONE_MEMORY:
         measures = Measures(keys)
@@ -147,8 +174,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--take", choices=WAYS, help=argparse.SUPPRESS)
-    parser.add_argument("--set", choices=SETS, help=argparse.SUPPRESS)
+    parser.add_argument("--take", choices=WAYS["four"], help=argparse.SUPPRESS)
+    parser.add_argument("--set", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.take:
@@ -158,11 +185,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_pairs(folder, arguments.count)
-        for chosen in SETS:
-            seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+        for chosen, ways in WAYS.items():
+            seconds: dict[str, list[float]] = {way: [] for way in ways}
             values = {}
             for _ in range(arguments.rounds):
-                for way in WAYS:
+                for way in ways:
                     one = take_elsewhere(way, chosen, folder)
                     seconds[way].append(float(str(one["seconds"])))
                     values[way] = one["values"]
@@ -187,6 +214,7 @@ def summarise(seconds: dict[str, list[float]]) -> dict[str, object]:
             ONE: ratio(PLAIN, ONE),
             TWO: ratio(PLAIN, TWO),
             ONE_MEMORY: ratio(PLAIN_MEMORY, ONE_MEMORY),
+            **({f"{TWO}, beside {USUAL}": ratio(USUAL, TWO)} if USUAL in seconds else {}),
         },
     }
 

@@ -322,3 +322,10 @@ def test_missing_packages_are_named() -> None:
     code = "import sys; sys.modules['cv2'] = None; from dsunet.metrics import measure"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "MissingPackageError: metrics need the packages opencv-python-headless" in done.stderr
+    code = (
+        "import sys; sys.modules['scipy'] = None; import numpy as np\n"
+        "from dsunet.metrics import measure; mask = np.eye(9, dtype=np.uint8) * 255\n"
+        "measure(mask, mask); measure(mask, mask, ['Fw'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "MissingPackageError: the weighted F-measure needs the package scipy" in done.stderr

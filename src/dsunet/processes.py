@@ -55,7 +55,7 @@ def in_processes(
         context.set_forkserver_preload([function.__module__])
     pool = ProcessPoolExecutor(workers, context, initializer=stay_with_parent)
     try:
-        yield from pool.map(function, items, chunksize=4)
+        yield from pool.map(function, items, chunksize=max(1, min(16, len(items) // (8 * workers))))
     except BrokenProcessPool as error:
         raise DsunetError(
             "a process died, maybe because memory ran out; use fewer by --workers, 1 for none"

@@ -30,6 +30,7 @@ class _Task(NamedTuple):
     mask: Path
     maps: tuple[Path, ...]
     measures: tuple[str, ...]
+    count_objects: bool
 
 
 class _Measured(NamedTuple):
@@ -46,6 +47,7 @@ class _Outcome(NamedTuple):
 
     name: str
     maps: list[_Measured]
+    empty: bool = False
     facts: ObjectFacts | None = None
 
 
@@ -56,6 +58,8 @@ def compare_folders(
     measures: Sequence[str] = tuple(ALL_MEASURES),
     progress: Callable[[int, int], None] | None = None,
     workers: int = 1,
+    *,
+    count_objects: bool = True,
 ) -> Comparison:
     """Measures several methods' maps against the same masks, matched by stem.
 
@@ -70,6 +74,7 @@ def compare_folders(
         progress: Called with the number of images done and the number of all.
         workers: Processes to share the work; the values do not depend on it. From more than one on,
             a script that calls this needs the usual `if __name__ == "__main__":`.
+        count_objects: Whether to find `objects`, which takes a little time.
 
     Raises:
         DataError: A folder is missing or empty, or a method's maps and the masks differ in stems.
@@ -79,7 +84,7 @@ def compare_folders(
     keys = check_measures(measures)
     if not methods:
         raise ValueError("no method is given; at least one folder of maps is needed")
-    tasks = _tasks(methods, masks, names, keys)
+    tasks = _tasks(methods, masks, names, keys, count_objects)
     gathered = {method: Measures(keys) for method in methods}
     result = Comparison({method: Evaluation() for method in methods}, {}, [], [])
     for done, outcome in enumerate(in_processes(_measure, tasks, workers), start=1):
@@ -99,6 +104,7 @@ def _tasks(
     masks: str | Path | Mapping[str, Path],
     names: Sequence[str] | None,
     measures: tuple[str, ...],
+    count_objects: bool,
 ) -> list[_Task]:
     """One per mask, by name."""
     found = [by_stem(list_images(folder)) for folder in methods.values()]
@@ -119,7 +125,7 @@ def _tasks(
     if troubles:
         raise DataError("; ".join(troubles))
     return [
-        _Task(name, truths[name], tuple(maps[name] for maps in found), measures)
+        _Task(name, truths[name], tuple(maps[name] for maps in found), measures, count_objects)
         for name in sorted(truths)
     ]
 
@@ -131,11 +137,12 @@ def _enter(outcome: _Outcome, result: Comparison, gathered: Mapping[str, Measure
     for method, one in measured.items():
         if one.measures is None:
             result.evaluations[method].failures[name] = one.reason
-    if outcome.facts is None or any(one.measures is None for one in outcome.maps):
+    if any(one.measures is None for one in outcome.maps):
         result.left_out.append(name)
         return
     result.names.append(name)
-    result.objects[name] = outcome.facts
+    if outcome.facts is not None:
+        result.objects[name] = outcome.facts
     for method, one in measured.items():
         evaluation = result.evaluations[method]
         assert one.measures is not None
@@ -144,7 +151,7 @@ def _enter(outcome: _Outcome, result: Comparison, gathered: Mapping[str, Measure
         for flag, flagged in (
             (one.resized, evaluation.resized),
             (one.turned, evaluation.turned),
-            (outcome.facts.count == 0, evaluation.empty),
+            (outcome.empty, evaluation.empty),
         ):
             if flag:
                 flagged.append(name)
@@ -169,7 +176,8 @@ def _measure(task: _Task) -> _Outcome:
         return _Outcome(task.name, [_Measured(reason=str(error))] * len(task.maps))
     known = Truth(truth)
     maps = [_measure_map(path, known, task.measures) for path in task.maps]
-    return _Outcome(task.name, maps, _facts(known.object))
+    facts = _facts(known.object) if task.count_objects else None
+    return _Outcome(task.name, maps, known.count == 0, facts)
 
 
 def _measure_map(path: Path, truth: Truth, measures: tuple[str, ...]) -> _Measured:

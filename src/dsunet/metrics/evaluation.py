@@ -41,7 +41,10 @@ def evaluate_folders(
         ValueError: A measure is unknown.
     """
     methods = {"": predictions}
-    return compare_folders(methods, masks, names, measures, progress, workers).evaluations[""]
+    result = compare_folders(
+        methods, masks, names, measures, progress, workers, count_objects=False
+    )
+    return result.evaluations[""]
 
 
 def evaluate(

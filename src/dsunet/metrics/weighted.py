@@ -43,7 +43,7 @@ def weighting(truth: np.ndarray) -> Weighting:
     crop = _reach(np.any(truth, axis=1)), _reach(np.any(truth, axis=0))
     inside = np.ascontiguousarray(truth[crop])
     outside = np.flatnonzero(~inside)
-    rows, columns = ndimage.distance_transform_edt(
+    rows, columns = ndimage().distance_transform_edt(
         ~inside, return_distances=False, return_indices=True
     )
     nearest = (rows * inside.shape[1] + columns).ravel()[outside]
@@ -63,7 +63,7 @@ def _reach(occupied: np.ndarray) -> slice:
 def _distances(truth: np.ndarray) -> np.ndarray:
     """From every pixel off the object to it, in the order of rows."""
     if max(truth.shape) > LARGEST:
-        exact: np.ndarray = ndimage.distance_transform_edt(~truth)[~truth]
+        exact: np.ndarray = ndimage().distance_transform_edt(~truth)[~truth]
         return exact
     off = np.logical_not(truth)
     rounded = cv2.distanceTransform(off.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -100,7 +100,7 @@ def _convolve(errors: np.ndarray) -> np.ndarray:
     if _opencv_agrees():
         result = cv2.filter2D(errors, -1, _gaussian(), borderType=cv2.BORDER_CONSTANT)
     else:
-        result = ndimage.convolve(errors, _gaussian(), mode="constant")
+        result = ndimage().convolve(errors, _gaussian(), mode="constant")
     return result
 
 
@@ -122,4 +122,4 @@ def _opencv_agrees() -> bool:
     """
     sample = np.random.default_rng(0).random((64, 64))
     quick = cv2.filter2D(sample, -1, _gaussian(), borderType=cv2.BORDER_CONSTANT)
-    return np.array_equal(quick, ndimage.convolve(sample, _gaussian(), mode="constant"))
+    return np.array_equal(quick, ndimage().convolve(sample, _gaussian(), mode="constant"))
