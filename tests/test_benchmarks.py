@@ -188,6 +188,16 @@ class TestFinding:
         ]
         assert pairing.lone_masks == []
 
+    def test_images_that_do_not_belong_to_the_set(self, tmp_path: Path) -> None:
+        """Old archives of DUT-OMRON hold four images without masks."""
+        layout = "DUT-OMRON/DUT-OMRON-image + DUT-OMRON/pixelwiseGT-new-PNG"
+        lay_out(tmp_path, layout, ["a", "img_561715398", "other"])
+        for stem in ("img_561715398", "other"):
+            (tmp_path / f"DUT-OMRON/pixelwiseGT-new-PNG/{stem}.png").unlink()
+        found = find_benchmarks(tmp_path)["DUT-OMRON"].pairing
+        assert [pair.name for pair in found.pairs] == ["a"]
+        assert [source.stem for source in found.lone_images] == ["other"]
+
     def test_images_and_masks_in_one_folder(self, tmp_path: Path) -> None:
         lay_out(tmp_path, "PASCAL-S/Imgs + PASCAL-S/Imgs", ["1", "2"])
         (tmp_path / "PASCAL-S" / "Imgs" / "3.png").write_bytes(b"")

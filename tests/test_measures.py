@@ -236,7 +236,7 @@ def test_distances_up_to_the_largest_side() -> None:
         truth = np.zeros((side, side), bool)
         truth[tuple(np.random.default_rng(count).integers(0, side, (2, count)))] = True
         ours = weighted._distances(truth)
-        assert np.array_equal(ours, weighted.ndimage.distance_transform_edt(~truth)[~truth])
+        assert np.array_equal(ours, weighted.ndimage().distance_transform_edt(~truth)[~truth])
 
 
 def test_histograms_of_huge_images(monkeypatch: pytest.MonkeyPatch) -> None:

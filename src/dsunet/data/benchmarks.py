@@ -50,6 +50,8 @@ class Benchmark:
     terms: str
     """Terms of use as its authors state them, or that they are unknown."""
     note: str = ""
+    without: tuple[str, ...] = ()
+    """Stems of images in its archive that do not belong to it."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,14 @@ _SOD = (
         "Yang et al., CVPR 2013",
         "saliencydetection.net/dut-omron",
         _UNKNOWN,
-        "archives from before 2018 have four images more, without masks (img_561715398, "
-        "sun_bqfgwnmzhjwuphdi, sun_bswlalhygmnrhvuw, sun_buaqzytduodbufcb): the page asks to "
-        "delete them",
+        "archives from before 2018 have four images more, without masks, which the page asks to "
+        "delete: they are left out",
+        (
+            "img_561715398",
+            "sun_bqfgwnmzhjwuphdi",
+            "sun_bswlalhygmnrhvuw",
+            "sun_buaqzytduodbufcb",
+        ),
     ),
     Benchmark(
         "HKU-IS",

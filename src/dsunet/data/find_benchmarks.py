@@ -223,7 +223,9 @@ def _best(benchmark: Benchmark, tree: _Tree) -> FoundBenchmark | None:
     for layout in benchmark.layouts:
         for images, masks in tree.places(layout):
             key = (os.path.realpath(images), os.path.realpath(masks))
-            if key not in candidates and (pairing := _pair(images, masks, layout)) is not None:
+            if key not in candidates and (
+                pairing := _pair(images, masks, layout, benchmark.without)
+            ):
                 candidates[key] = FoundBenchmark(benchmark, str(layout), images, masks, pairing)
     for base in tree.bases:
         archive = tree.archive(base, benchmark.name)
@@ -240,7 +242,7 @@ def _best(benchmark: Benchmark, tree: _Tree) -> FoundBenchmark | None:
     return FoundBenchmark(benchmark, best.layout, best.images, best.masks, best.pairing, others)
 
 
-def _pair(images: Path, masks: Path, layout: Layout) -> Pairing | None:
+def _pair(images: Path, masks: Path, layout: Layout, without: Sequence[str]) -> Pairing | None:
     """The set's files in two folders; nothing if one holds none of them."""
     image_files, beside_images = list_folder(images)
     mask_files, beside_masks = list_folder(masks)
@@ -248,7 +250,11 @@ def _pair(images: Path, masks: Path, layout: Layout) -> Pairing | None:
         image_files = [file for file in image_files if file.suffix.lower() in _JPEG]
         mask_files = [file for file in mask_files if file.suffix.lower() == ".png"]
         beside_masks = []
-    image_files = [file for file in image_files if _belongs(file, layout.pattern)]
+    image_files = [
+        file
+        for file in image_files
+        if _belongs(file, layout.pattern) and stem_of(file) not in without
+    ]
     mask_files = [file for file in mask_files if _belongs(file, layout.pattern)]
     if not image_files or not mask_files:
         return None
