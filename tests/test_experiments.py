@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -22,7 +23,16 @@ from dsunet.config import LossConfig, ModelConfig, TrainConfig
 from dsunet.data.benchmarks import BENCHMARKS, TASKS
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.errors import DataError, OutputError
-from dsunet.experiments import METHODS, TABLES, TARGETS, Protocol, make_plan, reproduce
+from dsunet.experiments import (
+    METHODS,
+    TABLES,
+    TARGETS,
+    Plan,
+    Protocol,
+    Results,
+    make_plan,
+    reproduce,
+)
 from dsunet.experiments import methods as methods_module
 from dsunet.experiments.methods import added_method
 from dsunet.experiments.report import gains_table, paired_table, result_table, write_tables
@@ -204,6 +214,7 @@ def test_what_lacks_is_named(sets: Path, tmp_path: Path) -> None:
         ({"size": "huge"}, "size is 'huge', but needs one of large"),
         ({"seeds": (1, 1)}, "seeds is"),
         ({"limit": 1}, "limit is 1, but needs at least 2"),
+        ({"epochs": 0}, "epochs is 0, but needs at least 1"),
         ({"weights": "some"}, "weights is 'some'"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -243,7 +254,7 @@ def test_a_table_from_nothing(sets: Path, tmp_path: Path) -> None:
     # maps by the paper's protocol: stretched to their full range
     with Image.open(out / "maps" / "sod-dsunet-seed0" / "HKU-IS" / "hku00.png") as map_:
         assert map_.getextrema() == (0, 255) or map_.getextrema() == (0, 254)
-    table = result_table(plan, TABLES["III"])
+    table = result_table(Results(plan), TABLES["III"])
     rows = {(row.group, row.name): row for row in table.rows}
     ours = rows["this run", "DSU-Net"]
     titles = [f"{column.group} {column.title}" for column in table.columns]
@@ -260,11 +271,11 @@ def test_a_table_from_nothing(sets: Path, tmp_path: Path) -> None:
     assert any("cannot be compared" in note for note in table.notes)
     assert any("DUT-OMRON" in note for note in table.notes)
 
-    gains = {row.name: row.cells for row in gains_table(plan, TABLES["III"]).rows}
+    gains = {row.name: row.cells for row in gains_table(Results(plan), TABLES["III"]).rows}
     assert f"{gains['DUT-OMRON'][0].value:.2f}" == "1.02"  # the abstract's
     s = [rows["this run", name].cells[0].value for name in ("SAM2-UNet", "DSU-Net")]
     assert gains["DUTS-TE"][1].value == pytest.approx(100 * (s[1] / s[0] - 1))
-    paired = {row.name: row.cells for row in paired_table(plan, TABLES["III"]).rows}
+    paired = {row.name: row.cells for row in paired_table(Results(plan), TABLES["III"]).rows}
     assert paired["DUTS-TE, S"][0].value == pytest.approx(s[1] - s[0])
     assert paired["DUTS-TE, S"][1].value <= paired["DUTS-TE, S"][0].value
 
@@ -281,7 +292,7 @@ def test_a_table_from_nothing(sets: Path, tmp_path: Path) -> None:
 
 def test_the_gain_of_cod10k(sets: Path, tmp_path: Path) -> None:
     plan = make_plan("cod", sets, tmp_path)
-    gains = {row.name: row.cells for row in gains_table(plan, TABLES["VI"]).rows}
+    gains = {row.name: row.cells for row in gains_table(Results(plan), TABLES["VI"]).rows}
     assert f"{gains['COD10K'][0].value:.2f}" == "1.25"  # the abstract's
     assert gains["COD10K"][1] is None
 
@@ -297,7 +308,6 @@ def test_new_weights_and_masks_are_measured_again(sets: Path, tmp_path: Path) ->
     name = str(Path("sod-ablation-a-seed0", "DUTS-TE.json"))
     assert [key for key in before if before[key] != after[key]] == [name]
     # weights of another training: maps are made anew, not gone on with
-    shutil.rmtree(plan.folder / "runs")
     model = METHODS["ablation-a"].model_config("nano")
     other = dsunet.create_model(
         "dsunet-nano",
@@ -305,8 +315,6 @@ def test_new_weights_and_masks_are_measured_again(sets: Path, tmp_path: Path) ->
         **{f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.name != "name"},
     )
     run = plan.runs[0]
-    run.training.mkdir(parents=True)
-    (run.training / "config.yaml").touch()
     dsunet.save(other, run.weights, training={"epoch": 1})
     reproduce(plan, lambda line: None)
     assert all(contents(plan.folder / "scores")[key] != after[key] for key in after)
@@ -319,6 +327,12 @@ def test_one_failure_does_not_stop_the_others(
         "import torch\n"
         "def net():\n"
         "    return torch.nn.Conv2d(3, 2, 1)\n"
+        "class Raises(torch.nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.conv = torch.nn.Conv2d(3, 1, 1)\n"
+        "    def forward(self, image):\n"
+        "        raise KeyError('gone')\n"
         "def dark(image):\n"
         "    return 1 - image.mean(2) / 255\n"
     )
@@ -326,10 +340,20 @@ def test_one_failure_does_not_stop_the_others(
     (sets / "DUTS-TE" / "DUTS-TE-Image" / "te03.jpg").write_bytes(b"no picture")
     arguments = ["reproduce", "III", "--benchmarks", str(sets), "--output", "out"]
     arguments += "--size nano --epochs 1 --batch-size 2 --device cpu --workers 0".split()
-    arguments += ["--methods", "ablation-a", "--add", "Two=broken:net", "--add", "Dark=broken:dark"]
+    arguments += [
+        "--methods",
+        "ablation-a",
+        "--add",
+        "Two=broken:net",
+        "--add",
+        "Raises=broken:Raises",
+        "--add",
+        "Dark=broken:dark",
+    ]
     assert main(arguments) == 1
     shown = capsys.readouterr()
     assert "sod-two-seed0: broken:net gives" in shown.err
+    assert "sod-raises-seed0: KeyError: 'gone'" in shown.err
     assert "sod-ablation-a-seed0, DUTS-TE: te03" in shown.err
     with open("out/tables/table-III.csv", newline="") as file:
         rows = {(r["group"], r["method"]): r for r in csv.DictReader(file)}
@@ -342,6 +366,88 @@ def test_one_failure_does_not_stop_the_others(
             assert Path(f"out/figures/sod/HKU-IS/{kind}.{ending}").is_file()
 
 
+def scores_of(plan: Plan) -> dict[str, float]:
+    """S on DUTS-TE, by method's title."""
+    reproduce(plan, lambda line: None)
+    results = Results(plan)
+    found = {run.method.title: results.of(run, "DUTS-TE") for run in plan.runs}
+    return {title: scores.scores["S"] for title, scores in found.items() if scores}
+
+
+def test_what_a_name_means_has_changed(
+    sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Old results under a name are not taken for those of another network, function or folder."""
+    (tmp_path / "various.py").write_text(
+        "import torch\n"
+        "def one():\n    return torch.nn.Conv2d(3, 1, 1)\n"
+        "def three():\n    return torch.nn.Conv2d(3, 1, 3, padding=1)\n"
+        "def fails():\n    return torch.nn.Identity()\n"
+        "def white(image):\n    return image.mean(2) / 255\n"
+        "def dark(image):\n    return 1 - image.mean(2) / 255\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+    def run(*added: tuple[str, str]) -> tuple[dict[str, float], dict[str, str]]:
+        methods = [added_method(*each) for each in added]
+        plan = make_plan("III", sets, "out", QUICK, [], methods)
+        return scores_of(plan), reproduce(plan, lambda line: None).failures
+
+    first, _ = run(("Net", "various:one"), ("Function", "various:white"))
+    second, failures = run(("Net", "various:three"), ("Function", "various:dark"))
+    assert "Net" not in second
+    assert "started with model = 'various:one', not 'various:three'" in failures["sod-net-seed0"]
+    assert second["Function"] != first["Function"]
+
+    shutil.copytree(sets / "DUTS-TE" / "DUTS-TE-Mask", "theirs/DUTS-TE")
+    before, _ = run(("Theirs", "theirs"))
+    assert before["Theirs"] == pytest.approx(1, abs=1e-6)
+    for file in Path("theirs/DUTS-TE").iterdir():
+        old = file.stat().st_mtime - 1000
+        Image.new("L", (48, 48), 9).save(file)
+        os.utime(file, (old, old))
+    after, failures = run(("Theirs", "theirs"))
+    assert after["Theirs"] < 0.9
+    assert not failures  # maps of HKU-IS are not there, and need not be
+    with pytest.raises(ValueError, match="'My net' and 'My-Net' are too much alike"):
+        run(("My net", "various:one"), ("My-Net", "various:one"))
+
+
+def test_what_lies_on_disk_has_changed(sets: Path, tmp_path: Path) -> None:
+    plan = make_plan("III", sets, tmp_path / "out", QUICK, ["ablation-a"])
+    image = sets / "DUTS-TE" / "DUTS-TE-Image" / "te03.jpg"
+    whole = image.read_bytes()
+    image.write_bytes(b"no picture")
+    for _ in range(2):  # it is told of every time
+        assert list(reproduce(plan, lambda line: None).failures) == [
+            "sod-ablation-a-seed0, DUTS-TE: te03"
+        ]
+    note = "A: no DINOv2, DUTS-TE: over 3 of 4 images; others have failed."
+    assert note in result_table(Results(plan), TABLES["III"]).notes
+    image.write_bytes(whole)
+    assert not reproduce(plan, lambda line: None).failures
+    assert note not in result_table(Results(plan), TABLES["III"]).notes
+    # another picture under the same name
+    scores = Results(plan).of(plan.runs[0], "DUTS-TE").per_image
+    synthetic_pair(9, 48, 9)[0].save(image)
+    reproduce(plan, lambda line: None)
+    again = Results(plan).of(plan.runs[0], "DUTS-TE").per_image
+    assert [name for name in scores if scores[name] != again[name]] == ["te03"]
+    # the folder has moved
+    moved = sets.rename(tmp_path / "elsewhere")
+    plan = make_plan("III", moved, tmp_path / "out", QUICK, ["ablation-a"])
+    assert not reproduce(plan, lambda line: None).failures
+    # more to train on
+    for kind, ending, picture in zip(
+        ("Image", "Mask"), ("jpg", "png"), synthetic_pair(7, 48), strict=True
+    ):
+        picture.save(moved / "DUTS-TR" / f"DUTS-TR-{kind}" / f"new.{ending}")
+    plan = make_plan("III", moved, tmp_path / "out", QUICK, ["ablation-a"])
+    failures = reproduce(plan, lambda line: None).failures
+    assert "the data set has changed" in failures["sod-ablation-a-seed0"]
+    assert not Results(plan).of(plan.runs[0], "DUTS-TE")  # no old value in the table
+
+
 def test_maps_from_elsewhere(sets: Path, tmp_path: Path) -> None:
     for name in ("DUTS-TE/DUTS-TE-Mask", "HKU-IS/Imgs"):
         set_ = name.split("/")[0]
@@ -351,7 +457,7 @@ def test_maps_from_elsewhere(sets: Path, tmp_path: Path) -> None:
     perfect = added_method("Perfect", str(tmp_path / "theirs"))
     plan = make_plan("III", sets, tmp_path / "out", QUICK, ["ablation-a"], [perfect])
     reproduce(plan, lambda line: None)
-    write_tables(plan)
+    write_tables(Results(plan))
     with open(tmp_path / "out" / "tables" / "table-III.csv", newline="") as file:
         rows = {r["method"]: r for r in csv.DictReader(file)}
     assert float(rows["Perfect"]["DUTS-TE MAE"]) == 0

@@ -325,7 +325,9 @@ _LATEX_CHARACTERS = {
 
 def _latex(text: str) -> str:
     """Text without meaning in LaTeX."""
-    return "".join(_LATEX_CHARACTERS.get(c, c) for c in _clean(text))
+    written = "".join(_LATEX_CHARACTERS.get(c, c) for c in _clean(text))
+    # after a line's end, these would be its arguments
+    return f"{{{written[0]}}}{written[1:]}" if written.startswith(("[", "*")) else written
 
 
 _MARKDOWN = _Style(lambda t: f"**{t}**", lambda t: f"<u>{t}</u>", "−", " ± ", "–")

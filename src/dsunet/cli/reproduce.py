@@ -78,7 +78,15 @@ def _reproduce_arguments(parser: Parser) -> None:
 
 
 def _reproduce(arguments: Namespace) -> int:
-    from dsunet.experiments import Protocol, make_plan, reproduce, write_figures, write_tables
+    from dsunet.experiments import (
+        Protocol,
+        Results,
+        check_protocol,
+        make_plan,
+        reproduce,
+        write_figures,
+        write_tables,
+    )
 
     protocol = Protocol(
         arguments.size,
@@ -103,18 +111,20 @@ def _reproduce(arguments: Namespace) -> int:
     )
     if plan.absent:
         print_line(f"not found, and left out: {', '.join(plan.absent)}")
+    check_protocol(plan)
     if arguments.dry_run:
         _show(plan)
         return 0
     try:
         outcome = reproduce(plan, print_line, Progress)
-        tables = write_tables(plan)
-        figures = write_figures(plan)
+        results = Results(plan)
+        tables = write_tables(results)
+        figures = write_figures(plan, results)
     except KeyboardInterrupt:
         return fail("dsunet reproduce", "interrupted; the same command goes on", 130)
     for table, paths in tables:
         if "paired" in paths[0].stem:
-            print_line(f"{table.title}: {paths[0]}\n")
+            print_line(f"{table.title}: {paths[0]}")
         else:
             print_table(table)
     print_line(f"tables: {Path(arguments.output, 'tables')}")

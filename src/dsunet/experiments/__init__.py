@@ -3,9 +3,10 @@
 from dsunet.experiments.estimate import Estimate, estimate
 from dsunet.experiments.figures import write_figures
 from dsunet.experiments.methods import METHODS, TABLES, TARGETS, Method, PaperTable, added_method
-from dsunet.experiments.plan import Plan, Protocol, make_plan
+from dsunet.experiments.plan import Plan, Protocol, check_protocol, make_plan
 from dsunet.experiments.report import write_tables
 from dsunet.experiments.reproduce import Outcome, reproduce
+from dsunet.experiments.scores import Results
 
 __all__ = [
     "METHODS",
@@ -17,7 +18,9 @@ __all__ = [
     "PaperTable",
     "Plan",
     "Protocol",
+    "Results",
     "added_method",
+    "check_protocol",
     "estimate",
     "make_plan",
     "reproduce",

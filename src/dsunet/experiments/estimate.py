@@ -16,7 +16,7 @@ from dsunet.data.synthetic import synthetic_pair
 from dsunet.data.views import Views, make_views, mask_view
 from dsunet.devices import choose_device, choose_precision
 from dsunet.experiments.plan import Plan, Run
-from dsunet.experiments.reproduce import is_scored
+from dsunet.experiments.scores import read_scores
 from dsunet.inference import lay_out
 from dsunet.losses import deep_supervision_loss
 from dsunet.metrics import Measures
@@ -70,7 +70,7 @@ def estimate(plan: Plan, say: Callable[[str], None] = print) -> list[Estimate]:
         speed = speeds[key]
         epochs = max(0, recipe.epochs - run.epochs_done()) if run.method.trained else 0
         tests = plan.tests[run.task].values()
-        images = sum(len(t.images) for t in tests if epochs or not is_scored(run, t))
+        images = sum(len(t.images) for t in tests if epochs or read_scores(run, t) is None)
         seconds = epochs * plan.training_pairs[run.task] * speed.train
         seconds += images * (speed.predict + speed.evaluate)
         maps = sum(len(test.images) for test in tests)

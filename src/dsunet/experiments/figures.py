@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dsunet.errors import DsunetError
 from dsunet.experiments.plan import Plan, Run, TestSet
-from dsunet.experiments.reproduce import Scores, read_scores
+from dsunet.experiments.scores import Results, Scores
 from dsunet.files import clear_temporaries
 from dsunet.metrics import ALL_MEASURES, MEASURES
 from dsunet.visualize.comparison import plot_histograms, plot_precision_recall, plot_thresholds
@@ -17,7 +17,7 @@ __all__ = ["write_figures"]
 ROWS = 6
 
 
-def write_figures(plan: Plan) -> list[Path]:
+def write_figures(plan: Plan, results: Results) -> list[Path]:
     """Draws every test set's figures, of all methods' first seeds so far, as PNG and PDF.
 
     `figures/TASK/SET/` gets precision over recall, F and E over thresholds, histograms of the
@@ -33,7 +33,7 @@ def write_figures(plan: Plan) -> list[Path]:
             found = {}
             for method in plan.methods_of(task):
                 for run in plan.runs_of(method, task)[:1]:
-                    scores = read_scores(run, test.name)
+                    scores = results.of(run, test.name)
                     if scores is not None:
                         found[method.title] = (run, scores)
             if found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,21 @@ from dsunet.data.find_benchmarks import FoundBenchmark, find_benchmarks
 from dsunet.data.sources import TarMember
 from dsunet.errors import DataError, DsunetError, OutputError
 from dsunet.experiments.methods import METHODS, SIZES, TABLES, TARGETS, Method, PaperTable
-from dsunet.files import encode_text, write_json
+from dsunet.files import encode_text
 from dsunet.weights import PUBLIC_WEIGHTS, public_name
 
-__all__ = ["Plan", "Protocol", "Run", "TestSet", "make_plan"]
+__all__ = [
+    "PROTOCOL",
+    "Plan",
+    "Protocol",
+    "Run",
+    "TestSet",
+    "check_protocol",
+    "fingerprint",
+    "make_plan",
+]
+
+PROTOCOL = "protocol.json"
 
 
 @dataclass(frozen=True)
@@ -66,8 +77,10 @@ class Protocol:
         object.__setattr__(self, "seeds", tuple(self.seeds))
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
             raise ValueError(f"seeds is {self.seeds}, but needs different numbers of at least 0")
-        if self.limit is not None and self.limit < 2:
-            raise ValueError(f"limit is {self.limit}, but needs at least 2")
+        for name, least in (("limit", 2), ("epochs", 1), ("batch_size", 1), ("workers", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}, but needs at least {least}")
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -93,13 +106,18 @@ class TestSet:
     """By stem."""
     masks: dict[str, Path]
 
-    def fingerprint(self) -> str:
-        """Changes with the names, and the sizes and times of the masks."""
-        facts = []
-        for name, mask in self.masks.items():
-            stat = mask.stat()
-            facts.append(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}")
-        return hashlib.sha256(encode_text("\n".join(facts))).hexdigest()
+
+def fingerprint(files: Mapping[str, Path]) -> str:
+    """Changes with the names of some files, their sizes and the times of their last change.
+
+    Raises:
+        OSError: One is not there.
+    """
+    facts = []
+    for name in sorted(files):
+        stat = files[name].stat()
+        facts.append(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}")
+    return hashlib.sha256(encode_text("\n".join(facts))).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -164,6 +182,8 @@ class Plan:
     absent: tuple[str, ...] = ()
     """Test sets of the tables that were not found."""
     found: dict[str, FoundBenchmark] = field(default_factory=dict)
+    stale: set[str] = field(default_factory=set)
+    """Keys of runs whose results on disk are not this plan's."""
 
     def recipe(self, run: Run) -> TrainConfig:
         """The training of one run."""
@@ -285,7 +305,15 @@ def make_plan(
                 f"{root} has none of the test sets {', '.join(dict.fromkeys(missing))}; dsunet "
                 f"data check {root} tells what is there, docs/benchmarks.md what is needed"
             )
-    absent = tuple(name for name in sets if name not in found)
+    absent = tuple(name for name in sets if name not in found or not found[name].pairs)
+    taken: dict[str, str] = {}
+    for method in added:
+        if method.key in taken:
+            raise ValueError(
+                f"{taken[method.key]!r} and {method.title!r} are too much alike to name folders "
+                "after; give one of them another name"
+            )
+        taken[method.key] = method.title
     plan = Plan(Path(folder), Path(root), protocol, tables, rows, (), tests, counts, absent, found)
     runs = (
         Run(method, task, seed, plan.folder)
@@ -315,16 +343,15 @@ def _test_set(found: FoundBenchmark, limit: int | None) -> TestSet:
     return TestSet(found.name, images, masks)
 
 
-def keep_protocol(plan: Plan) -> None:
-    """Notes how a folder's results were made, or compares.
+def check_protocol(plan: Plan) -> None:
+    """Compares with how a folder's results were made.
 
     Raises:
         OutputError: The folder holds results of another protocol.
     """
-    note = plan.folder / "protocol.json"
+    note = plan.folder / PROTOCOL
     now = plan.protocol.changes
     if not note.is_file():
-        write_json(note, now)
         return
     try:
         before = json.loads(note.read_bytes())

@@ -10,7 +10,7 @@ import numpy as np
 
 from dsunet.experiments.methods import Method, PaperTable
 from dsunet.experiments.plan import Plan
-from dsunet.experiments.reproduce import read_scores
+from dsunet.experiments.scores import Results
 from dsunet.experiments.statistics import over_seeds, paired_difference
 from dsunet.files import clear_temporaries
 from dsunet.metrics import ALL_MEASURES
@@ -22,29 +22,31 @@ __all__ = ["gains_table", "paired_table", "result_table", "write_tables"]
 OURS = "dsunet"
 
 
-def write_tables(plan: Plan) -> list[tuple[Table, list[Path]]]:
+def write_tables(results: Results) -> list[tuple[Table, list[Path]]]:
     """Writes every table of a plan with all results so far, in four formats.
 
     Returns:
         The tables, each with its files.
     """
+    plan = results.plan
     folder = plan.folder / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     clear_temporaries(folder)
     written = []
     for table in plan.tables:
         for name, content in (
-            (f"table-{table.number}", result_table(plan, table)),
-            (f"table-{table.number}-gains", gains_table(plan, table)),
-            (f"table-{table.number}-paired", paired_table(plan, table)),
+            (f"table-{table.number}", result_table(results, table)),
+            (f"table-{table.number}-gains", gains_table(results, table)),
+            (f"table-{table.number}-paired", paired_table(results, table)),
         ):
             if content.rows:
                 written.append((content, content.write(folder / name)))
     return written
 
 
-def result_table(plan: Plan, table: PaperTable) -> Table:
+def result_table(results: Results, table: PaperTable) -> Table:
     """A table of the paper: the published rows, this reproduction's, and their differences."""
+    plan = results.plan
     places = [(name, measure) for name in table.sets for measure in table.measures]
     published = _published(table)
     rows = [
@@ -53,7 +55,7 @@ def result_table(plan: Plan, table: PaperTable) -> Table:
     ]
     differences = []
     for method in plan.rows[table.number]:
-        cells = tuple(_cell(plan, method, table.task, *place) for place in places)
+        cells = tuple(_cell(results, method, table.task, *place) for place in places)
         if not any(cells):
             continue
         rows.append(Row(method.title, cells, "this run"))
@@ -66,16 +68,16 @@ def result_table(plan: Plan, table: PaperTable) -> Table:
         f"Table {table.number}. {table.title}",
         tuple(_column(name, measure) for name, measure in places),
         (*rows, *differences),
-        (*_about(plan), *_notes(published)),
+        (*_about(plan), *_counts(results, table), *_notes(published)),
     )
 
 
-def gains_table(plan: Plan, table: PaperTable) -> Table:
+def gains_table(results: Results, table: PaperTable) -> Table:
     """DSU-Net's relative gain in S over the table's reference, in percent.
 
     The abstract's 1.02 % (DUT-OMRON) and 1.25 % (COD10K) are among them.
     """
-    methods = {method.key: method for method in plan.rows[table.number]}
+    methods = {method.key: method for method in results.plan.rows[table.number]}
     published = _published(table)
     ours, reference = _titles(table)
     rows = []
@@ -86,7 +88,7 @@ def gains_table(plan: Plan, table: PaperTable) -> Table:
             if which in published
         ]
         here = [
-            _cell(plan, methods[key], table.task, name, "S")
+            _cell(results, methods[key], table.task, name, "S")
             for key in (table.reference, OURS)
             if key in methods
         ]
@@ -101,17 +103,17 @@ def gains_table(plan: Plan, table: PaperTable) -> Table:
     )
 
 
-def paired_table(plan: Plan, table: PaperTable) -> Table:
+def paired_table(results: Results, table: PaperTable) -> Table:
     """DSU-Net less every other method on the same images, with bootstrap intervals."""
     rows = []
-    methods = plan.rows[table.number]
+    methods = results.plan.rows[table.number]
     ours = next((method for method in methods if method.key == OURS), None)
     for other in methods:
         if ours is None or other.key == OURS:
             continue
         for name in table.sets:
             for measure in table.measures:
-                both = _per_image(plan, (ours, other), table.task, name, measure)
+                both = _per_image(results, (ours, other), table.task, name, measure)
                 found = paired_difference(*both) if both else None
                 if found:
                     rows.append(
@@ -131,14 +133,14 @@ def paired_table(plan: Plan, table: PaperTable) -> Table:
             ("97.5 %", r"97.5\,\%"),
         )
     )
-    seeds = len(plan.protocol.seeds)
+    seeds = len(results.plan.protocol.seeds) > 1
     return Table(
         f"Table {table.number}: DSU-Net less other methods on the same images",
         columns,
         tuple(rows),
         (
             "Mean difference and 95 % percentile bootstrap interval over images (10,000 draws)"
-            + (f"; of each image, the mean over {seeds} seeds." if seeds > 1 else "."),
+            + ("; of each image, the mean over its method's seeds." if seeds else "."),
         ),
     )
 
@@ -171,17 +173,15 @@ def _published_cell(results: dict[str, PublishedResult], name: str, measure: str
     return Cell(result.scores[measure]) if result and measure in result.scores else None
 
 
-def _cell(plan: Plan, method: Method, task: str, name: str, measure: str) -> Cell | None:
-    found = [read_scores(run, name) for run in plan.runs_of(method, task)]
-    return over_seeds([each.scores[measure] for each in found if each is not None])
+def _cell(results: Results, method: Method, task: str, name: str, measure: str) -> Cell | None:
+    return over_seeds([each.scores[measure] for each in results.of_method(method, task, name)])
 
 
 def _per_image(
-    plan: Plan, methods: Sequence[Method], task: str, name: str, measure: str
+    results: Results, methods: Sequence[Method], task: str, name: str, measure: str
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Both methods' values of the images that all their runs have, mean over seeds."""
-    runs = [[read_scores(run, name) for run in plan.runs_of(m, task)] for m in methods]
-    scored = [[each.per_image for each in of if each is not None] for of in runs]
+    scored = [[each.per_image for each in results.of_method(m, task, name)] for m in methods]
     if not all(scored):
         return None
     images = sorted(set.intersection(*(set(each) for of in scored for each in of)))
@@ -231,7 +231,22 @@ def _about(plan: Plan) -> list[str]:
             )
     if plan.absent:
         lines.append(f"Not found: {', '.join(plan.absent)}.")
-    seeds = len(protocol.seeds)
-    if seeds > 1:
-        lines.append(f"Mean ± standard deviation over {seeds} seeds.")
+    return lines
+
+
+def _counts(results: Results, table: PaperTable) -> list[str]:
+    """Over how many seeds and images the values are, where it is not plain."""
+    plan, lines = results.plan, []
+    for method in plan.rows[table.number]:
+        for name in table.sets:
+            found = results.of_method(method, table.task, name)
+            if not found:
+                continue
+            place = f"{method.title}, {name}"
+            if len(plan.protocol.seeds) > 1:
+                lines.append(f"{place}: mean ± standard deviation over {len(found)} seeds.")
+            whole = len(plan.tests[table.task][name].images)
+            fewest = min(len(each.per_image) for each in found)
+            if fewest < whole:
+                lines.append(f"{place}: over {fewest:,} of {whole:,} images; others have failed.")
     return lines

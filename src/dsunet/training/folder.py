@@ -90,7 +90,8 @@ def check_folder(
             "mend it, or choose another --output"
         ) from error
     free = {"workers", "device", "check", "save_every", "log_every", "val_pictures"}
-    free |= {"hiera_weights", "dinov2_weights"}  # may have moved; what is in them is compared
+    # may have moved; what is in the weights, and the names of pairs, are compared
+    free |= {"hiera_weights", "dinov2_weights", "benchmarks"}
     changed = [k for k in settings if k not in free and before.get(k) != settings[k]]
     if changed:
         key = changed[0]
