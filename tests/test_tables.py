@@ -127,6 +127,14 @@ def test_groups_in_markdown(grouped: Table) -> None:
     assert text.endswith("A note\\_ with 100%.\n\nAnother.\n")
 
 
+def test_latex_names_are_no_arguments_of_the_line_before() -> None:
+    columns = (Column("", "S", "S", True),)
+    rows = tuple(Row(name, (Cell(0.5),)) for name in ("[x]", "*y", "z[*]"))
+    text = Table("", columns, rows).latex()
+    for written in ("    {[}x] &", "    {*}y &", "    z[*] &"):
+        assert written in text
+
+
 def test_latex_is_well_formed(grouped: Table) -> None:
     text = grouped.latex()
     assert re.findall(r"\\begin{(\w+)}", text) == ["table", "tabular"]

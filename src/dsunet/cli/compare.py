@@ -113,6 +113,8 @@ def _compare(arguments: Namespace) -> int:
         table.write(output / "table")
         write_per_image(result, output / "per_image.csv")
         _draw_curves(result, output)
+        for ending in ("png", "pdf"):  # of an earlier comparison; there may be none now
+            (output / f"differences.{ending}").unlink(missing_ok=True)
         if pair:
             lost = _draw_differences(result, methods, arguments, pair, key)
         print(f"table, scores of every image and figures are in {visible(str(output))}")
