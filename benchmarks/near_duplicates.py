@@ -88,7 +88,7 @@ def planted(pairs: list[Pair], known: list[Signature], quality: int) -> dict[str
                 copy.write_bytes(data.getvalue())
                 copies.append(Pair(pair.name, copy, pair.mask))
             found = near_duplicates(known, signatures(copies))
-            right = sum(Path(str(a)).stem == Path(str(b)).stem for a, b in found)
+            right = sum(Path(str(a)).stem == Path(str(b)).stem for a, b, *_ in found)
             shares[name] = right / len(pairs)
     return shares
 

@@ -188,6 +188,24 @@ class TestFinding:
         ]
         assert pairing.lone_masks == []
 
+    def test_archives_hold_what_folders_hold(self, tmp_path: Path) -> None:
+        """Of COD10K, the images without a camouflaged object are left out either way."""
+        lay_out(tmp_path / "a", "images + masks", ["COD10K-CAM-1", "COD10K-NonCAM-1"])
+        with tarfile.open(tmp_path / "COD10K-train.tar", "w") as tar:
+            tar.add(tmp_path / "a" / "images", "images")
+            tar.add(tmp_path / "a" / "masks", "masks")
+        found = find_benchmarks(tmp_path)["COD10K-train"]
+        assert [pair.name for pair in found.pairs] == ["COD10K-CAM-1"]
+
+    def test_broken_archives_are_told_of(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "DUTS-TR.tar").write_bytes(b"cut off")
+        with pytest.raises(DataError, match="DUTS-TR.tar is no uncompressed tar archive"):
+            training_sets(tmp_path, "sod")
+        assert main(["data", "check", str(tmp_path)]) == 1
+        assert "DUTS-TR.tar is no uncompressed tar archive" in capsys.readouterr().out
+
     def test_images_that_do_not_belong_to_the_set(self, tmp_path: Path) -> None:
         """Old archives of DUT-OMRON hold four images without masks."""
         layout = "DUT-OMRON/DUT-OMRON-image + DUT-OMRON/pixelwiseGT-new-PNG"
@@ -233,7 +251,9 @@ class TestFinding:
         (tmp_path / "CAMO").symlink_to("elsewhere")
         (tmp_path / "loop").symlink_to(".")
         found = find_benchmarks(tmp_path)
-        assert {name: len(each.pairs) for name, each in found.items()} == {"ECSSD": 2, "CAMO": 2}
+        pairs = {name: len(each.pairs) for name, each in found.items()}
+        assert pairs == {"ECSSD": 2, "CAMO": 2, "NC4K": 0}
+        assert "NC4K.tar is no uncompressed tar archive" in found["NC4K"].broken
         assert found["ECSSD"].layout == "ECSSD.tar"
 
     def test_stems_that_clash_bear_the_sets_name(self, tmp_path: Path) -> None:
@@ -396,7 +416,7 @@ class TestLeaks:
             with Image.open(pair.image) as image:
                 small = ImageOps.pad(image.convert("RGB"), (300, 160), color="black")
                 boxed.append(sign(pair.image, small))
-        right = [one for one, other in near_duplicates(known, boxed) if one == other]
+        right = [one for one, other, *_ in near_duplicates(known, boxed) if one == other]
         assert len(right) >= 38
 
 

@@ -441,3 +441,17 @@ def test_a_real_image() -> None:
     assert components.explained[0] >= components.explained[1] >= components.explained[2]
     np.testing.assert_allclose(components.maps.mean((1, 2)), 0, atol=1e-4)
     assert np.isfinite(tsne_plane(level)).all()
+
+
+def test_later_states_are_turned_like_earlier_ones() -> None:
+    """Features turned upside down look the same, and so does their t-SNE."""
+    rng = np.random.default_rng(3)
+    y, x = np.mgrid[0:9, 0:9] / 9
+    before = np.stack([x, y, x * y, x - y]) + 0.01 * rng.normal(size=(4, 9, 9))
+    maps = principal_components(before).maps
+    opposite = principal_components(before, like=-maps).maps
+    assert np.allclose(opposite, -maps, atol=1e-5)
+    assert np.array_equal(principal_components(before, like=maps[:, :4]).maps, maps)
+    plane = tsne_plane(before)
+    mirrored = tsne_plane(before, like=plane * [1, -1])
+    assert np.allclose(mirrored, plane * [1, -1], atol=1e-3 * np.abs(plane).max())

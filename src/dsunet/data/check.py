@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dsunet.config import DataConfig
-from dsunet.data.duplicates import Signature, near_duplicates, sign
+from dsunet.data.duplicates import Signature, describe, near_duplicates, sign
 from dsunet.data.findings import KINDS, DataReport, Finding, finding
 from dsunet.data.images import Decoded, Header, decode, read_header
 from dsunet.data.pairs import Pair, Pairing, choose_orientation
@@ -76,8 +76,8 @@ def check_split(
             (known if done <= len(split.training) else asked).append(look.signature)
         if progress:
             progress(done, len(pairs))
-    for both in near_duplicates(known, asked):
-        report.findings.append(finding("near_duplicate", both, " and ".join(map(str, both))))
+    for alike in near_duplicates(known, asked):
+        report.findings.append(finding("near_duplicate", alike, describe(alike)))
     if wanted and not compare:
         report.findings.append(NOT_COMPARED)
     report.seconds = time.monotonic() - started

@@ -9,7 +9,7 @@ from typing import Any
 
 from dsunet.data.benchmarks import BENCHMARKS, TASKS
 from dsunet.data.check import NOT_COMPARED, can_compare, look_at, pairing_findings
-from dsunet.data.duplicates import Signature, near_duplicates
+from dsunet.data.duplicates import Signature, describe, near_duplicates
 from dsunet.data.find_benchmarks import FoundBenchmark
 from dsunet.data.findings import Finding, Severity, finding
 
@@ -150,6 +150,8 @@ def check_benchmarks(
 
 def _set_findings(found: FoundBenchmark) -> list[Finding]:
     findings = []
+    if found.broken:
+        return [Finding("unreadable", (str(found.images),), found.broken)]
     if len(found.pairs) != found.benchmark.count:
         detail = f"{len(found.pairs):,}, not {found.benchmark.count:,}"
         findings.append(Finding("count", (), detail))
@@ -168,8 +170,8 @@ def _overlaps(task: str, signatures: Mapping[str, list[Signature]]) -> list[Find
         asked = signatures.get(name, [])
         for kind, against in (("leak", known), ("shared", others)):
             overlaps += [
-                finding(kind, both, f"{name}: {both[0]} and {both[1]}")
-                for both in near_duplicates(against, asked)
+                finding(kind, alike, f"{name}: {describe(alike)}")
+                for alike in near_duplicates(against, asked)
             ]
         others += asked
     return overlaps

@@ -16,7 +16,15 @@ from PIL import Image
 
 from dsunet.data.sources import Source
 
-__all__ = ["CORRELATION", "HASH_BITS", "Signature", "near_duplicates", "sign", "without_bars"]
+__all__ = [
+    "CORRELATION",
+    "HASH_BITS",
+    "Signature",
+    "describe",
+    "near_duplicates",
+    "sign",
+    "without_bars",
+]
 
 # Two pictures are near-duplicates when at most so many of 64 bits differ, and their thumbnails
 # correlate at least so much.
@@ -127,8 +135,8 @@ def _thumbnail(image: Image.Image) -> np.ndarray:
 
 def near_duplicates(
     known: Sequence[Signature], asked: Sequence[Signature]
-) -> Iterator[tuple[Source, Source]]:
-    """For every asked picture that is nearly among the known ones: both, the likest of these."""
+) -> Iterator[tuple[Source, ...]]:
+    """Each asked picture that is nearly among the known, and all of these, the likest first."""
     if not known or not asked:
         return
     hashes = np.concatenate([each.hashes for each in known])
@@ -142,10 +150,18 @@ def near_duplicates(
         # of vectors of ±1, the product is 64 less twice the number of bits that differ
         rows, columns = np.nonzero(part_hashes @ hashes.T >= 64 - 2 * HASH_BITS)
         alike = np.einsum("ni,ni->n", part_thumbnails[rows], thumbnails[columns])
-        best: dict[int, tuple[float, int]] = {}
+        found: dict[int, dict[int, float]] = {}
         for row, column, score in zip(rows, columns, alike, strict=True):
-            one, other = part_owners[row], owners[column]
-            if score >= CORRELATION and score > best.get(one, (0.0, 0))[0]:
-                best[one] = (float(score), other)
-        for one, (_, other) in sorted(best.items()):
-            yield part[one].source, known[other].source
+            if score >= CORRELATION:
+                scores = found.setdefault(part_owners[row], {})
+                other = owners[column]
+                scores[other] = max(float(score), scores.get(other, 0.0))
+        for one, scores in sorted(found.items()):
+            likest = sorted(scores, key=lambda other: (-scores[other], other))
+            yield part[one].source, *(known[other].source for other in likest)
+
+
+def describe(alike: Sequence[Source]) -> str:
+    """A picture and those that are nearly alike, in one line."""
+    more = f" (and {len(alike) - 2} more)" if len(alike) > 2 else ""
+    return f"{alike[0]} and {alike[1]}{more}"

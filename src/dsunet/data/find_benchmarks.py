@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dsunet.data.benchmarks import BENCHMARKS, Benchmark, Layout, task_named
@@ -36,6 +35,8 @@ class FoundBenchmark:
     """Its files; those of other sets in the same folders are left out."""
     others: tuple[Path, ...] = ()
     """Where else it was found, as folders of images."""
+    broken: str = ""
+    """Why an archive of the set's name cannot be used, if nothing else was found."""
 
     @property
     def name(self) -> str:
@@ -99,6 +100,8 @@ def training_sets(root: str | Path, task: str) -> list[FoundBenchmark]:
     names = task_named(task).train
     found = find_benchmarks(root, names)
     for name in names:
+        if name in found and found[name].broken:
+            raise DataError(found[name].broken)
         if name not in found:
             raise DataError(f"{root} has no {name}, which {task} is trained on; {_sought(name)}")
         if not found[name].pairs:
@@ -219,6 +222,7 @@ def _plainly(name: str) -> str:
 
 
 def _best(benchmark: Benchmark, tree: _Tree) -> FoundBenchmark | None:
+    broken = None
     candidates: dict[tuple[str, str], FoundBenchmark] = {}
     for layout in benchmark.layouts:
         for images, masks in tree.places(layout):
@@ -231,15 +235,36 @@ def _best(benchmark: Benchmark, tree: _Tree) -> FoundBenchmark | None:
         archive = tree.archive(base, benchmark.name)
         if archive is not None:
             key = (os.path.realpath(archive),) * 2
-            with contextlib.suppress(DataError):  # an archive of another kind
-                candidates[key] = FoundBenchmark(
-                    benchmark, archive.name, archive, archive, pair_up(archive)
+            try:
+                pairing = _of_set(pair_up(archive), benchmark)
+            except DataError as error:
+                broken = FoundBenchmark(
+                    benchmark, archive.name, archive, archive, Pairing(), broken=str(error)
                 )
+            else:
+                candidates[key] = FoundBenchmark(benchmark, archive.name, archive, archive, pairing)
     if not candidates:
-        return None
+        return broken
     best = min(candidates.values(), key=lambda each: abs(len(each.pairs) - benchmark.count))
     others = tuple(each.images for each in candidates.values() if each is not best)
     return FoundBenchmark(benchmark, best.layout, best.images, best.masks, best.pairing, others)
+
+
+def _of_set(pairing: Pairing, benchmark: Benchmark) -> Pairing:
+    """Those files of an archive that belong to the set, by the names that it has in folders."""
+    patterns = {layout.pattern for layout in benchmark.layouts}
+
+    def belongs(source: Source) -> bool:
+        known = "*" in patterns or any(_belongs(source, pattern) for pattern in patterns)
+        return known and stem_of(source) not in benchmark.without
+
+    return replace(
+        pairing,
+        pairs=[pair for pair in pairing.pairs if belongs(pair.image)],
+        lone_images=[source for source in pairing.lone_images if belongs(source)],
+        lone_masks=[source for source in pairing.lone_masks if belongs(source)],
+        duplicates=[group for group in pairing.duplicates if belongs(group[0])],
+    )
 
 
 def _pair(images: Path, masks: Path, layout: Layout, without: Sequence[str]) -> Pairing | None:

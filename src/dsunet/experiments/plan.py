@@ -286,6 +286,9 @@ def make_plan(
     counts = {}
     for task in tasks:
         lacking = [n for n in TASKS[task].train if n not in found or not found[n].pairs]
+        for name in lacking:
+            if name in found and found[name].broken:
+                raise DataError(found[name].broken)
         if lacking:
             raise DataError(
                 f"{root} has no {' and no '.join(lacking)}, which {task} is trained on; "

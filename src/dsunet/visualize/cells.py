@@ -65,8 +65,9 @@ def _stretch(values: np.ndarray) -> np.ndarray:
 class Projected:
     """The maps of one feature map, each made when it is asked for first."""
 
-    def __init__(self, features: FeatureMap, positions: int) -> None:
+    def __init__(self, features: FeatureMap, positions: int, like: Projected | None = None) -> None:
         self.features = features
+        self.like = like  # signs and turns that mean nothing are those of these maps
         self.positions = positions
         self._made: dict[str, Any] = {}
 
@@ -77,9 +78,13 @@ class Projected:
             self._made[kind] = (
                 mean_map(values)
                 if kind == "mean"
-                else principal_components(values)
+                else principal_components(values, like=self.like["pca"].maps if self.like else None)
                 if kind == "pca"
-                else tsne_plane(values, positions=self.positions)
+                else tsne_plane(
+                    values,
+                    positions=self.positions,
+                    like=self.like["tsne"] if self.like else None,
+                )
             )
         return self._made[kind]
 

@@ -100,7 +100,7 @@ def draw_features(
     """
     check_kinds(kinds)
     need_packages()
-    known = _Known(positions)
+    known = _Known(features, positions)
     return {
         name: _draw(table, features, kinds, model, known)
         for name, table in _tables(features).items()
@@ -148,14 +148,28 @@ def _fusion_table(levels: Sequence[FusedLevel]) -> _Table:
 
 
 class _Known:
-    """Projections by feature map: some maps are in two figures."""
+    """Projections by feature map: some maps are in two figures, and some go with others."""
 
-    def __init__(self, positions: int) -> None:
+    def __init__(self, features: FeatureMaps, positions: int) -> None:
         self.positions = positions
         self._made: dict[int, Projected] = {}
+        pairs = list(zip(features.hiera, features.hiera_without_adapters, strict=False))
+        for level in features.fusion:
+            pairs += [(level.semantics, level.before), (level.after, level.before)]
+        self._before: dict[int, FeatureMap] = {}
+        for after, before in pairs:
+            earlier: FeatureMap | None = before
+            while earlier is not None and earlier is not after:
+                earlier = self._before.get(id(earlier))
+            if earlier is None:  # one map may stand in two places
+                self._before[id(after)] = before
 
     def of(self, features: FeatureMap) -> Projected:
-        return self._made.setdefault(id(features), Projected(features, self.positions))
+        if id(features) not in self._made:
+            before = self._before.get(id(features))
+            like = self.of(before) if before is not None else None
+            self._made[id(features)] = Projected(features, self.positions, like)
+        return self._made[id(features)]
 
 
 def _draw(

@@ -46,13 +46,15 @@ def mean_map(features: np.ndarray) -> np.ndarray:
     return np.asarray(features.mean(axis=0))
 
 
-def principal_components(features: np.ndarray, count: int = 3) -> Components:
+def principal_components(
+    features: np.ndarray, count: int = 3, like: np.ndarray | None = None
+) -> Components:
     """The first principal components over all positions: C×h×w → `count`×h×w.
 
-    The sign of a component means nothing, so it is chosen: the middle half of the grid has the
-    higher mean. That way components of one image at different levels, before and after adapters,
-    can be compared. Those that do not exist, since there are fewer channels or positions or the
-    features do not vary, are 0.
+    The sign of a component means nothing, so it is chosen: as it is most like another map's
+    component (`like`: count×h×w; before and after adapters, say), or else so that the middle half
+    of the grid has the higher mean. Those that do not exist, since there are fewer channels or
+    positions or the features do not vary, are 0.
 
     Raises:
         MissingPackageError: scikit-learn is not installed.
@@ -70,8 +72,12 @@ def principal_components(features: np.ndarray, count: int = 3) -> Components:
         pca = PCA(possible, svd_solver="full").fit(points)
         maps[:possible] = pca.transform(points).T.reshape(-1, height, width)
         explained[:possible] = map(float, pca.explained_variance_ratio_)
-    for map_ in maps:
-        if _middle(map_).mean() < map_.mean():
+    for number, map_ in enumerate(maps):
+        if like is not None and like.shape == maps.shape:
+            turned = float((map_ * like[number]).sum()) < 0
+        else:
+            turned = _middle(map_).mean() < map_.mean()
+        if turned:
             map_ *= -1
     return Components(maps, tuple(explained))
 
@@ -100,18 +106,21 @@ def average_down(features: np.ndarray, positions: int) -> np.ndarray:
     return np.asarray(sums / counts, dtype=features.dtype)
 
 
-def tsne_plane(features: np.ndarray, *, positions: int = TSNE_POSITIONS) -> np.ndarray:
+def tsne_plane(
+    features: np.ndarray, *, positions: int = TSNE_POSITIONS, like: np.ndarray | None = None
+) -> np.ndarray:
     """Where t-SNE puts every position in a plane: C×h×w → h'×w'×2 float32.
 
     The first 50 principal components are embedded, starting from the first two, with perplexity 30
     (a third of the positions, if that is less). t-SNE does not care how its plane lies, so it is
-    turned (and mirrored) to lie most like the first two components: planes of one image at
-    different levels, before and after adapters, can be compared. The same features give the same
+    turned (and mirrored) to lie most like another map's plane (before and after adapters, say), or
+    else like the first two components. The same features give the same
     plane on the same machine: the start leaves nothing to chance, so the seed does not matter.
 
     Args:
         features: C×h×w.
         positions: Grids with more of them are averaged down to h'×w', see `average_down`.
+        like: Another plane, h'×w'×2; one of another size does not count.
 
     Returns:
         Coordinates of mean 0; all 0 for features that do not vary.
@@ -135,7 +144,9 @@ def tsne_plane(features: np.ndarray, *, positions: int = TSNE_POSITIONS) -> np.n
         random_state=42,  # the paper's; of no effect with this start
     )
     plane = tsne.fit_transform(np.ascontiguousarray(points))
-    turned = _turned_like(plane - plane.mean(axis=0), points[:, :2])
+    fits = like is not None and like.shape[:2] == small.shape[1:]
+    model = like.reshape(-1, 2) if like is not None and fits else points[:, :2]
+    turned = _turned_like(plane - plane.mean(axis=0), model)
     return np.asarray(turned, np.float32).reshape(*small.shape[1:], 2)
 
 
