@@ -151,9 +151,9 @@ def _checked(arguments: Namespace) -> tuple[list[str], list[str], list[int] | No
     check_kinds(kinds)
     if not formats or len(set(formats)) != len(formats) or set(formats) - set(FORMATS):
         raise ValueError(f"--formats is {arguments.formats!r}, but needs png, pdf or png,pdf")
-    for flag in ("size", "dino_size", "tsne_positions"):
-        if arguments[flag] is not None and arguments[flag] < 1:
-            raise ValueError(f"--{flag} is {arguments[flag]}, but needs at least 1")
+    for flag, least in (("size", 1), ("dino_size", 1), ("tsne_positions", 30)):
+        if arguments[flag] is not None and arguments[flag] < least:
+            raise ValueError(f"--{flag} is {arguments[flag]}, but needs at least {least}")
     if arguments.depths is None:
         return kinds, formats, None
     try:
