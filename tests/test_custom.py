@@ -71,6 +71,21 @@ def with_random_frozen():
     return net
 
 
+class Averaged(Net):
+    # a running average that the network keeps by itself, beside a frozen part that stays
+    def __init__(self):
+        super().__init__()
+        self.first.requires_grad_(False)
+        nn.init.constant_(self.first.weight, VALUE)
+        nn.init.zeros_(self.first.bias)
+        self.average = nn.Parameter(torch.zeros_like(self.last.weight), requires_grad=False)
+
+    def forward(self, image):
+        if self.training:
+            self.average.data.lerp_(self.last.weight.detach(), 0.5)
+        return super().forward(image) + self.average.mean()
+
+
 def all_frozen():
     return Net().requires_grad_(False)
 
@@ -191,6 +206,34 @@ def test_frozen_tensors_are_left_out_where_they_are_made_alike(
     resume = train_command("run", "mynet:with_frozen", "--epochs", "1", "--resume")
     assert main(resume) == 1
     assert "started with other frozen tensors than mynet:with_frozen" in capsys.readouterr().err
+
+
+def test_frozen_tensors_that_the_network_changes_are_saved(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(train_command("whole", "mynet:Averaged")) == 0
+    about, tensors = read_checkpoint("whole/last.safetensors")
+    assert tensors["network.average"].any()
+    assert "network.first.weight" not in tensors
+    assert about["encoders"]["frozen"]["name"] == "mynet:Averaged"
+    for name in ("last.safetensors", "resume.ckpt"):
+        model = dsunet.load(f"whole/{name}", model="mynet:Averaged")
+        assert torch.equal(model.network.average, tensors["network.average"])
+        assert model.left_out == {"network.first.weight", "network.first.bias"}
+
+    net = sys.modules["mynet"].Net
+    net.calls, net.stop_at = 0, 7
+    assert main(train_command("cut", "mynet:Averaged")) == 130
+    net.stop_at = None
+    assert main(train_command("cut", "mynet:Averaged", "--resume")) == 0
+    resumed = read_checkpoint("cut/last.safetensors")[1]
+    assert resumed.keys() == tensors.keys()
+    for key in tensors:
+        assert torch.equal(resumed[key], tensors[key]), key
+    sys.modules["mynet"].VALUE = 0.2
+    capsys.readouterr()
+    assert main(train_command("cut", "mynet:Averaged", "--resume")) == 1
+    assert "started with other frozen tensors than mynet:Averaged" in capsys.readouterr().err
 
 
 def test_frozen_tensors_that_differ_each_time_are_saved(work: Path) -> None:
