@@ -25,6 +25,7 @@ from dsunet.errors import CheckpointError, CustomModelError, InputSizeError
 from helpers import nano
 
 CODE = """
+import functools
 import signal
 
 import numpy as np
@@ -63,6 +64,11 @@ def with_frozen():
     nn.init.constant_(net.first.weight, VALUE)
     nn.init.zeros_(net.first.bias)
     return net
+
+
+@functools.cache
+def cached():
+    return with_random_frozen()
 
 
 def with_random_frozen():
@@ -236,11 +242,14 @@ def test_frozen_tensors_that_the_network_changes_are_saved(
     assert "started with other frozen tensors than mynet:Averaged" in capsys.readouterr().err
 
 
-def test_frozen_tensors_that_differ_each_time_are_saved(work: Path) -> None:
-    assert main(train_command("run", "mynet:with_random_frozen", "--epochs", "1")) == 0
+@pytest.mark.parametrize("name", ["with_random_frozen", "cached"])
+def test_frozen_tensors_that_differ_each_time_are_saved(work: Path, name: str) -> None:
+    assert main(train_command("run", f"mynet:{name}", "--epochs", "1")) == 0
     about, tensors = read_checkpoint("run/last.safetensors")
     assert about["encoders"] == {}
-    model = dsunet.load("run", model="mynet:with_random_frozen")
+    if name == "cached":
+        sys.modules["mynet"].cached.cache_clear()
+    model = dsunet.load("run", model=f"mynet:{name}")
     assert torch.equal(model.network.first.weight, tensors["network.first.weight"])
 
 
@@ -370,6 +379,45 @@ def test_the_rule() -> None:
     assert CustomSource.of(Net).make().config.sam_size == 352
     for target in (lambda image: 0.0, lambda: lambda image: 0.0, np.negative, abs):
         assert isinstance(CustomSource.of(target).make(), ImageFunction)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "matters"),
+    [
+        ("part", "theirs.py", True),  # functools.partial
+        ("part", "names.py", True),
+        ("cached", "theirs.py", True),  # __wrapped__
+        ("network", "names.py", True),  # a torch.nn.Sequential
+        ("imported", "theirs.py", True),  # an instance of a class of another module
+        ("imported", "names.py", True),
+        ("factory", "theirs.py", True),
+        ("factory", "unused.py", False),
+    ],
+)
+def test_the_identity_is_of_all_files_that_define_a_model(
+    name: str, file: str, matters: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for module in ("theirs", "names", "unused"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    Path("theirs.py").write_text(
+        "from torch import nn\n\n\n"
+        "class Net(nn.Module):\n    pass\n\n\n"
+        "def factory(width=1):\n    return nn.Conv2d(3, width, 1)\n"
+    )
+    Path("names.py").write_text(
+        "import functools\n\nfrom torch import nn\n\nimport unused\n"
+        "from theirs import Net, factory\n\n"
+        "part = functools.partial(factory, 1)\ncached = functools.cache(factory)\n"
+        "network = nn.Sequential(nn.Conv2d(3, 1, 1))\nimported = Net()\n"
+    )
+    Path("unused.py").write_text("")
+    before = CustomSource.of(f"names:{name}").identity()
+    assert before == CustomSource.of(f"names:{name}").identity()
+    with open(file, "a") as stream:
+        stream.write("# changed\n")
+    assert (CustomSource.of(f"names:{name}").identity() != before) is matters
 
 
 def fails() -> None:
