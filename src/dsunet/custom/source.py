@@ -80,7 +80,7 @@ class CustomSource:
                     made = self.target()
                 except DsunetError:
                     raise
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     raise CustomModelError(f"{self.name} {explain(error)}") from error
             elif isinstance(made, type) or (needed is not None and len(needed) > 1):
                 raise CustomModelError(
