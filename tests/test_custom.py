@@ -288,6 +288,17 @@ def test_files_name_their_code_and_do_not_run_it(
         dsunet.load("ours.safetensors", model="mynet:tiny")
 
 
+def test_a_network_without_a_weights_file(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict = ["predict", "data/images", "--device", "cpu", "--model"]
+    note = "mynet:tiny has no --weights: its maps are those of the weights that it makes itself"
+    assert main([*predict, "mynet:tiny", "--output", "network"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == note
+    torch.save(sys.modules["mynet"].tiny().state_dict(), "w.pth")
+    assert main([*predict, "mynet:tiny", "--weights", "w.pth", "--output", "trained"]) == 0
+    assert main([*predict, "mynet:brightness", "--output", "function"]) == 0
+    assert "--weights" not in capsys.readouterr().out
+
+
 # -- functions of an image
 
 
@@ -310,16 +321,21 @@ def test_a_function_of_an_image(work: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_a_function_that_fails_on_one_image(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (30, 20)).save("data/images/black.png")
+    Image.new("RGB", (30, 20), "white").save("data/images/white.png")
     Path("mynet.py").write_text(
+        "import sys\n"
         "def stretched(image):\n"
         "    if not image.any():\n"
         "        raise ValueError('all is black')\n"
+        "    if image.min() == 255:\n"
+        "        sys.exit('all is white')\n"
         "    return image[..., 0] / image.max()\n"
     )
     predict = ["predict", "data/images", "--model", "mynet:stretched", "--output", "maps"]
     assert main([*predict, "--batch-size", "4"]) == 1
     shown = capsys.readouterr()
-    assert "9 of 10 images written" in shown.out
+    assert "9 of 11 images written" in shown.out
+    assert "white.png: mynet:stretched failed: SystemExit: all is white" in shown.err
     reason = "mynet:stretched failed: ValueError: all is black"
     assert f"data/images/black.png: {reason}" in shown.err
     with open("maps/failures.csv", newline="") as file:
@@ -327,7 +343,7 @@ def test_a_function_that_fails_on_one_image(work: Path, capsys: pytest.CaptureFi
     assert rows[0] == ["image", "reason"]
     assert rows[1][0] == "data/images/black.png"
     assert rows[1][1].startswith(reason)
-    assert "mynet.py, line 3" in rows[1][1]
+    assert "mynet.py, line 4" in rows[1][1]
 
 
 def test_maps_of_other_sizes_and_kinds() -> None:
@@ -356,6 +372,10 @@ def test_maps_of_other_sizes_and_kinds() -> None:
         (np.full((20, 40), np.nan), "values from nan to nan"),
         (np.full((20, 40), 255.0), "values from 255 to 255 .*floats in 0..1"),
         (None, r"object of shape \(\)"),
+        (
+            np.zeros((40, 20)),
+            r"width×height, \(40, 20\), which is transposed, for an image of 20×40",
+        ),
     ],
 )
 def test_what_is_no_map(given: object, message: str) -> None:
@@ -424,6 +444,10 @@ def fails() -> None:
     raise ZeroDivisionError("of no use")
 
 
+def ends() -> None:
+    raise SystemExit(3)
+
+
 @pytest.mark.parametrize(
     ("target", "message"),
     [
@@ -431,6 +455,7 @@ def fails() -> None:
         (lambda image, mask: 0, "needs the arguments image, mask"),
         (lambda: 3, "makes an object of type int; a torch.nn.Module"),
         (fails, r"test_custom:fails failed: ZeroDivisionError: of no use \(.*test_custom.py, line"),
+        (ends, r"test_custom:ends failed: SystemExit: 3 \(.*test_custom.py, line"),
         (3, "an object of type int is no model"),
     ],
 )
