@@ -25,6 +25,7 @@ from dsunet.errors import CheckpointError, CustomModelError, InputSizeError
 from helpers import nano
 
 CODE = """
+import functools
 import signal
 
 import numpy as np
@@ -65,10 +66,30 @@ def with_frozen():
     return net
 
 
+@functools.cache
+def cached():
+    return with_random_frozen()
+
+
 def with_random_frozen():
     net = Net()
     net.first.requires_grad_(False)
     return net
+
+
+class Averaged(Net):
+    # a running average that the network keeps by itself, beside a frozen part that stays
+    def __init__(self):
+        super().__init__()
+        self.first.requires_grad_(False)
+        nn.init.constant_(self.first.weight, VALUE)
+        nn.init.zeros_(self.first.bias)
+        self.average = nn.Parameter(torch.zeros_like(self.last.weight), requires_grad=False)
+
+    def forward(self, image):
+        if self.training:
+            self.average.data.lerp_(self.last.weight.detach(), 0.5)
+        return super().forward(image) + self.average.mean()
 
 
 def all_frozen():
@@ -193,11 +214,42 @@ def test_frozen_tensors_are_left_out_where_they_are_made_alike(
     assert "started with other frozen tensors than mynet:with_frozen" in capsys.readouterr().err
 
 
-def test_frozen_tensors_that_differ_each_time_are_saved(work: Path) -> None:
-    assert main(train_command("run", "mynet:with_random_frozen", "--epochs", "1")) == 0
+def test_frozen_tensors_that_the_network_changes_are_saved(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(train_command("whole", "mynet:Averaged")) == 0
+    about, tensors = read_checkpoint("whole/last.safetensors")
+    assert tensors["network.average"].any()
+    assert "network.first.weight" not in tensors
+    assert about["encoders"]["frozen"]["name"] == "mynet:Averaged"
+    for name in ("last.safetensors", "resume.ckpt"):
+        model = dsunet.load(f"whole/{name}", model="mynet:Averaged")
+        assert torch.equal(model.network.average, tensors["network.average"])
+        assert model.left_out == {"network.first.weight", "network.first.bias"}
+
+    net = sys.modules["mynet"].Net
+    net.calls, net.stop_at = 0, 7
+    assert main(train_command("cut", "mynet:Averaged")) == 130
+    net.stop_at = None
+    assert main(train_command("cut", "mynet:Averaged", "--resume")) == 0
+    resumed = read_checkpoint("cut/last.safetensors")[1]
+    assert resumed.keys() == tensors.keys()
+    for key in tensors:
+        assert torch.equal(resumed[key], tensors[key]), key
+    sys.modules["mynet"].VALUE = 0.2
+    capsys.readouterr()
+    assert main(train_command("cut", "mynet:Averaged", "--resume")) == 1
+    assert "started with other frozen tensors than mynet:Averaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["with_random_frozen", "cached"])
+def test_frozen_tensors_that_differ_each_time_are_saved(work: Path, name: str) -> None:
+    assert main(train_command("run", f"mynet:{name}", "--epochs", "1")) == 0
     about, tensors = read_checkpoint("run/last.safetensors")
     assert about["encoders"] == {}
-    model = dsunet.load("run", model="mynet:with_random_frozen")
+    if name == "cached":
+        sys.modules["mynet"].cached.cache_clear()
+    model = dsunet.load("run", model=f"mynet:{name}")
     assert torch.equal(model.network.first.weight, tensors["network.first.weight"])
 
 
@@ -236,6 +288,17 @@ def test_files_name_their_code_and_do_not_run_it(
         dsunet.load("ours.safetensors", model="mynet:tiny")
 
 
+def test_a_network_without_a_weights_file(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    predict = ["predict", "data/images", "--device", "cpu", "--model"]
+    note = "mynet:tiny has no --weights: its maps are those of the weights that it makes itself"
+    assert main([*predict, "mynet:tiny", "--output", "network"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == note
+    torch.save(sys.modules["mynet"].tiny().state_dict(), "w.pth")
+    assert main([*predict, "mynet:tiny", "--weights", "w.pth", "--output", "trained"]) == 0
+    assert main([*predict, "mynet:brightness", "--output", "function"]) == 0
+    assert "--weights" not in capsys.readouterr().out
+
+
 # -- functions of an image
 
 
@@ -258,16 +321,21 @@ def test_a_function_of_an_image(work: Path, capsys: pytest.CaptureFixture[str]) 
 
 def test_a_function_that_fails_on_one_image(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.new("RGB", (30, 20)).save("data/images/black.png")
+    Image.new("RGB", (30, 20), "white").save("data/images/white.png")
     Path("mynet.py").write_text(
+        "import sys\n"
         "def stretched(image):\n"
         "    if not image.any():\n"
         "        raise ValueError('all is black')\n"
+        "    if image.min() == 255:\n"
+        "        sys.exit('all is white')\n"
         "    return image[..., 0] / image.max()\n"
     )
     predict = ["predict", "data/images", "--model", "mynet:stretched", "--output", "maps"]
     assert main([*predict, "--batch-size", "4"]) == 1
     shown = capsys.readouterr()
-    assert "9 of 10 images written" in shown.out
+    assert "9 of 11 images written" in shown.out
+    assert "white.png: mynet:stretched failed: SystemExit: all is white" in shown.err
     reason = "mynet:stretched failed: ValueError: all is black"
     assert f"data/images/black.png: {reason}" in shown.err
     with open("maps/failures.csv", newline="") as file:
@@ -275,7 +343,7 @@ def test_a_function_that_fails_on_one_image(work: Path, capsys: pytest.CaptureFi
     assert rows[0] == ["image", "reason"]
     assert rows[1][0] == "data/images/black.png"
     assert rows[1][1].startswith(reason)
-    assert "mynet.py, line 3" in rows[1][1]
+    assert "mynet.py, line 4" in rows[1][1]
 
 
 def test_maps_of_other_sizes_and_kinds() -> None:
@@ -304,6 +372,10 @@ def test_maps_of_other_sizes_and_kinds() -> None:
         (np.full((20, 40), np.nan), "values from nan to nan"),
         (np.full((20, 40), 255.0), "values from 255 to 255 .*floats in 0..1"),
         (None, r"object of shape \(\)"),
+        (
+            np.zeros((40, 20)),
+            r"width×height, \(40, 20\), which is transposed, for an image of 20×40",
+        ),
     ],
 )
 def test_what_is_no_map(given: object, message: str) -> None:
@@ -329,8 +401,51 @@ def test_the_rule() -> None:
         assert isinstance(CustomSource.of(target).make(), ImageFunction)
 
 
+@pytest.mark.parametrize(
+    ("name", "file", "matters"),
+    [
+        ("part", "theirs.py", True),  # functools.partial
+        ("part", "names.py", True),
+        ("cached", "theirs.py", True),  # __wrapped__
+        ("network", "names.py", True),  # a torch.nn.Sequential
+        ("imported", "theirs.py", True),  # an instance of a class of another module
+        ("imported", "names.py", True),
+        ("factory", "theirs.py", True),
+        ("factory", "unused.py", False),
+    ],
+)
+def test_the_identity_is_of_all_files_that_define_a_model(
+    name: str, file: str, matters: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for module in ("theirs", "names", "unused"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    Path("theirs.py").write_text(
+        "from torch import nn\n\n\n"
+        "class Net(nn.Module):\n    pass\n\n\n"
+        "def factory(width=1):\n    return nn.Conv2d(3, width, 1)\n"
+    )
+    Path("names.py").write_text(
+        "import functools\n\nfrom torch import nn\n\nimport unused\n"
+        "from theirs import Net, factory\n\n"
+        "part = functools.partial(factory, 1)\ncached = functools.cache(factory)\n"
+        "network = nn.Sequential(nn.Conv2d(3, 1, 1))\nimported = Net()\n"
+    )
+    Path("unused.py").write_text("")
+    before = CustomSource.of(f"names:{name}").identity()
+    assert before == CustomSource.of(f"names:{name}").identity()
+    with open(file, "a") as stream:
+        stream.write("# changed\n")
+    assert (CustomSource.of(f"names:{name}").identity() != before) is matters
+
+
 def fails() -> None:
     raise ZeroDivisionError("of no use")
+
+
+def ends() -> None:
+    raise SystemExit(3)
 
 
 @pytest.mark.parametrize(
@@ -340,6 +455,7 @@ def fails() -> None:
         (lambda image, mask: 0, "needs the arguments image, mask"),
         (lambda: 3, "makes an object of type int; a torch.nn.Module"),
         (fails, r"test_custom:fails failed: ZeroDivisionError: of no use \(.*test_custom.py, line"),
+        (ends, r"test_custom:ends failed: SystemExit: 3 \(.*test_custom.py, line"),
         (3, "an object of type int is no model"),
     ],
 )

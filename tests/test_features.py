@@ -410,6 +410,8 @@ def test_a_preset_with_random_weights_is_the_same_every_time(tmp_path: Path) -> 
         ("--output o --model dsunet-nano --size 0", "--size is 0, but needs at least 1"),
         ("--output o --model dsunet-nano --tsne-positions 0", "--tsne-positions is 0"),
         ("--output o --weights absent", "there is no weights file"),
+        ("--output o --weights ../custom.safetensors", "a file of mynet:tiny; features are of"),
+        ("--output o --model mynet:tiny", "is mynet:tiny; features are of dsunet's models only"),
     ],
 )
 def test_bad_usage_is_one_clear_line(
@@ -419,14 +421,18 @@ def test_bad_usage_is_one_clear_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
     IMAGE.save("a.png")
+    custom = dsunet.CustomModel(torch.nn.Conv2d(3, 1, 1), 64, name="mynet:tiny")
+    dsunet.save(custom, tmp_path / "custom.safetensors")
     assert main(["features", "a.png", "--device", "cpu", *arguments.split()]) == 1
     shown = capsys.readouterr()
     assert message in shown.err
     assert len(shown.err.splitlines()) == 1
     assert shown.out == ""
-    assert [p.name for p in tmp_path.iterdir()] == ["a.png"]
+    assert [p.name for p in folder.iterdir()] == ["a.png"]
 
 
 def test_a_real_image() -> None:

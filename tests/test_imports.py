@@ -15,7 +15,14 @@ from dsunet.imports import import_path, resolve
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
-    for name in ("netbox", "netbox.inner", "netbox.broken", "netbox.needy", "netbox.typo"):
+    for name in (
+        "netbox",
+        "netbox.inner",
+        "netbox.broken",
+        "netbox.needy",
+        "netbox.typo",
+        "netbox.script",
+    ):
         monkeypatch.delitem(sys.modules, name, raising=False)
     folder = tmp_path / "netbox"
     folder.mkdir()
@@ -25,6 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (folder / "broken.py").write_text("x = 1\nraise KeyError('a')\n")
     (folder / "needy.py").write_text("import not_installed_anywhere\n")
+    (folder / "script.py").write_text("import sys\n\nsys.exit(2)\n")
     (folder / "typo.py").write_text("def f(:\n")
     return tmp_path
 
@@ -50,6 +58,7 @@ def test_the_working_directory_comes_first_for_the_import_alone(here: Path) -> N
         ("netbox.inner:SIZE", "netbox.inner:SIZE is of type int and cannot be called"),
         ("netbox.broken:x", r"netbox.broken failed: KeyError: 'a' \(.*broken.py, line 2\)"),
         ("netbox.needy:x", "netbox.needy failed: ModuleNotFoundError: .*'not_installed_anywhere'"),
+        ("netbox.script:x", r"netbox.script failed: SystemExit: 2 \(.*script.py, line 3\)"),
         ("netbox.typo:f", r"netbox.typo failed: SyntaxError: .* \(.*typo.py, line 1\)"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -31,6 +31,12 @@ class SegmentationModel(nn.Module):
     channels_last = True
     left_out: frozenset[str] = frozenset()
     frozen: EncoderReference | None = None
+
+    def save_changed(self) -> None:
+        """Takes tensors out of `left_out` that are no longer as they were made; before saving."""
+
+    def save_too(self, names: Iterable[str]) -> None:
+        """Takes tensors out of `left_out`."""
 
     @property
     def encoders(self) -> Mapping[Family, Encoder]:

@@ -121,6 +121,7 @@ def save(
         CheckpointError: The model was put together by hand and has no `config`, or `path` is the
             only file known to hold an encoder that the new one would refer to.
     """
+    model.save_changed()
     about = describe(model, training, include_encoders=include_encoders)
     _keep_what_is_referred_to(about, Path(path))
     write_checkpoint(Path(path), state_to_save(model, include_encoders=include_encoders), about)

@@ -56,7 +56,7 @@ def resolve(spec: str) -> Callable[..., object]:
                 f"directory), nor among the packages of {sys.executable}; change to its folder, or "
                 "install it"
             ) from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise CustomModelError(f"{module_name} {explain(error)}") from error
     try:
         found = functools.reduce(getattr, name.split("."), module)
@@ -81,7 +81,7 @@ def import_path(target: object) -> str:
     return f"{named.__module__}:{named.__qualname__}"
 
 
-def explain(error: Exception) -> str:
+def explain(error: BaseException) -> str:
     """What went wrong in code of the user's, and where in it as far as that shows, in one line."""
     called = traceback.extract_tb(error.__traceback__)[1:]  # the first is who called it
     frames = [f for f in called if not re.search("<frozen |site-packages", f.filename)] or called

@@ -11,6 +11,7 @@ from jsonargparse import Namespace
 from dsunet.cli.output import Progress, print_failures
 from dsunet.cli.parser import Command, Parser, add_encoder_arguments
 from dsunet.config import MODEL_PRESETS
+from dsunet.imports import is_import_path
 
 if TYPE_CHECKING:
     from dsunet.model import DSUNet
@@ -19,6 +20,10 @@ __all__ = ["FEATURES"]
 
 FORMATS = ("png", "pdf")
 NO_FILES = ("default", "encoders", "none")
+OURS = (
+    "features are of dsunet's models only, as they are those of Hiera, DINOv2 and the fusion: name "
+    f"a preset ({', '.join(MODEL_PRESETS)}), or the weights of one"
+)
 
 
 def _features_arguments(parser: Parser) -> None:
@@ -32,8 +37,9 @@ def _features_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--weights",
         type=str,
-        help="A weights file, or a run's folder; with --model also default (encoders; none for "
-        "nano), encoders (SAM2's and DINOv2's public weights) or none (random, by seed 0).",
+        help="A weights file, or a run's folder, of one of dsunet's models; with --model "
+        "also default (encoders; none for nano), encoders (SAM2's and DINOv2's public weights) or "
+        "none (random, by seed 0).",
     )
     parser.add_argument(
         "--model",
@@ -151,6 +157,8 @@ def _checked(arguments: Namespace) -> tuple[list[str], list[str], list[int] | No
     check_kinds(kinds)
     if not formats or len(set(formats)) != len(formats) or set(formats) - set(FORMATS):
         raise ValueError(f"--formats is {arguments.formats!r}, but needs png, pdf or png,pdf")
+    if arguments.model is not None and is_import_path(arguments.model):
+        raise ValueError(f"--model is {arguments.model}; {OURS}")
     for flag, least in (("size", 1), ("dino_size", 1), ("tsne_positions", 30)):
         if arguments[flag] is not None and arguments[flag] < least:
             raise ValueError(f"--{flag} is {arguments[flag]}, but needs at least {least}")
@@ -185,7 +193,9 @@ def _model(arguments: Namespace) -> tuple[DSUNet, str]:
     """The model, and what to call it in the figures."""
     import torch
 
+    from dsunet.checkpoint import find_weights
     from dsunet.model import create_model, load
+    from dsunet.weights import ModelFile, custom_config_of, read_weights
 
     encoders = {
         "hiera_weights": arguments.hiera_weights,
@@ -197,6 +207,9 @@ def _model(arguments: Namespace) -> tuple[DSUNet, str]:
                 "no model is given: name a weights file or a run's folder with --weights, or a "
                 f"preset with --model ({', '.join(MODEL_PRESETS)})"
             )
+        file = read_weights(find_weights(arguments.weights))
+        if isinstance(file, ModelFile) and (custom := custom_config_of(file)):
+            raise ValueError(f"--weights is a file of {custom.name}; {OURS}")
         model, state = load(arguments.weights, **encoders), ""
     else:
         torch.manual_seed(0)

@@ -29,7 +29,8 @@ def _predict_arguments(parser: Parser) -> None:
         "--model",
         type=str,
         help="A model of your own, as PACKAGE.MODULE:NAME: what makes the network that --weights "
-        "is of; or, without --weights, a function that takes an image and gives its map.",
+        "is of; or, without --weights, a function that takes an image and gives its map, or a "
+        "network that brings its own weights.",
     )
     add_encoder_arguments(parser, "that the weights file refers to")
     parser.add_argument("--output", required=True, type=str, help="Folder to write to.")
@@ -71,7 +72,7 @@ def _predict_arguments(parser: Parser) -> None:
 
 
 def _predict(arguments: Namespace) -> int:
-    from dsunet.custom import CustomSource
+    from dsunet.custom import CustomSource, ImageFunction
     from dsunet.data.pairs import read_names
     from dsunet.predict import KINDS, Options, Report, Segmenter, plan_outputs, predict_files
 
@@ -108,6 +109,11 @@ def _predict(arguments: Namespace) -> int:
         hiera_weights=arguments.hiera_weights,
         dinov2_weights=arguments.dinov2_weights,
     )
+    if segmenter.weights is None and not isinstance(segmenter.model, ImageFunction):
+        print(
+            f"{arguments.model} has no --weights: its maps are those of the weights that it makes "
+            "itself"
+        )
     options = Options(
         kinds,
         arguments.threshold,

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from dsunet.checkpoint import find_weights
 from dsunet.custom.network import CustomModel
 from dsunet.custom.source import CustomSource
-from dsunet.encoders import EncoderReference
 from dsunet.errors import CheckpointError, CustomModelError
 from dsunet.weights import ModelFile, custom_config_of, fill_model, read_weights
 from dsunet.weights.formats import fingerprint
@@ -57,9 +56,12 @@ def _leave_out_frozen(model: CustomModel, source: CustomSource) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch.initial_seed() + 1)
         again = _frozen(source.network())
-    if frozen.keys() == again.keys() and all(torch.equal(frozen[n], again[n]) for n in frozen):
-        model.left_out = frozenset(frozen)
-        model.frozen = EncoderReference(source.name, fingerprint(frozen))
+    # two that share memory, as what a factory keeps for the next call, are not made at all
+    if frozen.keys() == again.keys() and all(
+        frozen[n].data_ptr() != again[n].data_ptr() and torch.equal(frozen[n], again[n])
+        for n in frozen
+    ):
+        model.leave_out(frozen)
 
 
 def load_custom(path: str | Path, source: CustomSource) -> CustomModel:
@@ -95,7 +97,6 @@ def load_custom(path: str | Path, source: CustomSource) -> CustomModel:
                 f"{file.path} was trained with other frozen tensors than {source.name} makes now; "
                 "let it make the same ones (from the same file, say)"
             )
-        model.left_out = frozenset(rest)
-        model.frozen = EncoderReference(source.name, reference["fingerprint"])
+        model.leave_out(rest)
     fill_model(model, file)
     return model.eval()

@@ -35,11 +35,13 @@ class ImageFunction:
         """
         try:
             given = self.function(np.array(picture))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise CustomModelError(f"{self.name} {explain(error)}") from error
         map_ = given.detach().cpu().numpy() if isinstance(given, Tensor) else np.asarray(given)
         if map_.ndim != 2 or map_.dtype.kind not in "fb" or not map_.size:
             raise self._wrong(f"{map_.dtype} of shape {map_.shape}", picture)
+        if map_.shape == (picture.width, picture.height) and picture.width != picture.height:
+            raise self._wrong(f"a map of width×height, {map_.shape}, which is transposed,", picture)
         low, high = float(map_.min()), float(map_.max())
         if not (low >= -1e-4 and high <= 1 + 1e-4):  # nor NaN
             raise self._wrong(f"values from {low:g} to {high:g}", picture)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from dsunet.base import SegmentationModel
 from dsunet.config import CustomConfig
 from dsunet.decoder import SegmentationLogits
+from dsunet.encoders import EncoderReference
 from dsunet.errors import CustomModelError, InputSizeError
 from dsunet.imports import import_path
 from dsunet.layers import resize_bilinear
+from dsunet.weights.formats import fingerprint
 
 __all__ = ["CustomModel", "Size"]
 
@@ -59,8 +61,27 @@ class CustomModel(SegmentationModel):
             name or import_path(network), 352 if size is None else size, dino_size
         )
         self.training_facts = {}
+        self._sums: dict[str, str] = {}  # of the tensors in left_out, one by one
         # it can fail where a network's code views its maps as contiguous
         self.channels_last = bool(getattr(network, "channels_last", False))
+
+    def leave_out(self, tensors: Mapping[str, Tensor]) -> None:
+        """Lets files do without these tensors of the network, as long as they stay as they are."""
+        self._sums = {name: fingerprint({name: tensor}) for name, tensor in tensors.items()}
+        self.left_out = frozenset(tensors)
+        self.frozen = None
+        if tensors:
+            self.frozen = EncoderReference(self.config.name, fingerprint(tensors))
+
+    def save_changed(self) -> None:
+        own = self.state_dict()
+        self.save_too([n for n, s in self._sums.items() if fingerprint({n: own[n]}) != s])
+
+    def save_too(self, names: Iterable[str]) -> None:
+        if self.left_out.isdisjoint(names := set(names)):
+            return
+        own = self.state_dict()
+        self.leave_out({name: own[name] for name in self.left_out - names})
 
     def forward(
         self,

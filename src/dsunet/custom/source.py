@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -79,7 +80,7 @@ class CustomSource:
                     made = self.target()
                 except DsunetError:
                     raise
-                except Exception as error:
+                except (Exception, SystemExit) as error:
                     raise CustomModelError(f"{self.name} {explain(error)}") from error
             elif isinstance(made, type) or (needed is not None and len(needed) > 1):
                 raise CustomModelError(
@@ -123,12 +124,35 @@ class CustomSource:
         return made
 
     def identity(self) -> dict[str, str | None]:
-        """What tells it from another one: its name, and a sum over the file of its code."""
-        named = self.target.network if isinstance(self.target, CustomModel) else self.target
-        module = sys.modules.get(import_path(named).split(":")[0])
-        file = getattr(module, "__file__", None)
-        code = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else None
-        return {"model": self.name, "code": code}
+        """What tells it from another one: its name, and a sum over the files of its code.
+
+        These are the file of the module in its import path and, where they differ, of those that
+        define the function or the class.
+        """
+        target: object = self.target
+        modules = [self.name.split(":")[0]]
+        if isinstance(target, CustomModel):
+            target = target.network
+        while isinstance(target, functools.partial) or hasattr(target, "__wrapped__"):
+            modules += _modules_of(target)
+            target = target.func if isinstance(target, functools.partial) else target.__wrapped__
+        modules += _modules_of(target)
+        files = dict.fromkeys(getattr(sys.modules.get(m), "__file__", None) for m in modules)
+        code = [Path(file).read_bytes() for file in files if file and Path(file).is_file()]
+        return {"model": self.name, "code": _sum_of(code) if code else None}
+
+
+def _modules_of(target: object) -> list[str]:
+    """Names of the modules that define a function or an object, and its class."""
+    found = (getattr(target, "__module__", None), type(target).__module__)
+    return [module for module in found if isinstance(module, str)]
+
+
+def _sum_of(parts: Sequence[bytes]) -> str:
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part)
+    return total.hexdigest()
 
 
 def _needed_by(target: Callable[..., object]) -> list[str] | None:

@@ -159,7 +159,10 @@ class SegmentationModule(L.LightningModule):
         return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.model.save_changed()
         keep = self._changing_names()
+        if not self.model.encoders:  # a network may change tensors that have no gradients by itself
+            keep = set(self.state_dict()) - {f"model.{name}" for name in self.model.left_out}
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: state[name] for name in state if name in keep}
         checkpoint["dsunet"] = about_json(describe(self.model))  # so that `dsunet.load` reads it
@@ -169,6 +172,7 @@ class SegmentationModule(L.LightningModule):
         absent = self._changing_names() - set(checkpoint["state_dict"])
         if absent:
             raise RuntimeError(f"the resume state lacks {sorted(absent)[:3]}")
+        self.model.save_too(name.removeprefix("model.") for name in checkpoint["state_dict"])
         self._require_the_same_encoders(checkpoint.get("dsunet"))
         self._loss_sum = checkpoint["loss"]["sum"]
         self._loss_count = checkpoint["loss"]["count"]
@@ -176,12 +180,17 @@ class SegmentationModule(L.LightningModule):
     def _require_the_same_encoders(self, about: str | None) -> None:
         """Files of frozen encoders may have moved since the run began, but not changed."""
         before = json.loads(about)["encoders"] if about else {}
-        for family, reference in describe(self.model)["encoders"].items():
-            was, now = (each and each["fingerprint"] for each in (before.get(family), reference))
+        own = describe(self.model)
+        after = own["encoders"]
+        for family in {**before, **after}:
+            was, now = (
+                each and each["fingerprint"] for each in (before.get(family), after.get(family))
+            )
             if before and was != now and family == "frozen":
                 raise CheckpointError(
-                    f"the run was started with other frozen tensors than {reference['name']} makes "
-                    "now; let it make the same ones (from the same file, say)"
+                    "the run was started with other frozen tensors than "
+                    f"{own['model']['custom']} makes now; let it make the same ones (from "
+                    "the same file, say)"
                 )
             if before and was != now:
                 raise CheckpointError(
