@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from dsunet.base import SegmentationModel
-from dsunet.custom import CustomSource, create_custom
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.data.views import Views, make_views, mask_view
 from dsunet.devices import choose_device, choose_precision
 from dsunet.experiments.plan import Plan, Run
-from dsunet.experiments.scores import read_scores
+from dsunet.experiments.scores import current_scores
 from dsunet.inference import lay_out
 from dsunet.losses import deep_supervision_loss
 from dsunet.metrics import Measures
-from dsunet.model import create_from_config, parameter_counts
+from dsunet.model import parameter_counts
 from dsunet.predict import Segmenter
+from dsunet.training.run import create_network
 
 __all__ = ["Estimate", "Speed", "estimate", "measure_speed"]
 
@@ -70,7 +70,8 @@ def estimate(plan: Plan, say: Callable[[str], None] = print) -> list[Estimate]:
         speed = speeds[key]
         epochs = max(0, recipe.epochs - run.epochs_done()) if run.method.trained else 0
         tests = plan.tests[run.task].values()
-        images = sum(len(t.images) for t in tests if epochs or read_scores(run, t) is None)
+        done = {} if epochs else current_scores(plan, run)
+        images = sum(len(test.images) for test in tests if test.name not in done)
         seconds = epochs * plan.training_pairs[run.task] * speed.train
         seconds += images * (speed.predict + speed.evaluate)
         maps = sum(len(test.images) for test in tests)
@@ -92,13 +93,7 @@ def measure_speed(plan: Plan, run: Run) -> Speed:
         return Speed(0, _time(lambda: function(image), cpu) if function else 0, evaluate, 0)
     recipe = plan.recipe(run)
     device = choose_device(recipe.device)
-    config = plan.network(run)
-    made: SegmentationModel = (
-        create_custom(config, None)
-        if isinstance(config, CustomSource)
-        else create_from_config(config, None)
-    )
-    model = lay_out(made.to(device), device).train()
+    model = lay_out(create_network(plan.network(run), None).to(device), device).train()
     # one image tells enough on a CPU, where a large network takes minutes for a batch
     batch = min(recipe.batch_size, plan.training_pairs[run.task]) if device.type == "cuda" else 1
     size, dino = model.view_sizes

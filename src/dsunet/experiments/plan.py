@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -87,11 +87,6 @@ class Protocol:
         """What decides the results, but for the seeds."""
         whole = asdict(self)
         return {name: whole[name] for name in ("size", "epochs", "batch_size", "limit", "weights")}
-
-    @property
-    def is_published(self) -> bool:
-        """Whether nothing of the paper's protocol is changed."""
-        return self.changes == Protocol().changes
 
 
 @dataclass(frozen=True)
@@ -244,12 +239,6 @@ class Plan:
     def runs_of(self, method: Method, task: str) -> list[Run]:
         """A method's runs for a task, one per seed."""
         return [run for run in self.runs if run.method == method and run.task == task]
-
-    def steps(self) -> Iterator[tuple[Run, TestSet]]:
-        """Every run with every set that it is tested on."""
-        for run in self.runs:
-            for test in self.tests[run.task].values():
-                yield run, test
 
 
 def make_plan(

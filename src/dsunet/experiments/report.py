@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from dsunet.experiments.methods import Method, PaperTable
+from dsunet.experiments.methods import METHODS, Method, PaperTable
 from dsunet.experiments.plan import Plan
 from dsunet.experiments.scores import Results
 from dsunet.experiments.statistics import over_seeds, paired_difference
@@ -79,20 +78,15 @@ def gains_table(results: Results, table: PaperTable) -> Table:
     """
     methods = {method.key: method for method in results.plan.rows[table.number]}
     published = _published(table)
-    ours, reference = _titles(table)
+    ours, reference = (METHODS[key].published or "" for key in (OURS, table.reference))
     rows = []
     for name in table.sets:
-        printed = [
-            _published_cell(published[which], name, "S")
-            for which in (reference, ours)
-            if which in published
-        ]
+        printed = [_published_cell(published[which], name, "S") for which in (reference, ours)]
         here = [
-            _cell(results, methods[key], table.task, name, "S")
+            _cell(results, methods[key], table.task, name, "S") if key in methods else None
             for key in (table.reference, OURS)
-            if key in methods
         ]
-        gains = (_gain(printed), _gain(here))
+        gains = (_gain(*printed), _gain(*here))
         if any(gains):
             rows.append(Row(name, gains, ranked=False, signed=True))
     columns = tuple(Column("", title, title, None, 2) for title in ("published", "this run"))
@@ -145,11 +139,6 @@ def paired_table(results: Results, table: PaperTable) -> Table:
     )
 
 
-def _titles(table: PaperTable) -> tuple[str, str]:
-    """The published names of DSU-Net and of what its gains are counted from."""
-    return "DSU-Net", {"sam2unet": "SAM2-UNet", "ablation-a": "ablation A"}[table.reference]
-
-
 def _published(table: PaperTable) -> dict[str, dict[str, PublishedResult]]:
     """The table's rows as printed, by method and data set."""
     rows: dict[str, dict[str, PublishedResult]] = {}
@@ -192,13 +181,10 @@ def _per_image(
     return first, second
 
 
-def _gain(cells: Sequence[Cell | None]) -> Cell | None:
-    if len(cells) != 2:
+def _gain(before: Cell | None, after: Cell | None) -> Cell | None:
+    if before is None or after is None or before.value == 0:
         return None
-    for before, after in pairwise(cells):
-        if before is not None and after is not None and before.value > 0:
-            return Cell(100 * (after.value / before.value - 1))
-    return None
+    return Cell(100 * (after.value / before.value - 1))
 
 
 def _column(name: str, measure: str) -> Column:

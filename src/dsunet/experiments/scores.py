@@ -19,6 +19,7 @@ from dsunet.metrics import Evaluation
 __all__ = [
     "Results",
     "Scores",
+    "current_scores",
     "has_other_images",
     "identity_of",
     "maps_are_of",
@@ -94,13 +95,11 @@ def write_scores(
     write_json(path, content)
 
 
-def read_scores(
-    run: Run, test: TestSet, identity: dict[str, str | None] | None = None
-) -> Scores | None:
+def read_scores(run: Run, test: TestSet, identity: dict[str, str | None]) -> Scores | None:
     """The measures of a run on a set; nothing if there are none, or other files by now."""
     try:
         content = json.loads(run.scores(test.name).read_bytes())
-        if content["made_of"] != _made_of(run, test, identity or identity_of(run)):
+        if content["made_of"] != _made_of(run, test, identity):
             return None
         curves = {name: np.asarray(curve) for name, curve in content["curves"].items()}
         return Scores(content["scores"], content["per_image"], curves, content["failures"])
@@ -126,6 +125,16 @@ def maps_are_of(folder: Path, identity: dict[str, str | None]) -> bool:
         return False
 
 
+def current_scores(plan: Plan, run: Run) -> dict[str, Scores]:
+    """A run's measures by test set, those that are there."""
+    try:
+        identity = identity_of(run)
+    except OSError:  # it has no weights yet
+        return {}
+    found = {name: read_scores(run, test, identity) for name, test in plan.tests[run.task].items()}
+    return {name: scores for name, scores in found.items() if scores is not None}
+
+
 class Results:
     """All measures that a plan has by now, each file read once."""
 
@@ -133,12 +142,9 @@ class Results:
         self.plan = plan
         self._scores: dict[tuple[str, str], Scores] = {}
         for run in plan.runs:
-            if run.key in plan.stale:
-                continue
-            for test in plan.tests[run.task].values():
-                scores = read_scores(run, test)
-                if scores is not None:
-                    self._scores[run.key, test.name] = scores
+            if run.key not in plan.stale:
+                for name, scores in current_scores(plan, run).items():
+                    self._scores[run.key, name] = scores
 
     def of(self, run: Run, name: str) -> Scores | None:
         """One run's on one set."""

@@ -39,7 +39,7 @@ from dsunet.training.folder import (
     write_start,
 )
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["TrainResult", "create_network", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ def train(
             report = checked_data(folder, split, data, say, going_on)
         stack.enter_context(_quiet())
         L.seed_everything(recipe.seed, verbose=False)
-        network = _create(model, weights, hiera_weights, dinov2_weights)
+        network = create_network(model, weights, hiera_weights, dinov2_weights)
         network = lay_out(network, device).train()
         if first:  # only now: a model that cannot be built leaves no folder
             make_folder(folder)
@@ -270,12 +270,13 @@ def _strategy(network: SegmentationModel, devices: int) -> str:
     return "auto" if devices == 1 or all_run else "ddp_find_unused_parameters_true"
 
 
-def _create(
+def create_network(
     model: ModelConfig | CustomSource,
     weights: str | Path | None,
-    hiera_weights: str | Path | None,
-    dinov2_weights: str | Path | None,
+    hiera_weights: str | Path | None = None,
+    dinov2_weights: str | Path | None = None,
 ) -> SegmentationModel:
+    """A network to train: one of ours, or one of the user's own; arguments as in `train`."""
     if isinstance(model, ModelConfig):
         return create_from_config(
             model, weights, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights
