@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import os
@@ -24,6 +25,7 @@ __all__ = [
     "encode_text",
     "lock_folder",
     "replace_durably",
+    "sha256_of",
     "stopped_writing",
     "temporary_beside",
     "write_atomically",
@@ -168,6 +170,12 @@ def _lock(fcntl: object, file: BinaryIO) -> bool:
     except OSError:  # network file systems without locks
         return True
     return True
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def encode_text(text: str) -> bytes:

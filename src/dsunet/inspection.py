@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from dsunet.checkpoint import find_weights
 from dsunet.config import FAMILIES, CustomConfig, Family, ModelConfig
 from dsunet.encoders import build_dinov2, build_hiera, in_trunk
 from dsunet.errors import CheckpointError, WeightsError
+from dsunet.files import sha256_of
 from dsunet.model import DSUNet, build_model, parameters_by_part
 from dsunet.weights import (
     FORMATS,
@@ -127,7 +127,7 @@ def verify_file(path: str | Path) -> tuple[dict[str, str], list[str]]:
     """
     path = find_weights(path)
     file = read_weights(path)
-    facts = {"format": FORMATS[file.format], "sha256": _sha256(path)}
+    facts = {"format": FORMATS[file.format], "sha256": sha256_of(path)}
     problems = []
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
@@ -158,11 +158,6 @@ def verify_file(path: str | Path) -> tuple[dict[str, str], list[str]]:
         facts["holds"] = config.name
         problems += _misfits_of_model(file, config)
     return facts, problems
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _misfits_of_encoder(file: EncoderFile) -> list[str]:

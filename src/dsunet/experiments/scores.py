@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import dsunet
 from dsunet.experiments.methods import Method
 from dsunet.experiments.plan import Plan, Run, TestSet, fingerprint
-from dsunet.files import clear_temporaries, write_json
+from dsunet.files import clear_temporaries, sha256_of, write_json
 from dsunet.metrics import Evaluation
 
 __all__ = [
@@ -54,8 +53,7 @@ def identity_of(run: Run) -> dict[str, str | None]:
         return {"maps": str(run.method.maps.resolve())}
     identity: dict[str, str | None] = {}
     if run.method.trained:
-        with open(run.weights, "rb") as file:
-            identity["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+        identity["sha256"] = sha256_of(run.weights)
     return identity | (run.method.source.identity() if run.method.source else {})
 
 

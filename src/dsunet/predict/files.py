@@ -26,6 +26,7 @@ from dsunet.files import (
     clear_temporaries,
     encode_text,
     lock_folder,
+    sha256_of,
     stopped_writing,
     write_json,
     write_png,
@@ -193,8 +194,7 @@ def _identity(segmenter: Segmenter) -> str | None:
     if isinstance(segmenter.model, ImageFunction):
         return None
     if segmenter.weights is not None:
-        with open(segmenter.weights, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(segmenter.weights)
     digest = hashlib.sha256()
     for name, tensor in segmenter.model.state_dict().items():
         digest.update(name.encode())
