@@ -124,6 +124,24 @@ class FeatureInjection(nn.Module):
             ContentGuidedAttention(c, pixel_attention=pixel_attention) for c in widths
         )
 
+    def grids(
+        self, count: int, native: tuple[int, int], sizes: Sequence[tuple[int, int]]
+    ) -> list[tuple[int, int]]:
+        """Height and width of the smallest form of every map that `forward` can go on from.
+
+        A map that enters one level is resized to that level's grid before anything else is done
+        with it, so where that grid is the smaller one, it says all that the level takes.
+
+        Args:
+            count: How many maps there are.
+            native: Their height and width.
+            sizes: Heights and widths of Hiera's levels, fine to coarse.
+        """
+        if (count == 1 and len(self.levels) > 1) or self.modulate[0].order == "resize_last":
+            return [native] * count
+        targets = [sizes[level] for level in self.levels]
+        return [min(native, target, key=lambda size: size[0] * size[1]) for target in targets]
+
     def forward(self, pyramid: Sequence[Tensor], maps: Sequence[Tensor]) -> list[Tensor]:
         fused = list(pyramid)
         sources = list(maps) * len(self.levels) if len(maps) == 1 else list(maps)

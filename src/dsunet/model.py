@@ -22,6 +22,7 @@ from dsunet.encoders.hiera import OWN_HIERA
 from dsunet.errors import CheckpointError, InputSizeError
 from dsunet.fusion import FeatureInjection
 from dsunet.hub import HubMixin
+from dsunet.layers import resize_bilinear
 from dsunet.weights import (
     EncoderFile,
     ModelFile,
@@ -137,6 +138,36 @@ class DSUNet(SegmentationModel, HubMixin):
         self.dinov2.check_size(dino_image, "dino_image")
         maps: list[Tensor] = self.dinov2(dino_image)
         return maps
+
+    def reduced_semantics(self, dino_image: Tensor) -> list[Tensor]:
+        """As `extract_semantics`, each map in the smallest form that `forward` can go on from.
+
+        For views of the sizes in `config`; `forward` gives the same from these maps, bit for bit.
+        """
+        maps = self.extract_semantics(dino_image)
+        return [
+            resize_bilinear(map_, (height, width))
+            for map_, (_, height, width) in zip(maps, self.semantic_shapes(), strict=True)
+        ]
+
+    def semantic_shapes(self) -> list[tuple[int, int, int]]:
+        """C, H, W of what `reduced_semantics` gives for one image.
+
+        Raises:
+            InputSizeError: The model has no DINOv2 branch.
+            ValueError: The model has no config, which says the sizes of its views.
+        """
+        if self.dinov2 is None or self.fusion is None:
+            raise InputSizeError("this model has no DINOv2 branch, so it has no features")
+        (height, width), dino_size = self.view_sizes
+        assert dino_size is not None
+        patch = self.dinov2.multiple
+        grids = self.fusion.grids(
+            len(self.dinov2.depths),
+            (dino_size[0] // patch, dino_size[1] // patch),
+            [(height // stride, width // stride) for stride in self.hiera.strides],
+        )
+        return [(c, *grid) for c, grid in zip(self.dinov2.channels, grids, strict=True)]
 
 
 def build_model(
@@ -427,13 +458,17 @@ def parameters_by_part(model: SegmentationModel) -> dict[str, tuple[int, int]]:
         if isinstance(model, DSUNet)
         else {name: list(part.parameters()) for name, part in model.named_children()}
     )
-    return {
+    counts = {
         name: (
             sum(p.numel() for p in parameters),
             sum(p.numel() for p in parameters if p.requires_grad),
         )
         for name, parameters in parts.items()
     }
+    if isinstance(model, DSUNet) and model.dinov2 is not None:
+        present, trained = counts["dinov2"]
+        counts["dinov2"] = (present + model.dinov2.left_out, trained)
+    return counts
 
 
 def _parts_of(model: DSUNet) -> dict[str, list[nn.Parameter]]:

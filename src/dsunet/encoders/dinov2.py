@@ -8,7 +8,7 @@ from typing import Any, cast
 import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from dsunet.encoders.base import Encoder
 
@@ -35,7 +35,12 @@ class DINOv2Encoder(Encoder):
         norm: Pass the tokens of every depth through the final LayerNorm, as the published code
             does for the last one and DINOv2's `get_intermediate_layers(norm=True)` for all.
         trainable: Train the trunk; otherwise it is frozen and builds no graph.
+
+    Attributes:
+        left_out: Number of the trunk's parameters if it was left out.
     """
+
+    left_out = 0
 
     def __init__(
         self,
@@ -56,6 +61,17 @@ class DINOv2Encoder(Encoder):
             for parameter in trunk.norm.parameters():
                 parameter.requires_grad_(norm)
 
+    def leave_out(self) -> None:
+        """Lets go of the trunk, whose maps all come from elsewhere; the encoder is useless then.
+
+        Raises:
+            ValueError: A file of the model would have to carry the trunk.
+        """
+        if self.source is None:
+            raise ValueError("this DINOv2 is in no other file, so it cannot be left out")
+        self.left_out = sum(parameter.numel() for parameter in self.trunk.parameters())
+        self.trunk = nn.Identity()
+
     @property
     def block_count(self) -> int:
         """How many blocks the trunk has."""
@@ -66,6 +82,8 @@ class DINOv2Encoder(Encoder):
 
     def after_blocks(self, image: Tensor, depths: Sequence[int], *, norm: bool) -> list[Tensor]:
         """Patch tokens after other blocks than `forward` takes, with or without the final norm."""
+        if self.left_out:
+            raise RuntimeError("DINOv2 was left out of this model; load it again")
         trunk = cast(VisionTransformer, self.trunk)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trainable):
             maps = trunk.forward_intermediates(
