@@ -16,6 +16,7 @@ import warnings
 from jsonargparse import ArgumentError, set_parsing_settings
 
 import dsunet
+from dsunet.cli.cache import CACHE_BUILD, CACHE_INFO, CACHE_VERIFY
 from dsunet.cli.compare import COMPARE
 from dsunet.cli.data import DATA_CHECK, GENERATE
 from dsunet.cli.evaluate import EVALUATE
@@ -117,6 +118,9 @@ COMMANDS: dict[str, Command] = {
     "compare": COMPARE,
     "reproduce": REPRODUCE,
     "features": FEATURES,
+    "cache build": CACHE_BUILD,
+    "cache info": CACHE_INFO,
+    "cache verify": CACHE_VERIFY,
     "models": MODELS,
     "info": INFO,
     "convert": CONVERT,
