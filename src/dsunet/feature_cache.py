@@ -12,7 +12,7 @@ import logging
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -110,9 +110,10 @@ class FeatureCache:
 
     Attributes:
         store: Where the maps are.
-        training: Numbers of the training images in the store.
-        validation: Numbers of the validation images.
+        training: Numbers of the training images in the store, -1 for an unreadable one.
+        validation: Numbers of the validation images, likewise.
         needed: Every image and flip that can come up.
+        unreadable: Why images are left out, one line each.
         spare: The trunk that `leave_out` has taken out of the model.
     """
 
@@ -120,6 +121,7 @@ class FeatureCache:
     training: list[int]
     validation: list[int]
     needed: list[Place]
+    unreadable: list[str] = field(default_factory=list)
     spare: nn.Module | None = None
 
     def leave_out(self, model: DSUNet) -> bool:
@@ -229,7 +231,6 @@ def open_cache(
     Raises:
         OutputError: The maps would take more than the budget or than the disk has, or the folder
             cannot be used.
-        DataError: An image cannot be read.
     """
     flips = _flips(data)
     size = disk_needed(model, data, split, dtype)
@@ -243,19 +244,20 @@ def open_cache(
     kind = kind_of(model, precision, dtype)
     folder = cache_root(where) / f"{_file_name(data_name(data))}-{kind.name}"
     store = FeatureStore.open(folder, kind)
-    keys = [content_key(pair) for pair in [*split.training, *split.validation]]
+    keys, unreadable = _keys(_pairs(split))
     try:
-        number_of = store.add(keys)
+        number_of = store.add(key for key in keys if key is not None)
     except OSError as error:
         raise OutputError(
             f"the feature cache {folder} cannot be written to ({error.strerror or error}); choose "
             "another folder"
         ) from error
-    numbers = [number_of[key] for key in keys]
+    numbers = [-1 if key is None else number_of[key] for key in keys]
     training, validation = numbers[: len(split.training)], numbers[len(split.training) :]
     needed = {(number, flip): None for number in training for flip in flips}
     needed |= {(number, 0): None for number in validation}
-    cache = FeatureCache(store, training, validation, list(needed))
+    places = [place for place in needed if place[0] >= 0]
+    cache = FeatureCache(store, training, validation, places, unreadable)
     there = sum(store.has(place) for place in cache.needed)
     to_write = (len(cache.needed) - there) * kind.record_bytes
     free = shutil.disk_usage(folder).free
@@ -286,7 +288,7 @@ def build_cache(
     """Computes what is missing in a store; interrupted, it goes on where it was.
 
     Returns:
-        How many maps were added, and why images failed.
+        How many maps were added, and why images failed, one line each.
     """
     places = set(cache.missing())
     pair_of = dict(zip([*cache.training, *cache.validation], _pairs(split), strict=True))
@@ -301,7 +303,7 @@ def build_cache(
         worker_init_fn=stay_with_parent,
     )
     autocast = precision != torch.float32
-    done, failures = 0, []
+    done, failures = 0, [*cache.unreadable]
     for views, found, failure in loader:
         if failure:
             failures.append(failure)
@@ -340,6 +342,19 @@ class _ImageFlips(Dataset[tuple[Tensor, list[Place], str]]):
 
 _AXES: list[list[int]] = [[], [-1], [-2], [-1, -2]]
 assert [flip_number(axes) for axes in _AXES] == list(range(FLIPS))
+
+
+def _keys(pairs: Sequence[Pair]) -> tuple[list[bytes | None], list[str]]:
+    """The keys of some images, `None` for those that cannot be read, and the reasons."""
+    keys: list[bytes | None] = []
+    reasons = []
+    for pair in pairs:
+        try:
+            keys.append(content_key(pair))
+        except (DataError, OSError) as error:
+            keys.append(None)
+            reasons.append(str(error))
+    return keys, reasons
 
 
 def _pairs(split: Split) -> list[Pair]:

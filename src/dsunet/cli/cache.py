@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from dsunet.cli.output import Progress, check_outputs, print_failures, print_line, print_table
+from dsunet.cli.output import Progress, check_outputs, print_failures, print_line
 from dsunet.cli.parser import Command, Parser, add_encoder_arguments, fields_of, pick
 from dsunet.config import (
     MODEL_PRESETS,
@@ -53,6 +53,8 @@ def _build_arguments(parser: Parser) -> None:
 
 
 def _build(arguments: Namespace) -> int:
+    import torch
+
     from dsunet.data.split import split_data
     from dsunet.devices import choose_device, choose_precision
     from dsunet.feature_cache import build_cache, obstacle, open_cache
@@ -68,6 +70,7 @@ def _build(arguments: Namespace) -> int:
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
     split = split_data(data, recipe.seed)
+    torch.manual_seed(recipe.seed)  # random weights are to be those of a training
     model = create_from_config(
         config,
         None if arguments.weights == "none" else arguments.weights,

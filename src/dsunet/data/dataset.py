@@ -82,7 +82,7 @@ class PairDataset(Dataset[Sample]):
         seed: Seed of the flips and other changes.
         keep_truth: Keep the mask at its own size as well.
         store: Where feature maps of the images may be.
-        numbers: The number of each pair's image in the store.
+        numbers: The number of each pair's image in the store, -1 for one that is not in it.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class PairDataset(Dataset[Sample]):
     def _stored(
         self, index: int, axes: list[int]
     ) -> tuple[Place | None, tuple[Tensor, ...] | None]:
-        if self.store is None:
+        if self.store is None or self.numbers[index] < 0:
             return None, None
         place = (self.numbers[index], flip_number(axes))
         maps = self.store.read(place)
