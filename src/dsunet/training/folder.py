@@ -36,6 +36,7 @@ __all__ = [
     "make_folder",
     "names_of",
     "position_of",
+    "recorded_batch",
     "write_environment",
     "write_start",
 ]
@@ -58,6 +59,19 @@ def flat_settings(
     for part in (data, recipe, loss):
         flat |= dataclasses.asdict(part)
     return {key: list(v) if isinstance(v, tuple) else v for key, v in flat.items()}
+
+
+def recorded_batch(folder: Path, recipe: TrainConfig) -> TrainConfig:
+    """The recipe with the numbers that were found for `batch_size="auto"` when a run started.
+
+    A folder without such numbers leaves it as it is.
+    """
+    try:
+        before = yaml.safe_load((folder / "config.yaml").read_bytes())
+        found = {name: int(before[name]) for name in ("batch_size", "accumulate")}
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return recipe  # a broken file is named when it is compared
+    return dataclasses.replace(recipe, **found)
 
 
 def names_of(pairs: list[Pair]) -> str:
@@ -90,8 +104,11 @@ def check_folder(
             "mend it, or choose another --output"
         ) from error
     free = {"workers", "device", "check", "save_every", "log_every", "val_pictures"}
+    free |= {"activation_checkpointing"}  # the results are the same
     # may have moved; what is in the weights, and the names of pairs, are compared
     free |= {"hiera_weights", "dinov2_weights", "benchmarks"}
+    # what an earlier version did not know was as it is by default
+    before = {"compile": False, **before}
     changed = [k for k in settings if k not in free and before.get(k) != settings[k]]
     if changed:
         key = changed[0]

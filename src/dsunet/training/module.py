@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import lightning as L
@@ -48,6 +49,10 @@ class SegmentationModule(L.LightningModule):
     def __init__(self, model: SegmentationModel, config: TrainConfig, loss: LossConfig) -> None:
         super().__init__()
         self.model = model
+        # of training alone; a module here would put its own names into the state
+        self._forward: Callable[..., SegmentationLogits] = model
+        if config.compile:
+            self._forward = torch.compile(model.forward, dynamic=False)
         self.recipe = config
         self.loss_config = loss
         self.measures: Measures | None = None
@@ -58,8 +63,9 @@ class SegmentationModule(L.LightningModule):
         self.strict_loading = False  # frozen tensors are not in the checkpoint, see below
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        outputs: SegmentationLogits = self.model(batch.sam, batch.dino)
         coarse, middle, fine = self.loss_config.output_weights
+        wanted = "all" if coarse or middle else "fine"
+        outputs = self._forward(batch.sam, batch.dino, outputs=wanted)
         loss = deep_supervision_loss(
             SegmentationLogits(*(x if x is None else x.float() for x in outputs)),  # type: ignore[arg-type]
             batch.mask,
@@ -156,7 +162,11 @@ class SegmentationModule(L.LightningModule):
             for is_encoder, rate in ((False, recipe.lr), (True, recipe.encoder_lr or recipe.lr / 5))
         ]
         groups = [group for group in groups if group["params"]]
-        return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        # one kernel for all tensors; float16's scaler could not clip gradients before it
+        fused = all(p.is_cuda for p in trained) and recipe.precision != "float16"
+        return torch.optim.AdamW(
+            groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused or None
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.model.save_changed()
