@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ import dsunet
 from dsunet.config import DataConfig, LossConfig, TrainConfig, model_config
 from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import TrainingError
-from dsunet.training import batch_size
+from dsunet.training import batch_size, memory
 from dsunet.training.batch_size import Need, fit, memory_of_a_step
-from dsunet.training.memory import free_memory
+from dsunet.training.memory import free_memory, give_back
 from helpers import nano
 
 AUTO = TrainConfig(batch_size="auto", device="cpu")
@@ -174,6 +175,22 @@ def test_unknown_free_memory_is_said(tmp_path: Path) -> None:
         free_memory(CPU, tmp_path)
     with pytest.raises(TrainingError, match="free for mps"):
         free_memory(torch.device("mps"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="for Linux alone")
+def test_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every other one of many small pieces is freed: gaps, which only `give_back` returns."""
+    monkeypatch.setattr(memory, "_WORTH", 0)
+
+    def resident() -> float:
+        return memory._kilobytes(Path("/proc/self/status"), "RssAnon")
+
+    pieces = [torch.ones(20_000) for _ in range(2000)]  # 80 kB each, from the heap
+    before = resident()
+    del pieces[::2]
+    give_back()
+    assert before - resident() > 0.7 * 1000 * 80_000
+    assert len(pieces) == 1000
 
 
 def test_a_run_records_its_numbers_and_goes_on_with_them(

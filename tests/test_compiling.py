@@ -164,7 +164,7 @@ def test_a_state_goes_on_in_the_other_kind_of_optimiser(before: bool | None) -> 
             weight.square().sum().backward()
             optimizer.step()
 
-    weight = nn.Parameter(torch.linspace(-1, 1, 7))
+    weight = nn.Parameter(torch.linspace(1, 2, 7))
     optimizer = torch.optim.AdamW([weight], fused=before)
     steps(optimizer, 3)
     start, state = weight.detach().clone(), optimizer.state_dict()

@@ -68,10 +68,10 @@ def recorded_batch(folder: Path, recipe: TrainConfig) -> TrainConfig:
     """
     try:
         before = yaml.safe_load((folder / "config.yaml").read_bytes())
-        found = {name: int(before[name]) for name in ("batch_size", "accumulate")}
+        batch, accumulate = int(before["batch_size"]), int(before["accumulate"])
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
         return recipe  # a broken file is named when it is compared
-    return dataclasses.replace(recipe, **found)
+    return dataclasses.replace(recipe, batch_size=batch, accumulate=accumulate)
 
 
 def names_of(pairs: list[Pair]) -> str:

@@ -1,14 +1,19 @@
-"""How much memory is free."""
+"""How much memory is free, and giving some back."""
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from pathlib import Path
 
 import torch
 
 from dsunet.errors import TrainingError
 
-__all__ = ["free_memory"]
+__all__ = ["free_memory", "give_back"]
+
+# Below this many bytes, giving memory back costs more time than it is worth.
+_WORTH = 2e9
 
 
 def free_memory(device: torch.device, root: Path = Path("/")) -> float:
@@ -37,6 +42,22 @@ def free_memory(device: torch.device, root: Path = Path("/")) -> float:
             "machine; give a number"
         ) from error
     return min([available, *_left_by_limits(root)]) + own
+
+
+def give_back() -> None:
+    """Lets the C library give the system the gaps between what a step has left in memory.
+
+    The next step then starts without them: its tensors, of other sizes, do not all fit into the
+    gaps, and the process would grow from step to step. It is for large steps on Linux's CPUs;
+    elsewhere nothing happens.
+    """
+    if sys.platform != "linux":
+        return
+    try:
+        if _kilobytes(Path("/proc/self/status"), "RssAnon") > _WORTH:
+            ctypes.CDLL(None).malloc_trim(0)
+    except (OSError, ValueError, AttributeError):  # other C libraries have no such function
+        return
 
 
 def _kilobytes(file: Path, name: str) -> float:

@@ -21,6 +21,7 @@ from dsunet.errors import CheckpointError, TrainingError
 from dsunet.inference import predict_probabilities, quantise
 from dsunet.losses import deep_supervision_loss
 from dsunet.metrics import Measures
+from dsunet.training.memory import give_back
 
 __all__ = ["SegmentationModule", "cosine_factor"]
 
@@ -113,6 +114,10 @@ class SegmentationModule(L.LightningModule):
         """Dropout, say, is a function of the seed and the step; a resumed run repeats it."""
         step = [self.recipe.seed, self.global_rank, self.current_epoch, batch_idx]
         torch.manual_seed(int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1))
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.device.type == "cpu":
+            give_back()
 
     def on_train_epoch_start(self) -> None:
         recipe = self.recipe
