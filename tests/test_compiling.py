@@ -99,6 +99,13 @@ def test_a_compiled_step_computes_the_same(checkpointing: bool) -> None:
         assert difference <= 1e-2 * scale + 1e-5, name
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_compiling_leaves_the_names_of_the_state_alone(compiled: bool) -> None:
+    model = nano()
+    module = SegmentationModule(model, dataclasses.replace(RECIPE, compile=compiled), LossConfig())
+    assert list(module.state_dict()) == [f"model.{name}" for name in model.state_dict()]
+
+
 def test_without_a_compiler_one_line_says_so(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

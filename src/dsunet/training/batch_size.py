@@ -190,7 +190,8 @@ def _calculate_a_step(network: SegmentationModel, loss: LossConfig, precision: t
     ghost = copy.deepcopy(network, memo)
     with without_values, _LiveTensors() as live:
         _forward_and_backward(ghost, loss, torch.device("cpu"), precision, _MEASURED_BATCH)
-    return live.peak
+    peak: int = live.peak
+    return peak
 
 
 def _run_a_step(

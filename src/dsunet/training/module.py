@@ -50,10 +50,10 @@ class SegmentationModule(L.LightningModule):
     def __init__(self, model: SegmentationModel, config: TrainConfig, loss: LossConfig) -> None:
         super().__init__()
         self.model = model
-        # of training alone; a module here would put its own names into the state
-        self._forward: Callable[..., SegmentationLogits] = model
+        # for training alone, and a function: a module would put its own names into the state
+        self._compiled: Callable[..., SegmentationLogits] | None = None
         if config.compile:
-            self._forward = torch.compile(model.forward, dynamic=False)
+            self._compiled = torch.compile(model.forward, dynamic=False)
         self.recipe = config
         self.loss_config = loss
         self.measures: Measures | None = None
@@ -66,7 +66,8 @@ class SegmentationModule(L.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         coarse, middle, fine = self.loss_config.output_weights
         wanted = "all" if coarse or middle else "fine"
-        outputs = self._forward(batch.sam, batch.dino, outputs=wanted)
+        network = self._compiled or self.model
+        outputs: SegmentationLogits = network(batch.sam, batch.dino, outputs=wanted)
         loss = deep_supervision_loss(
             SegmentationLogits(*(x if x is None else x.float() for x in outputs)),  # type: ignore[arg-type]
             batch.mask,
