@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dsunet.base import SegmentationModel
+from dsunet.config import RECIPE_BATCH
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.data.views import Views, make_views, mask_view
 from dsunet.devices import choose_device, choose_precision
@@ -95,7 +96,8 @@ def measure_speed(plan: Plan, run: Run) -> Speed:
     device = choose_device(recipe.device)
     model = lay_out(create_network(plan.network(run), None).to(device), device).train()
     # one image tells enough on a CPU, where a large network takes minutes for a batch
-    batch = min(recipe.batch_size, plan.training_pairs[run.task]) if device.type == "cuda" else 1
+    images = recipe.batch_size if isinstance(recipe.batch_size, int) else RECIPE_BATCH
+    batch = min(images, plan.training_pairs[run.task]) if device.type == "cuda" else 1
     size, dino = model.view_sizes
     views = make_views(image, size, dino)
     target = mask_view(mask, size)
