@@ -72,7 +72,7 @@ def step(module: SegmentationModule) -> torch.Tensor:
     module.log = lambda *_, **__: None  # type: ignore[method-assign, assignment]
     sam = torch.linspace(-3, 3, 2 * 3 * 128 * 128).reshape(2, 3, 128, 128).sin()
     dino = torch.linspace(-3, 3, 2 * 3 * 112 * 112).reshape(2, 3, 112, 112).cos()
-    batch = Batch(["a", "b"], sam, dino, (sam[:, :1] > 0).float(), [None, None])
+    batch = Batch(["a", "b"], sam, dino, (sam[:, :1] > 0).float(), *[[None] * 2] * 3)
     loss = module.training_step(batch, 0)
     torch.autograd.backward(loss)
     return loss
