@@ -16,6 +16,7 @@ import warnings
 from jsonargparse import ArgumentError, set_parsing_settings
 
 import dsunet
+from dsunet.cli.benchmark import BENCHMARK_DATA, BENCHMARK_PREDICT, BENCHMARK_TRAIN
 from dsunet.cli.compare import COMPARE
 from dsunet.cli.data import DATA_CHECK, GENERATE
 from dsunet.cli.evaluate import EVALUATE
@@ -117,6 +118,9 @@ COMMANDS: dict[str, Command] = {
     "compare": COMPARE,
     "reproduce": REPRODUCE,
     "features": FEATURES,
+    "benchmark train": BENCHMARK_TRAIN,
+    "benchmark predict": BENCHMARK_PREDICT,
+    "benchmark data": BENCHMARK_DATA,
     "models": MODELS,
     "info": INFO,
     "convert": CONVERT,
