@@ -24,7 +24,7 @@ LAYERS = [
     {"weights", "hub"},
     {"custom"},
     {"model"},
-    {"losses", "devices", "inference", "inspection", "features"},
+    {"losses", "devices", "inference", "inspection", "features", "feature_cache"},
     {"metrics", "visualize"},
     {"predict"},
     {"training"},

@@ -358,6 +358,12 @@ class DataConfig:
     vertical_flip: float = 0.5
     """Probability of mirroring top and bottom."""
 
+    crop: float = 0.0
+    """Probability of a random crop of 40 to 100 % of the image's area; the paper has none."""
+
+    colour: float = 0.0
+    """Probability of a random change of brightness, contrast and saturation; the paper has none."""
+
     check: Literal["full", "headers"] = "full"
     """How the files are checked before the start: `full` reads every one; `headers` is quicker, but
     finds no cut-off files, odd masks and near-duplicates."""
@@ -395,7 +401,7 @@ class DataConfig:
             raise ValueError("--val, --val-list and --val-fraction exclude each other: give one")
         _require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "needs [0, 1)")
         _require(self.limit is None or self.limit >= 1, "limit", self.limit, "needs at least 1")
-        for field in ("horizontal_flip", "vertical_flip"):
+        for field in ("horizontal_flip", "vertical_flip", "crop", "colour"):
             _require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "needs [0, 1]")
         _require(self.workers >= 0, "workers", self.workers, "needs at least 0")
 
@@ -439,6 +445,17 @@ class TrainConfig:
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Autocast type; `auto` is bfloat16 where the GPU computes in it, and float32 elsewhere."""
 
+    feature_cache: str = "off"
+    """Keep the maps of a frozen DINOv2 on disk, for each image and flip, so that they are computed
+    once only: `off`; `auto`, in the user's folder for caches; or a folder."""
+
+    cache_type: Literal["float16", "float32"] = "float16"
+    """Number type of the stored maps. Training from float16 is training on rounded maps; float32
+    takes twice the disk, and gives what training without a cache gives."""
+
+    cache_budget: float = 50.0
+    """The most that the feature cache may take of the disk, in GB (10⁹ bytes)."""
+
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
 
@@ -477,7 +494,8 @@ class TrainConfig:
             "seed",
         ):
             _require(getattr(self, field) >= 0, field, getattr(self, field), "needs at least 0")
-        for field in ("lr", "encoder_lr", "clip_grad_norm", "early_stop"):
+        _require(self.feature_cache != "", "feature_cache", "", "needs off, auto or a folder")
+        for field in ("lr", "encoder_lr", "clip_grad_norm", "early_stop", "cache_budget"):
             value = getattr(self, field)
             _require(value is None or value > 0, field, value, "needs to be above 0")
         _require(self.min_lr <= self.lr, "min_lr", self.min_lr, f"needs at most lr, {self.lr}")

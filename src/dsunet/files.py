@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -132,11 +133,15 @@ def stopped_writing(error: OSError, folder: Path, done: str) -> OutputError:
 
 
 @contextlib.contextmanager
-def lock_folder(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path, wait: float = 0.0) -> Iterator[None]:
     """Holds the file `.lock` in a folder; the system lets go of it when the process ends.
 
     Processes started from this one do not hold it, so that none outlives a killed parent with it.
     Without effect where the system or the file system has no such locks.
+
+    Args:
+        folder: An existing folder.
+        wait: Seconds to wait for another process that holds it.
 
     Raises:
         OutputError: Another process holds it.
@@ -150,16 +155,24 @@ def lock_folder(folder: Path) -> Iterator[None]:
     taken = OutputError(
         f"another process is writing to {folder}; wait for it, or choose another folder"
     )
-    if name in _held:  # the system's locks tell processes apart, not threads
-        raise taken
+    until = time.monotonic() + wait
+    # the system's locks tell processes apart, not threads
+    while name in _held:
+        _wait_until(until, taken)
     with open(name, "wb") as file:
-        if not _lock(fcntl, file):
-            raise taken
+        while not _lock(fcntl, file):
+            _wait_until(until, taken)
         _held.add(name)
         try:
             yield
         finally:
             _held.discard(name)
+
+
+def _wait_until(until: float, error: OutputError) -> None:
+    if time.monotonic() >= until:
+        raise error
+    time.sleep(0.02)
 
 
 def _lock(fcntl: object, file: BinaryIO) -> bool:

@@ -35,7 +35,11 @@ def lay_out(model: _Model, device: torch.device) -> _Model:
 
 @torch.inference_mode()
 def predict_probabilities(
-    model: SegmentationModel, sam: Tensor, dino: Tensor | None, sizes: Sequence[tuple[int, int]]
+    model: SegmentationModel,
+    sam: Tensor,
+    dino: Tensor | None,
+    sizes: Sequence[tuple[int, int]],
+    maps: Sequence[Tensor] | None = None,
 ) -> list[np.ndarray]:
     """The object's probability at every pixel of some images.
 
@@ -47,11 +51,15 @@ def predict_probabilities(
         sam: B×3×H×W views for Hiera.
         dino: B×3×h×w views for DINOv2; `None` for models without it.
         sizes: Height and width in pixels of each of the B images.
+        maps: DINOv2's maps, instead of `dino`, see `DSUNet.forward`.
 
     Returns:
         B arrays H'×W', float32 in 0..1.
     """
-    logits = model(sam, dino, outputs="fine").fine.float()
+    if maps is None:
+        logits = model(sam, dino, outputs="fine").fine.float()
+    else:
+        logits = model(sam, dino_features=maps, outputs="fine").fine.float()
     return [
         torch.sigmoid(resize_bilinear(one[None], size))[0, 0].cpu().numpy()
         for one, size in zip(logits, sizes, strict=True)

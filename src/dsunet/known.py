@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +41,12 @@ def remember(path: Path, family: str, fingerprint: str, stamp: Stamp) -> None:
     """Notes that a file, as it was at `stamp`, holds an encoder of that fingerprint."""
     with contextlib.suppress(OSError, RuntimeError):  # no home, a full disk: then it is not noted
         cache_folder().mkdir(parents=True, exist_ok=True)
-        for _ in range(100):  # others may be writing; that is over in milliseconds
-            try:
-                with lock_folder(cache_folder()):
-                    entries = _read()
-                    key = f"{family} {path.resolve()}"
-                    entries[key] = {"fingerprint": fingerprint, "stamp": stamp}
-                    write_json(cache_folder() / "encoders.json", entries)
-                return
-            except OutputError:
-                time.sleep(0.02)
+        # others may be writing; that is over in milliseconds
+        with contextlib.suppress(OutputError), lock_folder(cache_folder(), wait=2):
+            entries = _read()
+            key = f"{family} {path.resolve()}"
+            entries[key] = {"fingerprint": fingerprint, "stamp": stamp}
+            write_json(cache_folder() / "encoders.json", entries)
 
 
 def recall(path: Path, family: str) -> str | None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dsunet.benchmarking.variants import Variant
 from dsunet.config import Family, ModelConfig, as_size
 from dsunet.decoder import CrossScaleAttention
-from dsunet.encoders import EncoderReference, build_dinov2, build_hiera
+from dsunet.encoders import build_dinov2, build_hiera
 from dsunet.model import DSUNet, build_model
 from dsunet.weights import EncoderFile
 
@@ -37,7 +37,6 @@ def network_of(variant: Variant) -> DSUNet:
     model = build_model(config, files, carried=list(files))
     if variant.feature_cache:
         assert model.dinov2 is not None
-        model.dinov2.source = EncoderReference(None, None)
         model.dinov2.leave_out()
     if variant.naive:
         use_full_attention(model)

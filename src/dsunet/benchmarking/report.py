@@ -33,10 +33,10 @@ def table_of(results: Results, title: str) -> Table:
         Column("", f"{unit}/{what}", f"{unit}/{what}", False, digits),
         Column("", "min", "min", None, digits),
         Column("", "max", "max", None, digits),
-        Column("", "images/s", "images/s", True, 2),
-        Column("", "peak GB", "peak GB", False, 2),
-        Column("", "GFLOP/image", "GFLOP/image", None, 1),
-        Column("", "% of matmul", r"\% of matmul", True, 0),
+        Column("", "img/s", "img/s", True, 2),
+        Column("", "GB", "GB", False, 2),
+        Column("", "GFLOP", "GFLOP", None, 1),
+        Column("", "% matmul", r"\% matmul", None, 0),
     )
     sizes = {each.variant.batch_size for each in measured}
     rows = []
@@ -68,9 +68,9 @@ def _notes(measured: Sequence[Measured]) -> tuple[str, ...]:
     )
     return (
         *describe(measured),
-        f"Times are medians of {len(first.seconds)}, taken in turns; peak memory is of {whose}.",
-        f"% of matmul: FLOPs per second over those of a {first.rate.side}³ matrix product in the "
-        f"same run, {speeds}.",
+        f"Times are medians of {len(first.seconds)}, taken in turns. GB: peak memory of {whose}.",
+        "GFLOP: of an image, in convolutions and matrix products. % matmul: FLOPs per second over "
+        f"those of a plain {first.rate.side}³ matrix product in the same run, {speeds}.",
         *(_sentence(each) for each in comparisons(measured)),
     )
 
@@ -128,7 +128,7 @@ def loader_table(loaders: Sequence[LoaderSpeed], steps: Results, model: str) -> 
         model: The name of whose views are made and whose step it is.
     """
     columns = (
-        Column("", "images/s", "images/s", True, 1),
+        Column("", "img/s", "img/s", True, 1),
         Column("", "ms/image", "ms/image", False, 1),
         Column("", "min", "min", None, 1),
         Column("", "max", "max", None, 1),
@@ -140,7 +140,7 @@ def loader_table(loaders: Sequence[LoaderSpeed], steps: Results, model: str) -> 
         rows.append(Row(_workers(each), (Cell(each.images_per_second), *cells)))
     notes = [
         f"Medians of {len(loaders[0].seconds)} passes over {loaders[0].images} pairs, in turns; "
-        "files are in memory."
+        "files are in memory. 0 workers: the training's own process reads."
     ]
     for step in steps:
         if isinstance(step, Measured):
@@ -156,7 +156,7 @@ def loader_table(loaders: Sequence[LoaderSpeed], steps: Results, model: str) -> 
 
 
 def _workers(each: LoaderSpeed) -> str:
-    return "in the training" if each.workers == 0 else f"workers: {each.workers}"
+    return "1 worker" if each.workers == 1 else f"{each.workers} workers"
 
 
 def record(command: str, results: Results, **more: Any) -> dict[str, Any]:

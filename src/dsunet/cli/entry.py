@@ -17,6 +17,7 @@ from jsonargparse import ArgumentError, set_parsing_settings
 
 import dsunet
 from dsunet.cli.benchmark import BENCHMARK_DATA, BENCHMARK_PREDICT, BENCHMARK_TRAIN
+from dsunet.cli.cache import CACHE_BUILD, CACHE_INFO, CACHE_VERIFY
 from dsunet.cli.compare import COMPARE
 from dsunet.cli.data import DATA_CHECK, GENERATE
 from dsunet.cli.evaluate import EVALUATE
@@ -118,6 +119,9 @@ COMMANDS: dict[str, Command] = {
     "compare": COMPARE,
     "reproduce": REPRODUCE,
     "features": FEATURES,
+    "cache build": CACHE_BUILD,
+    "cache info": CACHE_INFO,
+    "cache verify": CACHE_VERIFY,
     "benchmark train": BENCHMARK_TRAIN,
     "benchmark predict": BENCHMARK_PREDICT,
     "benchmark data": BENCHMARK_DATA,

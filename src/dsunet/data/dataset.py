@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from dsunet.data.augment import vary
+from dsunet.data.feature_store import FeatureStore, Place, flip_number
 from dsunet.data.pairs import Pair, read_pair
 from dsunet.data.views import Views, make_views, mask_view
 
@@ -21,6 +23,9 @@ class Sample(NamedTuple):
 
     `sam` 3×H×W and `dino` 3×h×w are the views, `mask` 1×H×W the target in 0..1. `truth` holds the
     mask at its own size, as H'×W' uint8, for metrics; it is `None` in training. `name` is the stem.
+
+    With a feature store, `place` says where the image's maps belong in it, and `maps` holds them,
+    each C×h'×w', if they are there; `dino` is not made then.
     """
 
     name: str
@@ -28,16 +33,23 @@ class Sample(NamedTuple):
     dino: Tensor | None
     mask: Tensor
     truth: np.ndarray | None = None
+    place: Place | None = None
+    maps: tuple[Tensor, ...] | None = None
 
 
 class Batch(NamedTuple):
-    """Samples side by side, with a leading batch axis; `truths` differ in size and stay apart."""
+    """Samples side by side, with a leading batch axis; `truths` differ in size and stay apart.
+
+    `dino` has the views of those samples whose `maps` are not there.
+    """
 
     names: list[str]
     sam: Tensor
     dino: Tensor | None
     mask: Tensor
     truths: list[np.ndarray | None]
+    places: list[Place | None]
+    maps: list[tuple[Tensor, ...] | None]
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -49,6 +61,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
         torch.stack(dinos) if dinos else None,
         torch.stack([sample.mask for sample in samples]),
         [sample.truth for sample in samples],
+        [sample.place for sample in samples],
+        [sample.maps for sample in samples],
     )
 
 
@@ -63,8 +77,12 @@ class PairDataset(Dataset[Sample]):
         sam_size: Height and width of Hiera's view and of the mask.
         dino_size: Height and width of DINOv2's view; `None` for models without DINOv2.
         flips: Probabilities of a horizontal and a vertical flip.
-        seed: Seed of the flips.
+        crop: Probability of a random crop.
+        colour: Probability of a random change of colours.
+        seed: Seed of the flips and other changes.
         keep_truth: Keep the mask at its own size as well.
+        store: Where feature maps of the images may be.
+        numbers: The number of each pair's image in the store, -1 for one that is not in it.
     """
 
     def __init__(
@@ -74,15 +92,23 @@ class PairDataset(Dataset[Sample]):
         dino_size: tuple[int, int] | None,
         *,
         flips: tuple[float, float] = (0.0, 0.0),
+        crop: float = 0.0,
+        colour: float = 0.0,
         seed: int = 0,
         keep_truth: bool = False,
+        store: FeatureStore | None = None,
+        numbers: Sequence[int] = (),
     ) -> None:
         self.pairs = list(pairs)
         self.sam_size = sam_size
         self.dino_size = dino_size
         self.flips = flips
+        self.crop = crop
+        self.colour = colour
         self.seed = seed
         self.keep_truth = keep_truth
+        self.store = store
+        self.numbers = numbers
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -91,25 +117,42 @@ class PairDataset(Dataset[Sample]):
         epoch, index = key
         pair = self.pairs[index]
         image, mask, _ = read_pair(pair)
-        views = make_views(image, self.sam_size, self.dino_size)
+        if self.crop or self.colour:
+            image, mask = vary(image, mask, self.crop, self.colour, self._draws(epoch, index, 1))
+        axes = self.flip_axes(epoch, index)
+        place, maps = self._stored(index, axes)
+        views = make_views(image, self.sam_size, self.dino_size if maps is None else None)
         target = mask_view(mask, self.sam_size)
-        views, target = self._flip(views, target, epoch, index)
+        views, target = _flip(views, target, axes)
         truth = np.array(mask) if self.keep_truth else None
-        return Sample(pair.name, views.sam, views.dino, target, truth)
+        return Sample(pair.name, views.sam, views.dino, target, truth, place, maps)
 
     def flip_axes(self, epoch: int, index: int) -> list[int]:
         """Which axes are flipped: -1 is left and right, -2 top and bottom."""
-        # counter-based: the draw needs no state
-        rng = np.random.Generator(np.random.Philox(key=self.seed, counter=[0, 0, epoch, index]))
-        chances = rng.random(2)
+        chances = self._draws(epoch, index, 0).random(2)
         return [axis for axis, p, u in zip((-1, -2), self.flips, chances, strict=True) if u < p]
 
-    def _flip(self, views: Views, target: Tensor, epoch: int, index: int) -> tuple[Views, Tensor]:
-        axes = self.flip_axes(epoch, index)
-        if not axes:
-            return views, target
-        dino = views.dino.flip(axes) if views.dino is not None else None
-        return Views(views.sam.flip(axes), dino, views.size), target.flip(axes)
+    def _draws(self, epoch: int, index: int, purpose: int) -> np.random.Generator:
+        """Counter-based: the draws need no state."""
+        return np.random.Generator(
+            np.random.Philox(key=self.seed, counter=[0, purpose, epoch, index])
+        )
+
+    def _stored(
+        self, index: int, axes: list[int]
+    ) -> tuple[Place | None, tuple[Tensor, ...] | None]:
+        if self.store is None or self.numbers[index] < 0:
+            return None, None
+        place = (self.numbers[index], flip_number(axes))
+        maps = self.store.read(place)
+        return place, None if maps is None else tuple(map(torch.from_numpy, maps))
+
+
+def _flip(views: Views, target: Tensor, axes: list[int]) -> tuple[Views, Tensor]:
+    if not axes:
+        return views, target
+    dino = views.dino.flip(axes) if views.dino is not None else None
+    return Views(views.sam.flip(axes), dino, views.size), target.flip(axes)
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

@@ -8,13 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsunet.config import DataConfig
+from dsunet.data.benchmarks import task_named
 from dsunet.data.find_benchmarks import joined_pairs, training_sets
 from dsunet.data.pairs import Pair, Pairing, pair_up, read_names, select_pairs, split_pairs
 from dsunet.data.sources import TarMember
 from dsunet.errors import DataError
 from dsunet.files import encode_text
 
-__all__ = ["Split", "split_data"]
+__all__ = ["Split", "data_name", "split_data"]
+
+
+def data_name(config: DataConfig) -> str:
+    """What the training data are called: the folder's or archive's name, or those of the sets."""
+    if config.task is not None:
+        return "+".join(task_named(config.task).train)
+    return Path(config.data or config.images or "").name
 
 
 @dataclass(frozen=True)

@@ -61,16 +61,20 @@ class DINOv2Encoder(Encoder):
             for parameter in trunk.norm.parameters():
                 parameter.requires_grad_(norm)
 
-    def leave_out(self) -> None:
-        """Lets go of the trunk, whose maps all come from elsewhere; the encoder is useless then.
+    def leave_out(self) -> nn.Module:
+        """Takes the trunk out, because the maps come from elsewhere; returns it.
 
-        Raises:
-            ValueError: A file of the model would have to carry the trunk.
+        Weights that are mapped from a file take no memory as long as nobody uses them. A model
+        without its trunk can be saved if `source` says where the trunk is from.
         """
-        if self.source is None:
-            raise ValueError("this DINOv2 is in no other file, so it cannot be left out")
-        self.left_out = sum(parameter.numel() for parameter in self.trunk.parameters())
+        trunk = self.trunk
+        self.left_out = sum(parameter.numel() for parameter in trunk.parameters())
         self.trunk = nn.Identity()
+        return trunk
+
+    def put_back(self, trunk: nn.Module) -> None:
+        """The opposite of `leave_out`."""
+        self.trunk, self.left_out = trunk, 0
 
     @property
     def block_count(self) -> int:

@@ -18,14 +18,14 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dsunet.checkpoint import save
-from dsunet.data.dataset import PairDataset
+from dsunet.data.dataset import PairDataset, collate
 from dsunet.data.pairs import read_pair
+from dsunet.devices import choose_precision
 from dsunet.files import replace_durably, temporary_beside, write_atomically, write_png
 from dsunet.inference import quantise
 from dsunet.metrics import MEASURES
-from dsunet.predict import Segmenter
 from dsunet.training.module import SegmentationModule
-from dsunet.visualize import panel
+from dsunet.visualize import overlay, panel
 from dsunet.visualize.curves import plot_curves
 
 __all__ = ["DurableCheckpoints", "RunFolder", "SafeInterrupt"]
@@ -149,7 +149,6 @@ class RunFolder(L.Callback):
             if improved:
                 save(pl_module.model, self.folder / "best.safetensors", training=training)
                 self._draw_panel(pl_module, trainer)
-                pl_module.train()  # the panel's segmenter has put the model into evaluation mode
             with temporary_beside(self.folder / "curves.png") as temporary:
                 plot_curves(self.folder / "metrics.csv", temporary)
                 replace_durably(temporary, self.folder / "curves.png")
@@ -197,20 +196,24 @@ class RunFolder(L.Callback):
         if self.validation is None or count == 0:
             return
         pairs = self.validation.pairs
-        chosen = [
-            pairs[i] for i in np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int)
-        ]
-        segmenter = Segmenter(module.model, str(module.device), module.recipe.precision)
+        chosen = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int)
+        precision = choose_precision(module.recipe.precision, module.device)
+        autocast = precision != torch.float32
+        module.model.eval()
         rows = []
-        for pair in chosen:
-            image, mask, _ = read_pair(pair)
-            result = segmenter(image)
-            map_ = quantise(result.probability)
-            rows.append((result.image, np.asarray(mask), map_, result.overlay()))
+        for number in chosen:
+            image, mask, _ = read_pair(pairs[number])
+            batch = collate([self.validation[0, number]])
+            with torch.autocast(module.device.type, precision, enabled=autocast):
+                batch = module.transfer_batch_to_device(batch, module.device, 0)
+                probability = module.predict(batch)[0]
+            tinted = overlay(image, probability, 0.5)
+            rows.append((image, np.asarray(mask), quantise(probability), tinted))
+        module.train()
         sheet = panel(
             rows,
             ("image", "truth", "prediction", "overlay"),
-            captions=[pair.name for pair in chosen],
+            captions=[pairs[number].name for number in chosen],
         )
         write_png(self.folder / "validation.png", sheet)
         for logger in trainer.loggers:

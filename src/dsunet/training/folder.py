@@ -21,9 +21,8 @@ from dsunet.base import SegmentationModel
 from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig
 from dsunet.custom import CustomSource
 from dsunet.data import Pair
-from dsunet.data.benchmarks import task_named
 from dsunet.data.check import check_split
-from dsunet.data.split import Split
+from dsunet.data.split import Split, data_name
 from dsunet.errors import CheckpointError, DataError, OutputError
 from dsunet.files import PREFIX, decode_text, encode_text, write_atomically, write_json
 from dsunet.model import parameter_counts
@@ -91,7 +90,9 @@ def check_folder(
         ) from error
     free = {"workers", "device", "check", "save_every", "log_every", "val_pictures"}
     # may have moved; what is in the weights, and the names of pairs, are compared
-    free |= {"hiera_weights", "dinov2_weights", "benchmarks"}
+    free |= {"hiera_weights", "dinov2_weights", "benchmarks", "cache_budget"}
+    if "off" not in (before.get("feature_cache"), settings["feature_cache"]):
+        free |= {"feature_cache"}  # wherever it is
     changed = [k for k in settings if k not in free and before.get(k) != settings[k]]
     if changed:
         key = changed[0]
@@ -180,11 +181,8 @@ def write_environment(
 
 def facts(data: DataConfig, split: Split, recipe: TrainConfig) -> dict[str, Any]:
     """What is written into every weights file beside the measures."""
-    source = Path(data.data or data.images or "").name
-    if data.task is not None:
-        source = "+".join(task_named(data.task).train)
     return {
-        "data": source,
+        "data": data_name(data),
         "training_pairs": len(split.training),
         "validation_pairs": len(split.validation),
         "seed": recipe.seed,

@@ -17,9 +17,11 @@ from dsunet.config import LossConfig, TrainConfig
 from dsunet.data.dataset import Batch
 from dsunet.decoder import SegmentationLogits
 from dsunet.errors import CheckpointError, TrainingError
+from dsunet.feature_cache import FeatureCache
 from dsunet.inference import predict_probabilities, quantise
 from dsunet.losses import deep_supervision_loss
 from dsunet.metrics import Measures
+from dsunet.model import DSUNet
 
 __all__ = ["SegmentationModule", "cosine_factor"]
 
@@ -43,11 +45,19 @@ class SegmentationModule(L.LightningModule):
         model: The network.
         config: The recipe.
         loss: The loss.
+        cache: Where DINOv2's maps may be.
     """
 
-    def __init__(self, model: SegmentationModel, config: TrainConfig, loss: LossConfig) -> None:
+    def __init__(
+        self,
+        model: SegmentationModel,
+        config: TrainConfig,
+        loss: LossConfig,
+        cache: FeatureCache | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
+        self.cache = cache
         self.recipe = config
         self.loss_config = loss
         self.measures: Measures | None = None
@@ -58,7 +68,12 @@ class SegmentationModule(L.LightningModule):
         self.strict_loading = False  # frozen tensors are not in the checkpoint, see below
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        outputs: SegmentationLogits = self.model(batch.sam, batch.dino)
+        maps = self._semantics(batch)
+        outputs: SegmentationLogits = (
+            self.model(batch.sam, batch.dino)
+            if maps is None
+            else self.model(batch.sam, dino_features=maps)
+        )
         coarse, middle, fine = self.loss_config.output_weights
         loss = deep_supervision_loss(
             SegmentationLogits(*(x if x is None else x.float() for x in outputs)),  # type: ignore[arg-type]
@@ -73,6 +88,18 @@ class SegmentationModule(L.LightningModule):
         self._loss_count += len(batch.sam)
         self.log("loss", loss, prog_bar=True, on_step=True, batch_size=len(batch.sam))
         return loss
+
+    def _semantics(self, batch: Batch) -> list[Tensor] | None:
+        """DINOv2's maps, which the network takes in place of its view, if they are kept."""
+        if self.cache is None or not isinstance(self.model, DSUNet):
+            return None
+        return self.cache.complete(self.model, batch)
+
+    def predict(self, batch: Batch) -> list[np.ndarray]:
+        """Probability maps at the size of the batch's truths; in evaluation mode."""
+        sizes = [(truth.shape[0], truth.shape[1]) for truth in batch.truths if truth is not None]
+        maps = self._semantics(batch)
+        return predict_probabilities(self.model, batch.sam, batch.dino, sizes, maps)
 
     def epoch_loss(self) -> float:
         """Mean loss of the images of this epoch so far; interruptions do not change it."""
@@ -124,10 +151,7 @@ class SegmentationModule(L.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         assert self.measures is not None
         truths = [truth for truth in batch.truths if truth is not None]
-        maps = predict_probabilities(
-            self.model, batch.sam, batch.dino, [(t.shape[0], t.shape[1]) for t in truths]
-        )
-        for probability, truth in zip(maps, truths, strict=True):
+        for probability, truth in zip(self.predict(batch), truths, strict=True):
             self.measures.update(quantise(probability), truth)
 
     def on_validation_epoch_end(self) -> None:

@@ -23,6 +23,7 @@ from dsunet.data import EpochSampler, PairDataset, collate
 from dsunet.data.split import Split, split_data
 from dsunet.devices import choose_device, choose_precision
 from dsunet.errors import DeviceError, DsunetError, MissingPackageError, TrainingError
+from dsunet.feature_cache import FeatureCache, disk_needed, gigabytes, obstacle, open_cache
 from dsunet.files import check_writable, clear_temporaries, lock_folder, stopped_writing, write_json
 from dsunet.inference import lay_out
 from dsunet.model import DSUNet, create_from_config, parameter_counts
@@ -159,6 +160,7 @@ def train(
         stack.enter_context(_quiet())
         L.seed_everything(recipe.seed, verbose=False)
         network = create_network(model, weights, hiera_weights, dinov2_weights)
+        cache = _feature_cache(network, data, split, recipe, precision, say if first else _unheard)
         network = lay_out(network, device).train()
         if first:  # only now: a model that cannot be built leaves no folder
             make_folder(folder)
@@ -171,14 +173,26 @@ def train(
                 write_start(folder, settings, lists)
         sam_size, dino_size = network.view_sizes
         world = recipe.devices
+        store = cache.store if cache is not None else None
         training = PairDataset(
             split.training,
             sam_size,
             dino_size,
             flips=(data.horizontal_flip, data.vertical_flip),
+            crop=data.crop,
+            colour=data.colour,
             seed=recipe.seed,
+            store=store,
+            numbers=cache.training if cache is not None else (),
         )
-        validation = PairDataset(split.validation, sam_size, dino_size, keep_truth=True)
+        validation = PairDataset(
+            split.validation,
+            sam_size,
+            dino_size,
+            keep_truth=True,
+            store=store,
+            numbers=cache.validation if cache is not None else (),
+        )
         sampler = EpochSampler(len(training), seed=recipe.seed, rank=rank, world=world)
         loaders: dict[str, Any] = {
             "num_workers": data.workers,
@@ -232,7 +246,7 @@ def train(
             say(_headline(network, split, device, precision))
         try:
             trainer.fit(
-                SegmentationModule(network, recipe, loss),
+                SegmentationModule(network, recipe, loss, cache),
                 train_loader,
                 val_loader if split.validation else None,
                 ckpt_path=checkpoint,
@@ -258,6 +272,49 @@ def train(
         run_folder.best_epoch,
         folder / ("best.safetensors" if best else "last.safetensors"),
     )
+
+
+def _feature_cache(
+    network: SegmentationModel,
+    data: DataConfig,
+    split: Split,
+    recipe: TrainConfig,
+    precision: torch.dtype,
+    say: Callable[[str], None],
+) -> FeatureCache | None:
+    """The cache that the recipe asks for, if the network and the data allow one.
+
+    If every map is there, DINOv2 is left out of the network.
+    """
+    reason = obstacle(network, data)
+    if recipe.feature_cache == "off":
+        if reason is None and isinstance(network, DSUNet):
+            size = gigabytes(disk_needed(network, data, split, recipe.cache_type))
+            say(
+                "DINOv2 is computed anew in every step; with --feature-cache auto it would be once "
+                f"for each image and flip, and {size} on disk"
+            )
+        return None
+    if reason is not None or not isinstance(network, DSUNet):
+        say(f"no feature cache: {reason}")
+        return None
+    cache = open_cache(
+        recipe.feature_cache,
+        network,
+        data,
+        split,
+        precision,
+        dtype=recipe.cache_type,
+        budget=recipe.cache_budget,
+        say=say,
+    )
+    if cache.leave_out(network):
+        say("every map of DINOv2 is in the feature cache: DINOv2 itself is not loaded")
+    return cache
+
+
+def _unheard(line: str) -> None:
+    """For all processes but the first, which speaks for all."""
 
 
 def _strategy(network: SegmentationModel, devices: int) -> str:

@@ -1,0 +1,196 @@
+"""`dsunet cache build`, `info` and `verify`."""
+
+from __future__ import annotations
+
+from argparse import SUPPRESS
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from dsunet.cli.output import Progress, check_outputs, print_failures, print_line
+from dsunet.cli.parser import Command, Parser, add_encoder_arguments, fields_of, pick
+from dsunet.config import (
+    MODEL_PRESETS,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    TrainConfig,
+    model_config,
+)
+from dsunet.files import write_json
+
+__all__ = ["CACHE_BUILD", "CACHE_INFO", "CACHE_VERIFY"]
+
+# What of a training's recipe says where its features are, and what computes them.
+_USED = ("feature_cache", "cache_type", "cache_budget", "device", "precision", "seed")
+
+
+def _build_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "--config", action="config", help="YAML file with any of these settings; flags beat it."
+    )
+    parser.add_argument(
+        "--model",
+        type=str,
+        default="dsunet-large",
+        help=f"Whose DINOv2: {', '.join(MODEL_PRESETS)}.",
+    )
+    parser.add_argument(
+        "--weights",
+        default="default",
+        help="Where its weights are from: default (public ones), none (random), or a file.",
+    )
+    add_encoder_arguments(parser, "to take instead of the public ones")
+    parser.add_class_arguments(DataConfig)
+    parser.add_class_arguments(TrainConfig)
+    parser.add_class_arguments(LossConfig)
+    for action in parser._actions:  # a training's config file may have them; they are not shown
+        if action.dest in {*fields_of(TrainConfig), *fields_of(LossConfig)} - {*_USED}:
+            action.help = SUPPRESS
+    parser.set_defaults({"feature_cache": "auto"})
+    parser.add_class_arguments(ModelConfig, skip={"name"})
+    parser.set_defaults(dict.fromkeys(fields_of(ModelConfig)))
+
+
+def _build(arguments: Namespace) -> int:
+    import torch
+
+    from dsunet.data.split import split_data
+    from dsunet.devices import choose_device, choose_precision
+    from dsunet.feature_cache import build_cache, obstacle, open_cache
+    from dsunet.inference import lay_out
+    from dsunet.model import create_from_config
+
+    if arguments.feature_cache == "off":
+        raise ValueError("--feature-cache is off; give auto, or the folder to build it in")
+    settings = {name: arguments[name] for name in fields_of(ModelConfig)}
+    config = model_config(arguments.model, **settings)
+    data = pick(DataConfig, arguments)
+    recipe = pick(TrainConfig, arguments)
+    device = choose_device(recipe.device)
+    precision = choose_precision(recipe.precision, device)
+    split = split_data(data, recipe.seed)
+    torch.manual_seed(recipe.seed)  # random weights are to be those of a training
+    model = create_from_config(
+        config,
+        None if arguments.weights == "none" else arguments.weights,
+        hiera_weights=arguments.hiera_weights,
+        dinov2_weights=arguments.dinov2_weights,
+    )
+    reason = obstacle(model, data)
+    if reason is not None:
+        raise ValueError(f"there is nothing to keep: {reason}")
+    model = lay_out(model.eval(), device)
+    if model.dinov2 is not None:
+        model.dinov2.to(device)
+    cache = open_cache(
+        recipe.feature_cache,
+        model,
+        data,
+        split,
+        precision,
+        dtype=recipe.cache_type,
+        budget=recipe.cache_budget,
+        say=print_line,
+    )
+    with Progress("computing") as progress:
+        added, failures = build_cache(
+            cache,
+            model,
+            split,
+            device,
+            precision,
+            workers=data.workers,
+            progress=progress,
+        )
+    print(f"{added:,} maps added")
+    print_failures("dsunet cache build", failures, "could not be read")
+    return 1 if failures else 0
+
+
+def _where_arguments(parser: Parser) -> None:
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        type=str,
+        default="auto",
+        help="What was given to --feature-cache; auto, in the user's folder for caches, if left "
+        "out.",
+    )
+    parser.add_argument("--json", type=str, help="Write all of it here.")
+
+
+def _info(arguments: Namespace) -> int:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from dsunet.feature_cache import cache_root, find_stores, gigabytes
+
+    check_outputs(arguments.json)
+    stores = [store.facts() for store in find_stores(arguments.folder)]
+    if arguments.json:
+        write_json(Path(arguments.json), stores)
+    if not stores:
+        print(f"there are no features in {cache_root(arguments.folder)}")
+        return 0
+    table = Table(box=box.SIMPLE_HEAD)
+    for title in ("store", "DINOv2", "view px", "maps of an image", "type"):
+        table.add_column(title)
+    for title in ("images", "maps there", "disk"):
+        table.add_column(title, justify="right")
+    for store in stores:
+        table.add_row(
+            Path(store["folder"]).name,
+            store["encoder"],
+            "×".join(map(str, store["size"])),
+            ", ".join("×".join(map(str, shape)) for shape in store["shapes"]),
+            store["dtype"],
+            f"{store['images']:,}",
+            f"{store['records']:,}",
+            gigabytes(store["bytes"]),
+        )
+    Console(width=max(Console().width, 140)).print(table)
+    total = gigabytes(sum(store["bytes"] for store in stores))
+    print(f"{total} in {cache_root(arguments.folder)}; a store that is not needed can be removed")
+    return 0
+
+
+def _verify(arguments: Namespace) -> int:
+    from dsunet.feature_cache import cache_root, find_stores
+
+    check_outputs(arguments.json)
+    stores = find_stores(arguments.folder)
+    found = []
+    for store in stores:
+        with Progress(store.folder.name) as progress:
+            whole, broken = store.verify(progress)
+        found.append({"folder": str(store.folder), "whole": whole, "broken": broken})
+        told = f"; {broken:,} were broken, and are computed again when they are needed"
+        print_line(f"{store.folder.name}: {whole:,} maps are whole{told if broken else ''}")
+    if arguments.json:
+        write_json(Path(arguments.json), found)
+    if not stores:
+        print(f"there are no features in {cache_root(arguments.folder)}")
+    return 1 if any(each["broken"] for each in found) else 0
+
+
+CACHE_BUILD = Command(
+    "Compute DINOv2's maps of a data set ahead of training.",
+    "  dsunet cache build --data DIR --model dsunet-large --feature-cache auto\n"
+    "  dsunet train --data DIR --model dsunet-large --feature-cache auto --output RUN\n",
+    _build_arguments,
+    _build,
+)
+CACHE_INFO = Command(
+    "List the stored maps, and the disk that they take.",
+    "  dsunet cache info\n  dsunet cache info DIR --json info.json\n",
+    _where_arguments,
+    _info,
+)
+CACHE_VERIFY = Command(
+    "Read every stored map; broken ones are computed again when they are needed.",
+    "  dsunet cache verify\n  dsunet cache verify DIR\n",
+    _where_arguments,
+    _verify,
+)

@@ -1,0 +1,613 @@
+"""DINOv2's maps on disk: the store, its keys, and training and building with it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from PIL import Image
+
+import dsunet
+from dsunet import feature_cache
+from dsunet.checkpoint import read_checkpoint
+from dsunet.cli.entry import main
+from dsunet.config import DataConfig, ModelConfig, TrainConfig, model_config
+from dsunet.data.dataset import PairDataset, collate
+from dsunet.data.feature_store import FeatureKind, FeatureStore, content_key, flip_number
+from dsunet.data.pairs import Pair, find_pairs
+from dsunet.data.split import split_data
+from dsunet.data.synthetic import write_synthetic
+from dsunet.encoders import DINOv2Encoder, build_dinov2
+from dsunet.errors import DataError, OutputError
+from dsunet.feature_cache import FeatureCache, obstacle, open_cache
+from dsunet.inference import lay_out
+from dsunet.model import DSUNet, create_from_config
+from helpers import nano
+from kill_training import kill_and_compare
+
+FROZEN = model_config("dsunet-nano", sam_size=128, dino_size=112, train_dinov2=False)
+KIND = FeatureKind(
+    encoder="vit",
+    weights="sha256:0",
+    size=(28, 28),
+    depths=(2,),
+    norm=True,
+    shapes=((3, 2, 2), (1, 4, 1)),
+    interpolate="official",
+    precision="float32",
+    dtype="float16",
+)
+MAPS = (np.arange(12, dtype=np.float16).reshape(3, 2, 2), np.full((1, 4, 1), 0.5, np.float16))
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    write_synthetic(folder, 10, 72)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dinov2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with weights of the nano ViT."""
+    torch.manual_seed(5)
+    path = tmp_path_factory.mktemp("weights") / "vit.safetensors"
+    safetensors.torch.save_file(build_dinov2(FROZEN.dinov2, (112, 112)).state_dict(), path)
+    return path
+
+
+def train(
+    output: Path,
+    pictures: Path,
+    dinov2: Path,
+    model: ModelConfig = FROZEN,
+    data: dict[str, object] | None = None,
+    lines: list[str] | None = None,
+    *,
+    resume: bool = False,
+    **recipe: object,
+) -> dsunet.training.TrainResult:
+    return dsunet.train(
+        output,
+        model,
+        DataConfig(str(pictures), **{"val_fraction": 0.3, "workers": 0, **(data or {})}),
+        TrainConfig(**{"epochs": 2, "batch_size": 3, "device": "cpu", **recipe}),
+        weights=None,
+        dinov2_weights=dinov2,
+        on_line=(lines if lines is not None else []).append,
+        resume=resume,
+    )
+
+
+def only_store(folder: Path) -> FeatureStore:
+    (about,) = folder.glob("*/about.json")
+    return FeatureStore(about.parent)
+
+
+def files_equal(first: Path, second: Path) -> bool:
+    one, other = read_checkpoint(first)[1], read_checkpoint(second)[1]
+    return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
+
+
+# -- the store
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    store = FeatureStore.open(tmp_path / "s", KIND)
+    assert store.add([b"a" * 32, b"b" * 32, b"a" * 32]) == {b"a" * 32: 0, b"b" * 32: 1}
+    assert store.read((1, 3)) is None
+    store.write((1, 3), MAPS)
+    again = FeatureStore(tmp_path / "s")
+    assert again.kind == KIND
+    maps = again.read((1, 3))
+    assert maps is not None
+    for expected, actual in zip(MAPS, maps, strict=True):
+        np.testing.assert_array_equal(actual, expected)
+        assert actual.dtype == np.float16
+    assert again.read((1, 2)) is None
+    assert again.facts()["records"] == 1
+    # more images: the numbers of the first ones stay, and so do their maps
+    assert again.add([b"c" * 32, b"b" * 32])[b"c" * 32] == 2
+    assert again.read((1, 3)) is not None
+    assert again.read((2, 0)) is None
+    assert pickle.loads(pickle.dumps(again)).read((1, 3)) is not None
+
+
+def test_bytes_by_hand() -> None:
+    """12 + 4 values of two bytes; the paper's model: 1024×11×11 in float16, about 1 MB an image."""
+    assert KIND.record_bytes == 32
+    with torch.device("meta"):
+        shapes = dsunet.model.build_model(model_config("dsunet-large")).semantic_shapes()
+    assert shapes == [(1024, 11, 11)]
+    assert 4 * 2 * 1024 * 11 * 11 == 991_232
+
+
+@pytest.mark.parametrize(
+    ("injection", "grids"),
+    [("final", [11]), ("hierarchical", [37, 37, 22, 11]), ("broadcast", [37])],
+)
+def test_the_smaller_grid_is_stored(injection: str, grids: list[int]) -> None:
+    with torch.device("meta"):
+        config = model_config("dsunet-large", injection=injection)
+        model = dsunet.model.build_model(config)
+    assert model.semantic_shapes() == [(1024, side, side) for side in grids]
+
+
+@pytest.mark.parametrize("injection", ["final", "hierarchical", "broadcast"])
+@pytest.mark.parametrize("order", ["resize_first", "resize_last"])
+def test_reduced_maps_give_the_same_logits(injection: str, order: str) -> None:
+    model = nano(injection=injection, channel_modulation=order, train_dinov2=False).eval()
+    sam, dino = torch.randn(2, 3, 128, 128), torch.randn(2, 3, 112, 112)
+    maps = model.reduced_semantics(dino)
+    assert [tuple(m.shape[1:]) for m in maps] == model.semantic_shapes()
+    assert torch.equal(model(sam, dino).fine, model(sam, dino_features=maps).fine)
+    if injection == "final" and order == "resize_first":
+        assert maps[0].shape[-1] == 4 < 112 // 14
+
+
+def test_a_broken_record_counts_as_absent(tmp_path: Path) -> None:
+    store = FeatureStore.open(tmp_path / "s", KIND)
+    store.add([bytes(32), b"b" * 32])
+    for place in ((0, 0), (0, 1), (1, 0)):
+        store.write(place, MAPS)
+    with open(tmp_path / "s" / "features.bin", "r+b") as file:
+        file.seek(32 + 5)
+        file.write(b"\xff")
+    store = FeatureStore(tmp_path / "s")
+    assert store.read((0, 1)) is None
+    assert store.read((0, 0)) is not None
+    assert store.verify() == (2, 1)
+    assert FeatureStore(tmp_path / "s").verify() == (2, 0)
+    store.write((0, 1), MAPS)
+    assert FeatureStore(tmp_path / "s").verify() == (3, 0)
+
+
+def test_a_kill_while_images_are_added(tmp_path: Path) -> None:
+    """Part of a key at the end, and files that have grown already."""
+    store = FeatureStore.open(tmp_path / "s", KIND)
+    store.add([b"a" * 32])
+    store.write((0, 2), MAPS)
+    with open(tmp_path / "s" / "keys.bin", "ab") as file:
+        file.write(b"b" * 20)
+    with open(tmp_path / "s" / "features.bin", "ab") as file:
+        file.truncate(1000)
+    store = FeatureStore.open(tmp_path / "s", KIND)
+    assert store.add([b"c" * 32]) == {b"a" * 32: 0, b"c" * 32: 1}
+    assert store.read((0, 2)) is not None
+    assert store.read((1, 0)) is None
+
+
+def test_many_writers(tmp_path: Path) -> None:
+    """Each adds its own images and some that all share, and writes their maps."""
+    FeatureStore.open(tmp_path / "s", KIND)
+
+    def write(worker: int) -> None:
+        store = FeatureStore(tmp_path / "s")
+        for i in range(5):
+            own, shared = bytes([worker, i] * 16), bytes([200, i] * 16)
+            numbers = store.add([own, shared])
+            for key in (own, shared):
+                store.write((numbers[key], i % 4), [m + key[0] for m in MAPS])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    store = FeatureStore(tmp_path / "s")
+    keys = store.keys()
+    assert len(keys) == len(set(keys)) == 8 * 5 + 5
+    for number, key in enumerate(keys):
+        maps = store.read((number, key[1] % 4))
+        assert maps is not None
+        np.testing.assert_array_equal(maps[0], MAPS[0] + key[0])
+
+
+def test_stores_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "s").mkdir()
+    with pytest.raises(OutputError, match="no feature store"):
+        FeatureStore(tmp_path / "s")
+    (tmp_path / "s" / "about.json").write_text("{")
+    with pytest.raises(OutputError, match="remove that folder"):
+        FeatureStore.open(tmp_path / "s", KIND)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot be written to"):
+        FeatureStore.open(tmp_path / "file" / "s", KIND)
+
+
+# -- keys
+
+
+def test_keys_follow_the_content(pictures: Path, tmp_path: Path) -> None:
+    pair = find_pairs(pictures)[0]
+    key = content_key(pair)
+    shutil.copy(pair.image, tmp_path / "elsewhere.png")
+    assert content_key(Pair("other", tmp_path / "elsewhere.png", pair.mask)) == key
+    assert content_key(find_pairs(pictures)[1]) != key
+    assert len(key) == 32
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_keys_tell_orientations_apart(tmp_path: Path, kind: str) -> None:
+    """One file, whose mask was drawn on it upright or as it is stored."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    noise = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "image", kind, exif=exif)
+    keys = []
+    for name, size in (("upright", (20, 30)), ("stored", (30, 20))):
+        Image.new("L", size, 255).save(tmp_path / f"{name}.png")
+        keys.append(content_key(Pair(name, tmp_path / "image", tmp_path / f"{name}.png")))
+    assert keys[0] != keys[1]
+
+
+def test_flip_numbers() -> None:
+    assert [flip_number(axes) for axes in ([], [-1], [-2], [-1, -2])] == [0, 1, 2, 3]
+
+
+# -- training
+
+
+@pytest.mark.parametrize("injection", ["final", "hierarchical", "broadcast"])
+def test_float32_gives_what_no_cache_gives(
+    pictures: Path, dinov2: Path, tmp_path: Path, injection: str
+) -> None:
+    """To the last digit, while the cache fills, and once more from a full one without DINOv2."""
+    model = model_config(
+        "dsunet-nano", sam_size=128, dino_size=112, train_dinov2=False, injection=injection
+    )
+    train(tmp_path / "off", pictures, dinov2, model)
+    kept = {"feature_cache": str(tmp_path / "cache"), "cache_type": "float32"}
+    train(tmp_path / "filling", pictures, dinov2, model, **kept)
+    build = ["cache", "build", "--data", str(pictures), "--val-fraction", "0.3", "--workers", "0"]
+    build += ["--model", "dsunet-nano", "--sam-size", "128", "--dino-size", "112"]
+    build += ["--injection", injection, "--train-dinov2", "false", "--weights", "none"]
+    build += ["--dinov2-weights", str(dinov2), "--device", "cpu", "--cache-type", "float32"]
+    assert main([*build, "--feature-cache", str(tmp_path / "cache")]) == 0
+    lines: list[str] = []
+    train(tmp_path / "full", pictures, dinov2, model, lines=lines, **kept)
+    assert any("DINOv2 itself is not loaded" in line for line in lines)
+    for name in ("last.safetensors", "best.safetensors"):
+        assert files_equal(tmp_path / "off" / name, tmp_path / "filling" / name)
+        assert files_equal(tmp_path / "off" / name, tmp_path / "full" / name)
+    panels = [(tmp_path / n / "validation.png").read_bytes() for n in ("off", "filling", "full")]
+    assert panels[0] == panels[1] == panels[2]
+
+
+def test_a_hit_and_a_miss_are_the_same(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+    """float16: what fills the cache and what finds everything in it train the same weights."""
+    kept = {"feature_cache": str(tmp_path / "cache")}
+    train(tmp_path / "filling", pictures, dinov2, **kept)
+    train(tmp_path / "hits", pictures, dinov2, data={"workers": 2}, **kept)
+    train(tmp_path / "off", pictures, dinov2)
+    name = "last.safetensors"
+    assert files_equal(tmp_path / "filling" / name, tmp_path / "hits" / name)
+    assert not files_equal(tmp_path / "off" / name, tmp_path / "hits" / name)
+
+
+def test_without_dinov2_when_every_map_is_there(
+    pictures: Path, dinov2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not run, its view is not made, and the files refer to it as ever."""
+    kept = {"feature_cache": str(tmp_path / "cache"), "epochs": 1}
+    data = {"horizontal_flip": 1.0, "vertical_flip": 0.0}  # one flip: one epoch fills the cache
+    train(tmp_path / "filling", pictures, dinov2, data=data, **kept)
+    # the memory of DINOv2's weights must not be touched either
+    monkeypatch.delattr(DINOv2Encoder, "after_blocks")
+    made = feature_cache.FeatureCache.complete
+    views = []
+
+    def complete(self: FeatureCache, model: DSUNet, batch: object) -> object:
+        views.append(batch.dino)
+        return made(self, model, batch)
+
+    monkeypatch.setattr(FeatureCache, "complete", complete)
+    train(tmp_path / "full", pictures, dinov2, data=data, **kept)
+    assert set(views) == {None}
+    assert files_equal(
+        tmp_path / "filling" / "last.safetensors", tmp_path / "full" / "last.safetensors"
+    )
+    counts = [
+        json.loads((tmp_path / n / "environment.json").read_text())["parameters"]
+        for n in ("filling", "full")
+    ]
+    assert counts[0] == counts[1]
+    monkeypatch.undo()
+    image = next((pictures / "images").iterdir())
+    maps = [
+        dsunet.Segmenter(tmp_path / n, "cpu", dinov2_weights=dinov2)(image).probability
+        for n in ("filling", "full")
+    ]
+    np.testing.assert_array_equal(*maps)
+
+
+def test_broken_maps_are_made_again(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+    """Even in a training that has left DINOv2 out."""
+    kept = {"feature_cache": str(tmp_path / "cache"), "epochs": 1}
+    data = {"horizontal_flip": 0.0, "vertical_flip": 0.0}
+    train(tmp_path / "first", pictures, dinov2, data=data, **kept)
+    store = only_store(tmp_path / "cache")
+    content = bytearray((store.folder / "features.bin").read_bytes())
+    content[len(content) // 8] ^= 255
+    content[7] ^= 255
+    (store.folder / "features.bin").write_bytes(content)
+    lines: list[str] = []
+    train(tmp_path / "second", pictures, dinov2, data=data, lines=lines, **kept)
+    assert any("DINOv2 itself is not loaded" in line for line in lines)
+    assert only_store(tmp_path / "cache").verify() == (10, 0)
+    assert files_equal(
+        tmp_path / "first" / "last.safetensors", tmp_path / "second" / "last.safetensors"
+    )
+
+
+def test_a_resumed_run_finds_its_maps(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    class Lines(list[str]):
+        def append(self, line: str) -> None:
+            if line.startswith("epoch 1"):
+                raise Killed
+
+    kept = {"feature_cache": str(tmp_path / "cache"), "epochs": 3}
+    train(tmp_path / "whole", pictures, dinov2, **kept)
+    with pytest.raises(Killed):
+        train(tmp_path / "cut", pictures, dinov2, lines=Lines(), **kept)
+    shutil.move(tmp_path / "cache", tmp_path / "moved")
+    kept["feature_cache"] = str(tmp_path / "moved")
+    with pytest.raises(OutputError, match="feature_cache"):
+        train(tmp_path / "cut", pictures, dinov2, resume=True, epochs=3)
+    train(tmp_path / "cut", pictures, dinov2, resume=True, **kept)
+    assert files_equal(tmp_path / "whole" / "last.safetensors", tmp_path / "cut/last.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "reason"),
+    [
+        ({"train_dinov2": True}, {}, "trains its DINOv2"),
+        ({"injection": "none"}, {}, "has no DINOv2"),
+        ({}, {"crop": 0.5}, "with --crop an image looks different every time"),
+        ({}, {"colour": 0.5}, "with --colour an image looks different every time"),
+    ],
+)
+def test_what_cannot_be_kept(
+    tmp_path: Path, pictures: Path, model: dict[str, object], data: dict[str, object], reason: str
+) -> None:
+    """Said in a line; training goes on without."""
+    network = nano(**{"train_dinov2": False, **model})
+    assert reason in str(obstacle(network, DataConfig(str(pictures), **data)))
+    lines: list[str] = []
+    dsunet.train(
+        tmp_path / "run",
+        network.config,
+        DataConfig(str(pictures), workers=0, **data),
+        TrainConfig(epochs=1, batch_size=5, device="cpu", feature_cache=str(tmp_path / "cache")),
+        weights=None,
+        on_line=lines.append,
+    )
+    assert f"no feature cache: {obstacle(network, DataConfig(str(pictures), **data))}" in lines
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_network_of_ones_own_is_not_kept(pictures: Path) -> None:
+    network = dsunet.CustomModel(torch.nn.Conv2d(3, 1, 1), 32)
+    assert "network of your own" in str(obstacle(network, DataConfig(str(pictures))))
+
+
+def test_random_frozen_weights_stay_in_the_files(pictures: Path, tmp_path: Path) -> None:
+    """Nobody else has them, so DINOv2 stays in the model though every map is there."""
+    data = DataConfig(str(pictures), workers=0, horizontal_flip=0, vertical_flip=0)
+    recipe = TrainConfig(epochs=1, batch_size=5, device="cpu", feature_cache=str(tmp_path / "c"))
+    lines: list[str] = []
+    for name in ("one", "two"):
+        dsunet.train(tmp_path / name, FROZEN, data, recipe, weights=None, on_line=lines.append)
+    assert any("10 of 10 maps" in line for line in lines)
+    assert not any("not loaded" in line for line in lines)
+    assert files_equal(tmp_path / "one/last.safetensors", tmp_path / "two/last.safetensors")
+    dsunet.load(tmp_path / "two")
+
+
+# -- disk
+
+
+def frozen(dinov2: Path) -> DSUNet:
+    return create_from_config(FROZEN, None, dinov2_weights=dinov2)
+
+
+def test_the_budget_is_kept(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+    """10 images × 4 flips × 128×4×4 values of two bytes are 163,840 bytes."""
+    data = DataConfig(str(pictures))
+    split = split_data(data, 0)
+    arguments = (str(tmp_path / "cache"), frozen(dinov2), data, split, torch.float32)
+    with pytest.raises(OutputError, match=r"10 images.* 4 flips.* 0\.16 MB.* --cache-budget"):
+        open_cache(*arguments, budget=0.000163)
+    assert not (tmp_path / "cache").exists()
+    lines: list[str] = []
+    cache = open_cache(*arguments, budget=0.000164, say=lines.append)
+    assert len(cache.needed) == 40
+    assert lines[0].endswith(
+        "has 0 of 40 maps (4 flips a training image); all take 0.16 MB as float16"
+    )
+    assert Path(lines[0].split()[2]).name.startswith("shapes-")
+
+
+def test_a_full_disk_is_told_beforehand(
+    pictures: Path, dinov2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    data = DataConfig(str(pictures))
+    with pytest.raises(OutputError, match=r"needs 0\.16 MB more.* has 0\.00 MB left"):
+        open_cache(str(tmp_path), frozen(dinov2), data, split_data(data, 0), torch.float32)
+
+
+def test_values_beyond_float16(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+    data = DataConfig(str(pictures))
+    model = lay_out(frozen(dinov2).eval(), torch.device("cpu"))
+    cache = open_cache(str(tmp_path), model, data, split_data(data, 0), torch.float32)
+    with torch.no_grad():
+        model.dinov2.trunk.norm.weight.mul_(1e6)
+    with pytest.raises(DataError, match="--cache-type float32"):
+        cache.compute(model, torch.randn(1, 3, 112, 112), [(0, 0)])
+    assert cache.store.read((0, 0)) is None
+
+
+def test_other_settings_have_other_stores(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+    data = DataConfig(str(pictures))
+    split = split_data(data, 0)
+    names = set()
+    for settings in ({}, {"dino_size": 126}, {"sam_size": 160}, {"dinov2_norm": False}):
+        config = dataclasses.replace(FROZEN, **settings)
+        model = create_from_config(config, None, dinov2_weights=dinov2)
+        for precision in (torch.float32, torch.bfloat16):
+            cache = open_cache(str(tmp_path), model, data, split, precision)
+            names.add(cache.store.folder.name)
+    assert len(names) == 8
+    # other random weights, too
+    torch.manual_seed(1)
+    model = create_from_config(FROZEN, None)
+    names.add(open_cache(str(tmp_path), model, data, split, torch.float32).store.folder.name)
+    assert len(names) == 9
+
+
+# -- the data set
+
+
+def test_views_are_made_for_missing_maps_alone(
+    pictures: Path, dinov2: Path, tmp_path: Path
+) -> None:
+    data = DataConfig(str(pictures), horizontal_flip=0, vertical_flip=0)
+    split = split_data(data, 0)
+    model = lay_out(frozen(dinov2).eval(), torch.device("cpu"))
+    cache = open_cache(str(tmp_path), model, data, split, torch.float32)
+    dataset = PairDataset(
+        split.training, (128, 128), (112, 112), store=cache.store, numbers=cache.training
+    )
+    first = collate([dataset[0, i] for i in (2, 0)])
+    assert first.dino is not None
+    before = cache.complete(model, first)
+    mixed = collate([dataset[0, i] for i in (2, 1, 0, 3)])
+    assert mixed.dino is not None
+    assert len(mixed.dino) == 2
+    assert [maps is None for maps in mixed.maps] == [False, True, False, True]
+    after = cache.complete(model, mixed)
+    assert torch.equal(after[0][[0, 2]], before[0])
+    expected = (
+        model.reduced_semantics(
+            torch.stack([PairDataset(split.training, (128, 128), (112, 112))[0, 3].dino])
+        )[0]
+        .half()
+        .float()
+    )
+    assert torch.equal(after[0][3:], expected)
+    # a loader's process may have looked too early: what is there by now is taken
+    stale = mixed._replace(maps=[None, None, mixed.maps[2], None], dino=torch.zeros(3, 3, 112, 112))
+    assert torch.equal(cache.complete(model, stale)[0], after[0])
+
+
+# -- commands
+
+
+def test_cache_commands(
+    pictures: Path, dinov2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = str(tmp_path / "cache")
+    assert main(["cache", "info", place]) == 0
+    assert "there are no features in" in capsys.readouterr().out
+    config = tmp_path / "config.yaml"
+    train(tmp_path / "run", pictures, dinov2, epochs=1)
+    shutil.copy(tmp_path / "run" / "config.yaml", config)
+    build = ["cache", "build", "--config", str(config), "--feature-cache", place]
+    assert main(build) == 0
+    # 7 training images in four flips, 3 validation images in one
+    assert "31 maps added" in capsys.readouterr().out
+    assert main(build) == 0
+    out = capsys.readouterr().out
+    assert "has 31 of 31 maps" in out
+    assert "\n0 maps added" in out
+    assert main(["cache", "info", place, "--json", str(tmp_path / "info.json")]) == 0
+    out = capsys.readouterr().out
+    assert "vit_nano_patch14" in out
+    (facts,) = json.loads((tmp_path / "info.json").read_text())
+    assert facts["images"] == 10
+    assert facts["records"] == 31
+    assert main(["cache", "verify", place]) == 0
+    assert "31 maps are whole" in capsys.readouterr().out
+    features = only_store(Path(place)).folder / "features.bin"
+    content = bytearray(features.read_bytes())
+    content[100] ^= 255
+    features.write_bytes(content)
+    assert main(["cache", "verify", place]) == 1
+    assert "30 maps are whole; 1 were broken" in capsys.readouterr().out
+    assert main(build) == 0
+    assert "1 maps added" in capsys.readouterr().out
+
+
+def test_one_broken_image_does_not_stop_the_others(
+    pictures: Path, dinov2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(pictures, tmp_path / "set")
+    images = sorted((tmp_path / "set" / "images").iterdir())
+    broken, empty = images[4], images[7]
+    broken.write_bytes(broken.read_bytes()[:200])
+    empty.write_bytes(b"")
+    build = ["cache", "build", "--data", str(tmp_path / "set"), "--model", "dsunet-nano"]
+    build += ["--train-dinov2", "false", "--weights", "none", "--dinov2-weights", str(dinov2)]
+    build += ["--sam-size", "128", "--dino-size", "112", "--device", "cpu"]
+    assert main([*build, "--feature-cache", str(tmp_path / "cache")]) == 1
+    captured = capsys.readouterr()
+    assert "32 maps added" in captured.out
+    assert broken.name in captured.err
+    assert empty.name in captured.err
+    assert "2 images could not be read" in captured.err
+    assert main([*build, "--feature-cache", "off"]) == 1
+    assert "--feature-cache is off" in capsys.readouterr().err
+
+
+# -- processes
+
+
+def test_two_processes_share_a_store(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+    """Distributed data parallel: both write, and what they leave is whole."""
+    arguments = [
+        *"train --model dsunet-nano --train-dinov2 false --weights none --epochs 2".split(),
+        *"--sam-size 128 --dino-size 112 --device cpu --devices 2 --batch-size 2".split(),
+        *"--workers 1 --vertical-flip 0 --horizontal-flip 0 --val-fraction 0.2".split(),
+        *("--feature-cache", "cache", "--output", "run", "--data", str(pictures)),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-m", "dsunet.cli", *arguments, "--dinov2-weights", str(dinov2)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("feature cache: ") == 1
+    assert only_store(tmp_path / "cache").verify() == (10, 0)
+
+
+@pytest.mark.slow
+def test_killed_processes_leave_whole_stores(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+    """Killed while the store fills, a run goes on to the weights of an uninterrupted one."""
+    settings = [
+        *"--model dsunet-nano --train-dinov2 false --weights none --epochs 12".split(),
+        *"--sam-size 128 --dino-size 112 --device cpu --batch-size 2 --workers 2".split(),
+        *"--val-fraction 0.2 --save-every 0.005 --feature-cache cache".split(),
+        *("--dinov2-weights", str(dinov2)),
+    ]
+    outcome = kill_and_compare(pictures, settings, tmp_path, kills=6, longest=None, seed=3)
+    assert outcome.different == []
+    assert outcome.same_metrics
+    assert outcome.orphans == 0
+    for name in ("whole", "killed"):
+        whole, broken = only_store(tmp_path / name / "cache").verify()
+        assert whole > 20
+        assert broken == 0
