@@ -6,7 +6,6 @@ doing falls on all of them alike.
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -32,7 +31,7 @@ from dsunet.devices import choose_device, choose_precision
 from dsunet.errors import DsunetError
 from dsunet.inference import lay_out
 from dsunet.predict import Segmenter
-from dsunet.processes import stay_with_parent
+from dsunet.processes import process_context, stay_with_parent
 
 __all__ = ["Child", "ChildError", "Matrices"]
 
@@ -62,10 +61,12 @@ class Child:
     """
 
     def __init__(self, task: Variant | Matrices, deadline: float | None = None) -> None:
-        context = multiprocessing.get_context("spawn")
+        context = process_context(__name__)
         self.connection, theirs = context.Pipe()
         self.deadline = deadline
-        self.process = context.Process(target=_serve, args=(theirs, task))
+        self.process = context.Process(  # type: ignore[attr-defined]
+            target=_serve, args=(theirs, task)
+        )
         self.process.start()
         theirs.close()
 
@@ -154,6 +155,7 @@ def _ready(variant: Variant) -> Mapping[str, Callable[[], Any]]:
 
 def _train(variant: Variant) -> tuple[Callable[[], object], torch.device]:
     device = choose_device(variant.device)
+    torch.backends.cudnn.benchmark = True  # as training does
     model = lay_out(network_of(variant).to(device), device).train()
     if variant.channels_last:
         model = model.to(memory_format=torch.channels_last)

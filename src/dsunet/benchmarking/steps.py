@@ -72,9 +72,9 @@ class FeatureFile:
         self.shapes = shapes
         self.batch_size = batch_size
         self.device = device
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115 -- open as long as it is mapped
         values = sum(c * h * w for c, h, w in shapes)
-        self.values = np.memmap(self.file, np.float16, "w+", shape=(4 * batch_size, values))
+        with tempfile.TemporaryFile() as file:  # it is there as long as it is mapped
+            self.values = np.memmap(file, np.float16, "w+", shape=(4 * batch_size, values))
         rng = np.random.default_rng(0)
         for row in self.values:
             row[:] = rng.standard_normal(values, np.float32)
