@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dsunet import __version__
+import dsunet
 from dsunet.processes import available_cores
 
 __all__ = ["circumstances"]
@@ -24,7 +24,7 @@ def circumstances() -> dict[str, Any]:
     The commit is that of the checkout that this package runs from, with a plus if files in it have
     changed since; `None` if it runs from none. The GPU is there if torch finds one.
     """
-    versions = {"dsunet": __version__}
+    versions = {"dsunet": dsunet.__version__}
     for name in ("torch", "timm", "numpy", "safetensors"):
         try:
             versions[name] = metadata.version(name)

@@ -254,7 +254,7 @@ def _pairs(arguments: Namespace, folder: str) -> list[Pair]:
 BENCHMARK_TRAIN = Command(
     "Measure a training step: time, memory, share of what the machine can do.",
     "  dsunet benchmark train --model dsunet-large --batch-size 2 --feature-cache on --baseline\n"
-    "  dsunet benchmark train --model dsunet-base --activation-checkpointing --json step.json\n",
+    "  dsunet benchmark train --model dsunet-base --sam-size 512 --json step.json\n",
     _train_arguments,
     _train,
 )
