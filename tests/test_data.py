@@ -29,8 +29,9 @@ from dsunet.data import (
     select_pairs,
     split_pairs,
 )
+from dsunet.data.augment import vary
 from dsunet.data.images import decode, read_header, read_map
-from dsunet.data.pairs import read_names
+from dsunet.data.pairs import read_names, read_pair
 from dsunet.data.sources import TarMember
 from dsunet.data.synthetic import synthetic_pair, write_synthetic
 from dsunet.errors import DataError, ImageError, OutputError
@@ -494,3 +495,62 @@ def test_the_large_archive_is_read_in_place() -> None:
     assert len(pairs) == 10_553
     image, mask = read_image(pairs[-1].image), read_mask(pairs[-1].mask)
     assert image.size == mask.size
+
+
+def test_drafts_have_the_views_pixels(tmp_path: Path) -> None:
+    """2,000×1,200 px, views of 128: a quarter is 500×300; an eighth, 250×150, is enough, too."""
+    image, mask = synthetic_pair(0, 64)
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    image.resize((2000, 1200)).save(tmp_path / "images" / "a.jpg", quality=95)
+    mask.resize((2000, 1200)).save(tmp_path / "masks" / "a.png")
+    (pair,) = find_pairs(tmp_path)
+    assert read_pair(pair).image.size == (2000, 1200)
+    assert read_pair(pair, 150).image.size == (250, 150)
+    assert read_pair(pair, 151).image.size == (500, 300)
+    assert read_pair(pair, 151).mask.size == (2000, 1200)
+    plain, draft = (
+        PairDataset([pair], (128, 96), (112, 140), draft=d)[0, 0] for d in (False, True)
+    )
+    assert plain.dino is not None
+    assert draft.dino is not None
+    assert not torch.equal(plain.sam, draft.sam)
+    assert float((plain.sam - draft.sam).abs().mean()) < 0.05
+    assert float((plain.dino - draft.dino).abs().mean()) < 0.05
+    assert torch.equal(plain.mask, draft.mask)
+    cropped = [PairDataset([pair], (128, 96), None, crop=1, draft=d)[0, 0] for d in (False, True)]
+    assert torch.equal(cropped[0].sam, cropped[1].sam)
+
+
+def test_varied_pairs_stay_together() -> None:
+    """Every crop shows the same part of image and mask; colours change the image alone."""
+    rng = np.random.default_rng(0)
+    ramp = np.arange(60 * 80, dtype=np.uint16).reshape(60, 80)
+    image = Image.fromarray(np.stack([ramp % 251, ramp % 241, ramp % 239], -1).astype(np.uint8))
+    mask = Image.fromarray((ramp % 251).astype(np.uint8))
+    areas = []
+    for _ in range(200):
+        part, part_of_mask = vary(image, mask, 1.0, 0.0, rng)
+        np.testing.assert_array_equal(np.asarray(part)[..., 0], np.asarray(part_of_mask))
+        areas.append(part.width * part.height / (60 * 80))
+        assert 0.7 < part.width / part.height / (80 / 60) < 1.4
+    assert 0.35 < min(areas) < 0.45
+    assert max(areas) > 0.9
+    changed = 0
+    for _ in range(50):
+        part, part_of_mask = vary(image, mask, 0.0, 0.5, rng)
+        np.testing.assert_array_equal(np.asarray(mask), np.asarray(part_of_mask))
+        changed += not np.array_equal(np.asarray(part), np.asarray(image))
+    assert 15 < changed < 35
+
+
+def test_variations_depend_on_seed_epoch_and_index(tmp_path: Path) -> None:
+    write_synthetic(tmp_path, 2, 64)
+    pairs = find_pairs(tmp_path)
+    dataset = PairDataset(pairs, (64, 64), None, crop=1, colour=1, seed=3)
+    again = PairDataset(pairs, (64, 64), None, crop=1, colour=1, seed=3)
+    other = PairDataset(pairs, (64, 64), None, crop=1, colour=1, seed=4)
+    assert torch.equal(dataset[1, 0].sam, again[1, 0].sam)
+    assert torch.equal(dataset[1, 0].mask, again[1, 0].mask)
+    assert not torch.equal(dataset[1, 0].sam, dataset[2, 0].sam)
+    assert not torch.equal(dataset[1, 0].sam, other[1, 0].sam)

@@ -30,6 +30,7 @@ QUICK = {
     "--sam-size 128 --dino-size 112",
     "generate": "--count 8 --size 64",
     "predict": "--device cpu",
+    "cache build": "--workers 0 --device cpu --sam-size 128 --dino-size 112",
     "reproduce": "--device cpu --size nano --limit 2 --epochs 1 --batch-size 2 --workers 0 "
     "--seeds 0 --methods ablation-a",
     "benchmark": "--device cpu --model dsunet-nano --train-dinov2 false --sam-size 128 "
@@ -70,7 +71,7 @@ def run_line(line: str, capsys: pytest.CaptureFixture[str]) -> None:
         if name in arguments and not Path(name).exists():
             make(Path(name))
     if "--config" not in arguments:
-        quick = QUICK.get(arguments[0], "")
+        quick = QUICK.get(" ".join(arguments[:2])) or QUICK.get(arguments[0], "")
         one_view = any(argument.startswith("mynet:") for argument in arguments)
         arguments += shlex.split(quick.removesuffix("--dino-size 112") if one_view else quick)
     status = main(arguments)
@@ -123,6 +124,17 @@ def test_weights(
     assert all(torch.equal(first[name], back[name]) for name in first)
     assert Path("out/photo.png").is_file()
     for file in (*sandbox.glob("*.pt*"), *sandbox.glob("*.safetensors")):
+        file.unlink()  # some hundred megabytes
+
+
+def test_feature_cache(
+    sandbox: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSUNET_CACHE", str(sandbox / "cache"))
+    write_synthetic("data", 4, 64)
+    run_page(ROOT / "docs" / "feature-cache.md", capsys)
+    assert len(list(Path("cache/features").iterdir())) == 1
+    for file in (*sandbox.glob("*.pt*"), *sandbox.glob("runs/*/*.ckpt")):
         file.unlink()  # some hundred megabytes
 
 

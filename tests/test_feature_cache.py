@@ -248,6 +248,15 @@ def test_keys_tell_orientations_apart(tmp_path: Path, kind: str) -> None:
     assert keys[0] != keys[1]
 
 
+def test_drafts_of_jpegs_have_keys_of_their_own(pictures: Path, tmp_path: Path) -> None:
+    pair = find_pairs(pictures)[0]
+    assert pair.image.suffix == ".jpg"
+    assert len({content_key(pair), content_key(pair, 128), content_key(pair, 256)}) == 3
+    png = Pair("png", tmp_path / "image.png", pair.mask)
+    Image.open(pair.image).save(png.image)
+    assert content_key(png) == content_key(png, 128)
+
+
 def test_flip_numbers() -> None:
     assert [flip_number(axes) for axes in ([], [-1], [-2], [-1, -2])] == [0, 1, 2, 3]
 

@@ -364,6 +364,11 @@ class DataConfig:
     colour: float = 0.0
     """Probability of a random change of brightness, contrast and saturation; the paper has none."""
 
+    draft: bool = False
+    """Decode large JPEGs for training at the smallest of 1/2, 1/4 and 1/8 that still has the views'
+    pixels: quicker with photographs of many megapixels, and slightly other values. Not done where
+    images are cropped."""
+
     check: Literal["full", "headers"] = "full"
     """How the files are checked before the start: `full` reads every one; `headers` is quicker, but
     finds no cut-off files, odd masks and near-duplicates."""

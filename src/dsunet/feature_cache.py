@@ -113,6 +113,7 @@ class FeatureCache:
         training: Numbers of the training images in the store, -1 for an unreadable one.
         validation: Numbers of the validation images, likewise.
         needed: Every image and flip that can come up.
+        preview: At what size training images may be decoded, see `read_pair`.
         unreadable: Why images are left out, one line each.
         spare: The trunk that `leave_out` has taken out of the model.
     """
@@ -121,6 +122,7 @@ class FeatureCache:
     training: list[int]
     validation: list[int]
     needed: list[Place]
+    preview: int | None = None
     unreadable: list[str] = field(default_factory=list)
     spare: nn.Module | None = None
 
@@ -241,10 +243,14 @@ def open_cache(
             f"more than the {budget:g} GB that --cache-budget allows; raise it, or use "
             "--feature-cache off"
         )
-    kind = kind_of(model, precision, dtype)
+    config, kind = model.config, kind_of(model, precision, dtype)
+    assert config is not None
     folder = cache_root(where) / f"{_file_name(data_name(data))}-{kind.name}"
     store = FeatureStore.open(folder, kind)
-    keys, unreadable = _keys(_pairs(split))
+    preview = max(*as_size(config.sam_size), *kind.size) if data.draft else None
+    keys, unreadable = _keys(split.training, preview)
+    others, failures = _keys(split.validation, None)
+    keys, unreadable = [*keys, *others], [*unreadable, *failures]
     try:
         number_of = store.add(key for key in keys if key is not None)
     except OSError as error:
@@ -257,7 +263,7 @@ def open_cache(
     needed = {(number, flip): None for number in training for flip in flips}
     needed |= {(number, 0): None for number in validation}
     places = [place for place in needed if place[0] >= 0]
-    cache = FeatureCache(store, training, validation, places, unreadable)
+    cache = FeatureCache(store, training, validation, places, preview, unreadable)
     there = sum(store.has(place) for place in cache.needed)
     to_write = (len(cache.needed) - there) * kind.record_bytes
     free = shutil.disk_usage(folder).free
@@ -291,11 +297,12 @@ def build_cache(
         How many maps were added, and why images failed, one line each.
     """
     places = set(cache.missing())
-    pair_of = dict(zip([*cache.training, *cache.validation], _pairs(split), strict=True))
+    source_of = dict(zip(cache.training, ((p, cache.preview) for p in split.training), strict=True))
+    source_of |= dict(zip(cache.validation, ((p, None) for p in split.validation), strict=True))
     wanted: dict[int, list[int]] = {}
     for number, flip in sorted(places):
         wanted.setdefault(number, []).append(flip)
-    images = [(pair_of[number], number, flips) for number, flips in wanted.items()]
+    images = [(*source_of[number], number, flips) for number, flips in wanted.items()]
     loader = DataLoader(
         _ImageFlips(images, cache.store.kind.size),
         batch_size=None,
@@ -322,7 +329,7 @@ class _ImageFlips(Dataset[tuple[Tensor, list[Place], str]]):
     """The wanted flips of one image at a time: views, places, and why it failed if it did."""
 
     def __init__(
-        self, images: Sequence[tuple[Pair, int, list[int]]], size: tuple[int, int]
+        self, images: Sequence[tuple[Pair, int | None, int, list[int]]], size: tuple[int, int]
     ) -> None:
         self.images = images
         self.size = size
@@ -331,9 +338,9 @@ class _ImageFlips(Dataset[tuple[Tensor, list[Place], str]]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, list[Place], str]:
-        pair, number, flips = self.images[index]
+        pair, preview, number, flips = self.images[index]
         try:
-            view = image_view(read_pair(pair).image, self.size)
+            view = image_view(read_pair(pair, preview).image, self.size)
         except DataError as error:
             return torch.empty(0), [], str(error)
         views = [view.flip(_AXES[flip]) for flip in flips]
@@ -344,21 +351,17 @@ _AXES: list[list[int]] = [[], [-1], [-2], [-1, -2]]
 assert [flip_number(axes) for axes in _AXES] == list(range(FLIPS))
 
 
-def _keys(pairs: Sequence[Pair]) -> tuple[list[bytes | None], list[str]]:
+def _keys(pairs: Sequence[Pair], preview: int | None) -> tuple[list[bytes | None], list[str]]:
     """The keys of some images, `None` for those that cannot be read, and the reasons."""
     keys: list[bytes | None] = []
     reasons = []
     for pair in pairs:
         try:
-            keys.append(content_key(pair))
+            keys.append(content_key(pair, preview))
         except (DataError, OSError) as error:
             keys.append(None)
             reasons.append(str(error))
     return keys, reasons
-
-
-def _pairs(split: Split) -> list[Pair]:
-    return [*split.training, *split.validation]
 
 
 def _flips(data: DataConfig) -> list[int]:

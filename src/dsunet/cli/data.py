@@ -146,7 +146,16 @@ def _draw_sheet(
     from dsunet.visualize import data_sheet
 
     flips = (config.horizontal_flip, config.vertical_flip)
-    dataset = PairDataset(pairs, as_size(model.sam_size), None, flips=flips, seed=arguments.seed)
+    dataset = PairDataset(
+        pairs,
+        as_size(model.sam_size),
+        None,
+        flips=flips,
+        crop=config.crop,
+        colour=config.colour,
+        draft=config.draft,
+        seed=arguments.seed,
+    )
     order = list(range(len(pairs)))
     random.Random(arguments.seed).shuffle(order)
     write_png(Path(arguments.sheet), data_sheet(dataset, order, arguments.rows))

@@ -75,6 +75,18 @@ def _reproduce_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--workers", type=int, default=2, help="Processes that read images beside a training."
     )
+    parser.add_argument(
+        "--feature_cache",
+        default="off",
+        help="Keep DINOv2's maps on disk, so that each is computed once only, rounded to float16: "
+        "auto, or a folder. The networks of a task with the same maps share them.",
+    )
+    parser.add_argument(
+        "--cache_budget",
+        type=float,
+        default=50.0,
+        help="The most that the maps of one method and task may take of the disk, in GB.",
+    )
 
 
 def _reproduce(arguments: Namespace) -> int:
@@ -99,6 +111,8 @@ def _reproduce(arguments: Namespace) -> int:
         arguments.device,
         arguments.precision,
         arguments.workers,
+        arguments.feature_cache,
+        arguments.cache_budget,
     )
     methods = [key.strip() for key in arguments.methods.split(",")] if arguments.methods else None
     plan = make_plan(

@@ -79,6 +79,7 @@ class PairDataset(Dataset[Sample]):
         flips: Probabilities of a horizontal and a vertical flip.
         crop: Probability of a random crop.
         colour: Probability of a random change of colours.
+        draft: Decode large JPEGs at the smallest size that still has the views' pixels.
         seed: Seed of the flips and other changes.
         keep_truth: Keep the mask at its own size as well.
         store: Where feature maps of the images may be.
@@ -94,6 +95,7 @@ class PairDataset(Dataset[Sample]):
         flips: tuple[float, float] = (0.0, 0.0),
         crop: float = 0.0,
         colour: float = 0.0,
+        draft: bool = False,
         seed: int = 0,
         keep_truth: bool = False,
         store: FeatureStore | None = None,
@@ -105,6 +107,8 @@ class PairDataset(Dataset[Sample]):
         self.flips = flips
         self.crop = crop
         self.colour = colour
+        # crops are cut from the image and its mask alike
+        self.preview = max(*sam_size, *(dino_size or ())) if draft and not crop else None
         self.seed = seed
         self.keep_truth = keep_truth
         self.store = store
@@ -116,7 +120,7 @@ class PairDataset(Dataset[Sample]):
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
         pair = self.pairs[index]
-        image, mask, _ = read_pair(pair)
+        image, mask, _ = read_pair(pair, self.preview)
         if self.crop or self.colour:
             image, mask = vary(image, mask, self.crop, self.colour, self._draws(epoch, index, 1))
         axes = self.flip_axes(epoch, index)

@@ -43,11 +43,11 @@ def flip_number(axes: Iterable[int]) -> int:
     return sum(1 if axis == -1 else 2 for axis in set(axes))
 
 
-def content_key(pair: Pair) -> bytes:
+def content_key(pair: Pair, preview: int | None = None) -> bytes:
     """What tells the picture that the network sees from others: 32 bytes.
 
     The SHA-256 of the image's file; where the picture is taken as it is stored although its EXIF
-    says otherwise (see `read_pair`), of a mark behind it, too.
+    says otherwise, or read as a preview (see `read_pair`), of a mark behind it, too.
 
     Raises:
         DataError: A file cannot be read, or image and mask differ in size.
@@ -61,6 +61,8 @@ def content_key(pair: Pair) -> bytes:
             mask = _header(pair.mask, file.read())
         if not choose_orientation(image, mask)[0]:
             key.update(b"as stored")
+    if preview is not None and image.format in ("JPEG", "MPO"):
+        key.update(f"preview {preview}".encode())
     return key.digest()
 
 

@@ -154,7 +154,7 @@ def pair_files(
 
 
 class PairImages(NamedTuple):
-    """A pair, decoded: RGB image and grey mask of the same size."""
+    """A pair, decoded: RGB image and grey mask of the same size, unless a preview was asked for."""
 
     image: Image.Image
     mask: Image.Image
@@ -162,17 +162,22 @@ class PairImages(NamedTuple):
     """Whether the image's EXIF orientation was followed."""
 
 
-def read_pair(pair: Pair) -> PairImages:
+def read_pair(pair: Pair, preview: int | None = None) -> PairImages:
     """Decodes both files of a pair.
 
     Both are turned upright. Where the mask fits the image only as one of them is stored, that
     orientation is used: many tools draw masks on images whose EXIF orientation they ignore.
 
+    Args:
+        pair: The files.
+        preview: Read a JPEG image at a smaller size if that has this many pixels a side or more;
+            the image is smaller than its mask then.
+
     Raises:
         ImageError: A file cannot be decoded.
         DataError: They differ in size.
     """
-    image, mask = decode(pair.image), decode(pair.mask)
+    image, mask = decode(pair.image, preview=preview), decode(pair.mask)
     upright, mask_upright = choose_orientation(image, mask)
     return PairImages(image.as_image(upright=upright), mask.as_mask(upright=mask_upright), upright)
 

@@ -69,6 +69,12 @@ class Protocol:
     workers: int = 2
     """Processes that read images beside a training."""
 
+    feature_cache: str = "off"
+    """Where trainings keep DINOv2's maps, as in `TrainConfig`."""
+
+    cache_budget: float = 50.0
+    """The most that the maps of one method and task may take of the disk, in GB (10⁹ bytes)."""
+
     def __post_init__(self) -> None:
         if self.size not in SIZES:
             raise ValueError(f"size is {self.size!r}, but needs one of {', '.join(SIZES)}")
@@ -85,8 +91,9 @@ class Protocol:
     @property
     def changes(self) -> dict[str, Any]:
         """What decides the results, but for the seeds."""
-        whole = asdict(self)
-        return {name: whole[name] for name in ("size", "epochs", "batch_size", "limit", "weights")}
+        whole = asdict(self) | {"feature_cache": self.feature_cache != "off"}
+        names = ("size", "epochs", "batch_size", "limit", "weights", "feature_cache")
+        return {name: whole[name] for name in names}
 
 
 @dataclass(frozen=True)
@@ -189,6 +196,8 @@ class Plan:
             seed=run.seed,
             device=protocol.device,
             precision=protocol.precision,
+            feature_cache=protocol.feature_cache,
+            cache_budget=protocol.cache_budget,
         )
 
     def network(self, run: Run) -> ModelConfig | CustomSource:
@@ -346,7 +355,7 @@ def check_protocol(plan: Plan) -> None:
     if not note.is_file():
         return
     try:
-        before = json.loads(note.read_bytes())
+        before = {"feature_cache": False, **json.loads(note.read_bytes())}  # older ones lack it
         changed = [name for name in now if before[name] != now[name]]
     except (ValueError, KeyError, TypeError) as error:
         raise OutputError(

@@ -181,6 +181,7 @@ def train(
             flips=(data.horizontal_flip, data.vertical_flip),
             crop=data.crop,
             colour=data.colour,
+            draft=data.draft,
             seed=recipe.seed,
             store=store,
             numbers=cache.training if cache is not None else (),

@@ -24,7 +24,7 @@ def data_sheet(
     """Pairs as files and as samples of the first epoch: RGB.
 
     Args:
-        dataset: A training set; its flips show.
+        dataset: A training set; its flips, crops and colours show.
         indices: Which pairs; those that cannot be read are left out.
         limit: Stop at this many.
 
