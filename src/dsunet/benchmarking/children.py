@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any, Literal
+from typing import Any, cast
 
 import torch
+from torch import nn
 
 from dsunet.benchmarking.flops import count_flops
 from dsunet.benchmarking.memory import peak_bytes
@@ -34,8 +35,6 @@ from dsunet.predict import Segmenter
 from dsunet.processes import process_context, stay_with_parent
 
 __all__ = ["Child", "ChildError", "Matrices"]
-
-Request = Literal["time", "peak", "flops"]
 
 
 class ChildError(DsunetError):
@@ -175,15 +174,15 @@ def _train(variant: Variant) -> tuple[Callable[[], object], torch.device]:
 
 def _predict(variant: Variant) -> tuple[Callable[[], object], torch.device]:
     options: dict[str, Any] = dict.fromkeys(variant.options, True)
-    model = network_of(variant)
-    segmenter = Segmenter(model, variant.device, variant.precision, **options)
+    segmenter = Segmenter(network_of(variant), variant.device, variant.precision, **options)
+    network = cast(nn.Module, segmenter.model)
     if variant.channels_last:
-        model.to(memory_format=torch.channels_last)
-    views = example_views(model.view_sizes, variant.batch_size)
+        network.to(memory_format=torch.channels_last)
     if variant.compile:
-        model.compile()
+        network.compile()
     if variant.naive:
-        model.register_forward_pre_hook(_all_outputs, with_kwargs=True)
+        network.register_forward_pre_hook(_all_outputs, with_kwargs=True)
+    views = example_views((segmenter.sam_size, segmenter.dino_size), variant.batch_size)
     return lambda: segmenter.probabilities(views), segmenter.device
 
 

@@ -49,6 +49,7 @@ def measure_loader(
     batch_size: int,
     workers: Sequence[int] = (0, 1, 2),
     repeats: int = 5,
+    warmup: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[LoaderSpeed]:
     """Times the loader that training uses, over all pairs, in turns for each number of processes.
@@ -60,14 +61,15 @@ def measure_loader(
         sizes: Of the views, as `SegmentationModel.view_sizes` has them.
         batch_size: Images of a batch.
         workers: Numbers of processes beside the training's own; 0 for none.
-        repeats: Passes that count; one before them does not.
+        repeats: Passes that count.
+        warmup: Passes before them that do not; the first starts the processes.
         progress: Called with the passes that are done and their number.
 
     Raises:
         ImageError: A pair cannot be read.
         ValueError: A number is too small.
     """
-    for name, value in (("batch_size", batch_size), ("repeats", repeats)):
+    for name, value in (("batch_size", batch_size), ("repeats", repeats), ("warmup", warmup)):
         if value < 1:
             raise ValueError(f"{name} is {value}, but needs at least 1")
     if not workers or min(workers) < 0:
@@ -79,18 +81,18 @@ def measure_loader(
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loaders = [_loader(dataset, batch_size, count) for count in workers]
     seconds: list[list[float]] = [[] for _ in workers]
-    for number in range(1 + repeats):
+    for number in range(warmup + repeats):
         if progress:
-            progress(number, 1 + repeats)
+            progress(number, warmup + repeats)
         for loader, times in zip(loaders, seconds, strict=True):
             started = time.perf_counter()
             for _ in loader:
                 pass
             times.append(time.perf_counter() - started)
     if progress:
-        progress(1 + repeats, 1 + repeats)
+        progress(warmup + repeats, warmup + repeats)
     return [
-        LoaderSpeed(count, len(dataset), tuple(times[1:]))  # the first starts the processes
+        LoaderSpeed(count, len(dataset), tuple(times[warmup:]))
         for count, times in zip(workers, seconds, strict=True)
     ]
 

@@ -220,6 +220,7 @@ def _data(arguments: Namespace) -> int:
             batch_size=arguments.batch_size,
             workers=workers,
             repeats=arguments.repeats,
+            warmup=arguments.warmup,
             progress=progress,
         )
     results = _measured(arguments, [step], "training") if arguments.step else []
