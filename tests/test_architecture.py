@@ -28,6 +28,7 @@ LAYERS = [
     {"metrics", "visualize"},
     {"predict"},
     {"training"},
+    {"benchmarking"},
     {"experiments"},
     {"cli"},
 ]

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from dsunet.base import SegmentationModel
+from dsunet.benchmarking.steps import example_batch, example_views, mean_seconds, training_step
 from dsunet.config import RECIPE_BATCH
 from dsunet.data.synthetic import synthetic_pair
-from dsunet.data.views import Views, make_views, mask_view
 from dsunet.devices import choose_device, choose_precision
 from dsunet.experiments.plan import Plan, Run
 from dsunet.experiments.scores import current_scores
 from dsunet.inference import lay_out
-from dsunet.losses import deep_supervision_loss
 from dsunet.metrics import Measures
 from dsunet.model import parameter_counts
 from dsunet.predict import Segmenter
@@ -87,64 +83,27 @@ def measure_speed(plan: Plan, run: Run) -> Speed:
     image, mask = synthetic_pair(0, 300)
     truth = np.asarray(mask)
     cpu = torch.device("cpu")
-    evaluate = _time(lambda: Measures().update(truth, truth), cpu)
+    evaluate = mean_seconds(lambda: Measures().update(truth, truth), cpu)
     if not run.method.trained:
         source = run.method.source
         function = Segmenter(source, plan.protocol.device) if source else None
-        return Speed(0, _time(lambda: function(image), cpu) if function else 0, evaluate, 0)
+        return Speed(0, mean_seconds(lambda: function(image), cpu) if function else 0, evaluate, 0)
     recipe = plan.recipe(run)
     device = choose_device(recipe.device)
     model = lay_out(create_network(plan.network(run), None).to(device), device).train()
     # one image tells enough on a CPU, where a large network takes minutes for a batch
     images = recipe.batch_size if isinstance(recipe.batch_size, int) else RECIPE_BATCH
     batch = min(images, plan.training_pairs[run.task]) if device.type == "cuda" else 1
-    size, dino = model.view_sizes
-    views = make_views(image, size, dino)
-    target = mask_view(mask, size)
-    step = _training_step(model, views, target, batch, choose_precision(recipe.precision, device))
-    train = _time(step, device) / batch
+    views = example_views(model.view_sizes, 1)
+    made = example_batch(model.view_sizes, batch, device)
+    step = training_step(
+        lambda: model(made.sam, made.dino),
+        model.parameters(),
+        made.mask,
+        choose_precision(recipe.precision, device),
+    )
+    train = mean_seconds(step, device) / batch
     trainable = parameter_counts(model)["trainable"]
     segmenter = Segmenter(model, recipe.device, recipe.precision)
-    predict = _time(lambda: segmenter.probabilities([views]), device)
+    predict = mean_seconds(lambda: segmenter.probabilities(views), device)
     return Speed(train, predict, evaluate, trainable)
-
-
-def _training_step(
-    model: SegmentationModel, views: Views, target: Tensor, batch: int, precision: torch.dtype
-) -> Callable[[], None]:
-    """One step as in training, on copies of one image."""
-    device = next(model.parameters()).device
-    sam = views.sam.to(device).expand(batch, -1, -1, -1)
-    dino = views.dino.to(device).expand(batch, -1, -1, -1) if views.dino is not None else None
-    targets = target.to(device).expand(batch, -1, -1, -1)
-    optimizer = torch.optim.AdamW(p for p in model.parameters() if p.requires_grad)
-
-    def step() -> None:
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            logits = model(sam, dino)
-        loss = deep_supervision_loss(type(logits)(*(each.float() for each in logits)), targets)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-
-    return step
-
-
-def _time(work: Callable[[], object], device: torch.device, seconds: float = 1.0) -> float:
-    """Seconds that one call takes, after one that warms up."""
-    work()
-    _wait(device)
-    started = time.perf_counter()
-    count = 0
-    while count == 0 or time.perf_counter() - started < seconds:
-        work()
-        count += 1
-        _wait(device)
-    return (time.perf_counter() - started) / count
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
