@@ -6,8 +6,6 @@ import copy
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -227,23 +225,44 @@ def test_networks_of_the_users_own() -> None:
         dsunet.Segmenter(dsunet.CustomModel(Closed(), 64), "cpu", fold_batchnorm=True)
 
 
-def test_compiled_maps_are_the_same_but_for_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With torch's compiler stopped before it makes machine code, which takes a minute."""
-    used: list[str] = []
-    plain_compile = torch.compile
+@pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Something that looks like a C++ compiler; the real one takes a minute."""
+    program = tmp_path / "compiler"
+    program.write_text("")
+    program.chmod(0o755)
+    monkeypatch.setenv("CXX", str(program))
 
-    def eager(function: Callable[..., object], **settings: object) -> object:
-        used.append("compile")
-        return plain_compile(function, backend="eager")
 
-    monkeypatch.setattr(torch, "compile", eager)
+@pytest.mark.usefixtures("compiler")
+def test_the_copy_is_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+
+    def compile_(function: Callable[..., object], **settings: object) -> object:
+        made.append(function)
+        return function
+
+    monkeypatch.setattr(torch, "compile", compile_)
     model = shaken()
     plain = dsunet.Segmenter(model, "cpu")(picture()).probability
-    assert not used
+    assert not made
     segmenter = dsunet.Segmenter(model, "cpu", compile=True)
-    assert used
+    assert made == [segmenter.model._call_impl]  # type: ignore[union-attr]
     assert model._compiled_call_impl is None
-    np.testing.assert_allclose(segmenter(picture()).probability, plain, atol=1e-5)
+    np.testing.assert_array_equal(segmenter(picture()).probability, plain)
+
+
+@pytest.mark.usefixtures("compiler")
+def test_what_fails_while_compiling_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.exc import Unsupported
+
+    def fail(*arguments: object, **keywords: object) -> object:
+        raise Unsupported("no such instruction\nand much more", "case")
+
+    monkeypatch.setattr(torch, "compile", lambda function, **settings: fail)
+    segmenter = dsunet.Segmenter(shaken(), "cpu", compile=True)
+    with pytest.raises(DeviceError, match=r"does not work here .*no such instruction\); set that"):
+        segmenter(picture())
 
 
 @pytest.mark.slow
@@ -255,25 +274,14 @@ def test_really_compiled() -> None:
     np.testing.assert_allclose(segmenter(picture()).probability, plain, atol=1e-4)
 
 
-def test_no_compiler_is_one_line(tmp_path: Path) -> None:
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import dsunet, numpy, helpers; "
-        "s = dsunet.Segmenter(helpers.nano(), 'cpu', compile=True); "
-        "s(numpy.zeros((40, 40, 3), numpy.uint8))"
-    )
-    environment = {
-        **{key: value for key, value in os.environ.items() if key not in ("CC", "PATH")},
-        "PATH": str(tmp_path),
-        "CXX": "no-such-compiler",
-        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "cache"),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(Path(__file__).parent)],
-        capture_output=True, text=True, env=environment, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "dsunet.errors.DeviceError: torch.compile does not work here" in done.stderr
-    assert "leave --compile out" in done.stderr.splitlines()[-1]
+def test_no_compiler_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(DeviceError, match=r"no C\+\+ compiler: g\+\+ or .*leave --compile out"):
+        dsunet.Segmenter(shaken(), "cpu", compile=True)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(DeviceError, match="compiler: no-such-compiler"):
+        dsunet.Segmenter(shaken(), "cpu", compile=True)
 
 
 @pytest.fixture(scope="module")
@@ -368,8 +376,9 @@ def test_command(
         False,
         True,
     ]
-    maps = [Image.open(tmp_path / name / "large.png") for name in ("plain", "quick")]
-    assert maps[0].size == maps[1].size == (700, 1200)
+    for name in ("plain", "quick"):
+        with Image.open(tmp_path / name / "large.png") as image:
+            assert image.size == (700, 1200)
     capsys.readouterr()
     assert main([*made, "--int8", "--resume"]) == 1
     assert "(fold_batchnorm, draft)" in capsys.readouterr().err

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import itertools
+import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -17,7 +20,7 @@ from dsunet.encoders import Adapter
 from dsunet.errors import CustomModelError, DeviceError
 from dsunet.fusion import ChannelModulation
 
-__all__ = ["compile_network", "compiled", "fold_batchnorm", "quantise_encoders", "shared_copy"]
+__all__ = ["compile_network", "fold_batchnorm", "quantise_encoders", "run_compiled", "shared_copy"]
 
 _T = TypeVar("_T")
 
@@ -142,16 +145,25 @@ def _linear_layers(module: nn.Module, prefix: str) -> Iterator[tuple[str, nn.Lin
             yield from _linear_layers(child, f"{prefix}{name}.")
 
 
-def compile_network(model: SegmentationModel) -> None:
-    """Has `torch.compile` make the network's code at its first call, in place: a `shared_copy`."""
+def compile_network(model: SegmentationModel, device: torch.device) -> None:
+    """Has `torch.compile` make the network's code at its first call, in place: a `shared_copy`.
+
+    Raises:
+        DeviceError: What it needs is not there: a C++ compiler, for GPUs Triton.
+    """
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise DeviceError(_cannot_compile("there is no package triton, which it needs for GPUs"))
+    compilers = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "cl"]
+    if device.type == "cpu" and not any(map(shutil.which, compilers)):
+        raise DeviceError(_cannot_compile(f"there is no C++ compiler: {' or '.join(compilers)}"))
     model.compile()
 
 
-def compiled(call: Callable[[], _T]) -> _T:
-    """What a call of a network gives that `compile_network` was applied to.
+def run_compiled(call: Callable[[], _T]) -> _T:
+    """What a call gives that runs a network after `compile_network`.
 
     Raises:
-        DeviceError: It cannot be compiled here.
+        DeviceError: It cannot be compiled here after all.
     """
     from torch._dynamo.exc import TorchDynamoException
     from torch._inductor.exc import InductorError
@@ -159,8 +171,8 @@ def compiled(call: Callable[[], _T]) -> _T:
     try:
         return call()
     except (TorchDynamoException, InductorError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DeviceError(
-            f"torch.compile does not work here ({reason}); it needs a C++ compiler, on a GPU "
-            "Triton: install it, or leave --compile out"
-        ) from error
+        raise DeviceError(_cannot_compile(str(error).strip().splitlines()[0])) from error
+
+
+def _cannot_compile(reason: str) -> str:
+    return f"torch.compile does not work here ({reason}); set that right, or leave --compile out"

@@ -23,9 +23,9 @@ from dsunet.inference import lay_out, predict_probabilities, quantise
 from dsunet.model import load
 from dsunet.predict.quicker import (
     compile_network,
-    compiled,
     fold_batchnorm,
     quantise_encoders,
+    run_compiled,
     shared_copy,
 )
 from dsunet.visualize import cutout, overlay
@@ -143,7 +143,7 @@ class Segmenter:
         if self.settings["int8"]:
             quantise_encoders(twin, self.device, self.dtype)
         if self.settings["compile"]:
-            compile_network(twin)
+            compile_network(twin, self.device)
         return twin
 
     def _made(
@@ -200,7 +200,7 @@ class Segmenter:
             predict_probabilities, self.model, sam, dino, [view.size for view in views]
         )
         with torch.autocast(self.device.type, self.dtype, enabled=autocast):
-            return compiled(predict) if self.settings["compile"] else predict()
+            return run_compiled(predict) if self.settings["compile"] else predict()
 
 
 def _as_picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
