@@ -115,8 +115,8 @@ def quantise_encoders(model: SegmentationModel, device: torch.device, dtype: tor
     if not model.encoders:
         raise ValueError("int8 is for networks with dsunet's encoders, which this one has not")
     # torch.ao has been about to be removed since 2.10; torchao, which it names in its place, is
-    # slower than float32 on CPUs unless it is compiled (benchmarks/int8.py --kernels). This function
-    # is all that would have to change.
+    # slower than float32 on CPUs unless it is compiled (benchmarks/int8.py --kernels). Only this
+    # function would have to change.
     try:
         from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic
     except ImportError as error:
