@@ -33,6 +33,7 @@ from dsunet.errors import DsunetError
 from dsunet.inference import lay_out
 from dsunet.predict import Segmenter
 from dsunet.processes import process_context, stay_with_parent
+from dsunet.training.memory import give_back
 
 __all__ = ["Child", "ChildError", "Matrices"]
 
@@ -169,12 +170,24 @@ def _train(variant: Variant) -> tuple[Callable[[], object], torch.device]:
     else:
         forward = lambda: model(batch.sam, batch.dino)  # noqa: E731
     precision = choose_precision(variant.precision, device)
-    return training_step(forward, parameters, batch.mask, precision), device
+    if variant.naive:
+        return training_step(forward, parameters, batch.mask, precision), device
+    # as training does
+    fused = device.type == "cuda" or None
+    step = training_step(forward, parameters, batch.mask, precision, fused=fused)
+
+    def step_and_give_back() -> None:
+        step()
+        if device.type == "cpu":
+            give_back()
+
+    return step_and_give_back, device
 
 
 def _predict(variant: Variant) -> tuple[Callable[[], object], torch.device]:
     options: dict[str, Any] = dict.fromkeys(variant.options, True)
     segmenter = Segmenter(network_of(variant), variant.device, variant.precision, **options)
+    segmenter.original = None  # of a copy; nobody needs it here
     network = cast(nn.Module, segmenter.model)
     if variant.channels_last:
         network.to(memory_format=torch.channels_last)

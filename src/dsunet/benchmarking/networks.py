@@ -42,11 +42,7 @@ def network_of(variant: Variant) -> DSUNet:
         use_full_attention(model)
     if variant.channels_last is False:
         model.channels_last = False
-    if variant.checkpointing:
-        hiera: Any = model.hiera
-        if not hasattr(hiera, "checkpointing"):
-            raise ValueError("this version of dsunet has no activation checkpointing")
-        hiera.checkpointing = True
+    model.hiera.checkpointing = variant.checkpointing
     return model
 
 

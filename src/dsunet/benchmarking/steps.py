@@ -96,6 +96,8 @@ def training_step(
     parameters: Iterable[nn.Parameter],
     target: Tensor,
     precision: torch.dtype,
+    *,
+    fused: bool | None = None,
 ) -> Callable[[], None]:
     """A whole step as in training: forward, loss, backward, AdamW.
 
@@ -104,8 +106,9 @@ def training_step(
         parameters: Of the network; those that are trained are.
         target: B×1×H×W masks.
         precision: Autocast type.
+        fused: Whether AdamW is one kernel for all tensors.
     """
-    optimizer = torch.optim.AdamW(p for p in parameters if p.requires_grad)
+    optimizer = torch.optim.AdamW((p for p in parameters if p.requires_grad), fused=fused)
 
     def step() -> None:
         enabled = precision != torch.float32

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["BENCHMARK_DATA", "BENCHMARK_PREDICT", "BENCHMARK_TRAIN"]
 
 # Arguments of `Segmenter` that are flags of `benchmark predict`, and their help.
-_PREDICT_OPTIONS: dict[str, str] = {}
+_PREDICT_OPTIONS = {
+    "fold_batchnorm": "Put BatchNorms into the convolutions before them.",
+    "int8": "Compute the encoders' linear layers in 8 bits, on CPUs.",
+}
 
 
 def _shared_arguments(parser: Parser, what: str) -> None:

@@ -10,13 +10,15 @@ import torch
 
 from dsunet.benchmarking.steps import example_batch, example_views, mean_seconds, training_step
 from dsunet.config import RECIPE_BATCH
+from dsunet.data.split import split_data
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.devices import choose_device, choose_precision
 from dsunet.experiments.plan import Plan, Run
 from dsunet.experiments.scores import current_scores
+from dsunet.feature_cache import disk_needed, obstacle
 from dsunet.inference import lay_out
 from dsunet.metrics import Measures
-from dsunet.model import parameter_counts
+from dsunet.model import DSUNet, parameter_counts
 from dsunet.predict import Segmenter
 from dsunet.training.run import create_network
 
@@ -36,6 +38,10 @@ class Speed:
     evaluate: float
     trainable: int
     """Parameters that are trained."""
+    semantics: float = 0.0
+    """Of one image and flip in DINOv2, if its maps are kept; not in `train` then."""
+    kept: int = 0
+    """Bytes of the maps that are kept."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +62,10 @@ def estimate(plan: Plan, say: Callable[[str], None] = print) -> list[Estimate]:
 
     The networks have random weights: speed does not depend on them, and nothing is downloaded.
     """
-    speeds: dict[str, Speed] = {}
+    speeds: dict[tuple[str, str], Speed] = {}
     result = []
     for run in plan.runs:
-        key = run.method.key
+        key = (run.method.key, run.task)
         recipe = plan.recipe(run)
         if key not in speeds:
             say(f"measuring {run.method.title} …")
@@ -70,10 +76,14 @@ def estimate(plan: Plan, say: Callable[[str], None] = print) -> list[Estimate]:
         done = {} if epochs else current_scores(plan, run)
         images = sum(len(test.images) for test in tests if test.name not in done)
         seconds = epochs * plan.training_pairs[run.task] * speed.train
+        if epochs:  # each flip once
+            seconds += min(4, epochs) * plan.training_pairs[run.task] * speed.semantics
         seconds += images * (speed.predict + speed.evaluate)
         maps = sum(len(test.images) for test in tests)
         # weights (4 bytes each), and the state to go on from with AdamW's two moments
         size = speed.trainable * 4 * 4 + maps * _BYTES_PER_MAP
+        if run.seed == plan.protocol.seeds[0]:  # which the other seeds share
+            size += speed.kept
         result.append(Estimate(run, epochs, images, seconds, size))
     return result
 
@@ -96,14 +106,22 @@ def measure_speed(plan: Plan, run: Run) -> Speed:
     batch = min(images, plan.training_pairs[run.task]) if device.type == "cuda" else 1
     views = example_views(model.view_sizes, 1)
     made = example_batch(model.view_sizes, batch, device)
+    precision = choose_precision(recipe.precision, device)
+    inputs: dict[str, object] = {"dino_image": made.dino}
+    semantics, kept = 0.0, 0
+    data = plan.data(run)
+    keeps = recipe.feature_cache != "off" and obstacle(model, data) is None
+    if keeps and isinstance(model, DSUNet) and made.dino is not None:
+        dino = made.dino
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            semantics = mean_seconds(lambda: model.reduced_semantics(dino), device) / batch
+            inputs = {"dino_features": model.reduced_semantics(dino)}
+        kept = disk_needed(model, data, split_data(data, recipe.seed), recipe.cache_type)
     step = training_step(
-        lambda: model(made.sam, made.dino),
-        model.parameters(),
-        made.mask,
-        choose_precision(recipe.precision, device),
+        lambda: model(made.sam, **inputs), model.parameters(), made.mask, precision
     )
     train = mean_seconds(step, device) / batch
     trainable = parameter_counts(model)["trainable"]
     segmenter = Segmenter(model, recipe.device, recipe.precision)
     predict = mean_seconds(lambda: segmenter.probabilities(views), device)
-    return Speed(train, predict, evaluate, trainable)
+    return Speed(train, predict, evaluate, trainable, semantics, kept)

@@ -129,7 +129,7 @@ def quantise_encoders(model: SegmentationModel, device: torch.device, dtype: tor
         with warnings.catch_warnings():
             for message, category in _DEPRECATIONS:
                 warnings.filterwarnings("ignore", message, category)
-            quantize_dynamic(
+            quantize_dynamic(  # type: ignore[no-untyped-call]
                 encoder, dict.fromkeys(linear, per_channel_dynamic_qconfig), inplace=True
             )
         count += len(linear)
