@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from dsunet.cli import COMMANDS, main
+from dsunet.cli.parser import Parser
+from dsunet.cli.train import TRAIN
 
 ROOT = Path(__file__).parents[1]
 
@@ -184,3 +186,26 @@ def test_configs_parse(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture
     flag = "--benchmarks" if "task:" in file.read_text() else "--data"
     assert main(["train", "--config", str(file), flag, data, "--output", "x"]) == 1
     assert f"there is no folder {data}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--deterministic"], True),
+        (["--deterministic", "--epochs", "2"], True),
+        (["--deterministic", "true"], True),
+        (["--deterministic=false"], False),
+        (["--deterministic", "false"], False),
+        ([], False),
+    ],
+)
+def test_true_needs_not_be_written(flags: list[str], expected: bool) -> None:
+    parser = Parser("train", "", "")
+    TRAIN.add_arguments(parser)
+    arguments = parser.parse(["--data", "x", "--output", "y", *flags])
+    assert arguments.deterministic is expected
+
+
+def test_a_folder_behind_a_flag_is_no_value_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", "--draft", "nowhere"]) == 1
+    assert "nowhere" in capsys.readouterr().err

@@ -173,15 +173,15 @@ def _train(variant: Variant) -> tuple[Callable[[], object], torch.device]:
     if variant.naive:
         return training_step(forward, parameters, batch.mask, precision), device
     # as training does
-    fused = device.type == "cuda" or None
-    step = training_step(forward, parameters, batch.mask, precision, fused=fused)
-
-    def step_and_give_back() -> None:
-        step()
-        if device.type == "cpu":
-            give_back()
-
-    return step_and_give_back, device
+    step = training_step(
+        forward,
+        parameters,
+        batch.mask,
+        precision,
+        fused=device.type == "cuda" or None,
+        tidy=give_back if device.type == "cpu" else lambda: None,
+    )
+    return step, device
 
 
 def _predict(variant: Variant) -> tuple[Callable[[], object], torch.device]:

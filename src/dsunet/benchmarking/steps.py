@@ -98,6 +98,7 @@ def training_step(
     precision: torch.dtype,
     *,
     fused: bool | None = None,
+    tidy: Callable[[], None] = lambda: None,
 ) -> Callable[[], None]:
     """A whole step as in training: forward, loss, backward, AdamW.
 
@@ -107,6 +108,7 @@ def training_step(
         target: B×1×H×W masks.
         precision: Autocast type.
         fused: Whether AdamW is one kernel for all tensors.
+        tidy: Called after the way there and after the step.
     """
     optimizer = torch.optim.AdamW((p for p in parameters if p.requires_grad), fused=fused)
 
@@ -123,8 +125,10 @@ def training_step(
         weights = (0.25 * (coarse is not None), 0.5 * (middle is not None), 1.0)
         loss = deep_supervision_loss(logits, target, weights=weights)
         optimizer.zero_grad()
+        tidy()
         torch.autograd.backward(loss)
         optimizer.step()
+        tidy()
 
     return step
 

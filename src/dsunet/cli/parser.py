@@ -44,6 +44,7 @@ class Parser(ArgumentParser):
     def parse(self, argv: list[str]) -> Namespace:
         """Parses the arguments; raises `ArgumentError` with one clear line."""
         arguments = [_with_underscores(argument) for argument in argv]
+        arguments = self._with_values(arguments)
         # flags beat the config file wherever they stand
         for i, argument in enumerate(arguments):
             name, equals, value = argument.partition("=")
@@ -52,6 +53,20 @@ class Parser(ArgumentParser):
                 _refuse_aliases(Path(value if equals else given[-1]))
                 arguments = [*given, *arguments[:i], *arguments[i + len(given) :]]
         return self.parse_args(arguments)
+
+    def _with_values(self, arguments: list[str]) -> list[str]:
+        """Settings that are true or false, given without a value, are meant to be true."""
+        flags = {
+            option
+            for action in self._actions
+            for option in action.option_strings
+            if getattr(action, "_typehint", None) is bool
+        }
+        following = [*arguments[1:], "--"]
+        return [
+            f"{argument}=true" if argument in flags and after not in ("true", "false") else argument
+            for argument, after in zip(arguments, following, strict=True)
+        ]
 
 
 def _refuse_aliases(config: Path) -> None:

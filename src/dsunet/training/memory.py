@@ -44,17 +44,20 @@ def free_memory(device: torch.device, root: Path = Path("/")) -> float:
     return min([available, *_left_by_limits(root)]) + own
 
 
-def give_back() -> None:
+def give_back(worth: float = _WORTH) -> None:
     """Lets the C library give the system the gaps between what a step has left in memory.
 
     The next step then starts without them: its tensors, of other sizes, do not all fit into the
     gaps, and the process would grow from step to step. It is for large steps on Linux's CPUs;
     elsewhere nothing happens.
+
+    Args:
+        worth: From how many bytes of its own on the process does so.
     """
     if sys.platform != "linux":
         return
     try:
-        if _kilobytes(Path("/proc/self/status"), "RssAnon") > _WORTH:
+        if _kilobytes(Path("/proc/self/status"), "RssAnon") > worth:
             ctypes.CDLL(None).malloc_trim(0)
     except (OSError, ValueError, AttributeError):  # other C libraries have no such function
         return

@@ -90,6 +90,8 @@ class SegmentationModule(L.LightningModule):
             # models of somebody's own may have the fine output alone
             (coarse * (outputs.coarse is not None), middle * (outputs.middle is not None), fine),
         )
+        if self.device.type == "cpu":
+            give_back()  # what only the way there needed
         self._names += batch.names
         self._require_finite("loss", loss)
         self._loss_sum = self._loss_sum.to(loss.device) + loss.detach() * len(batch.sam)
@@ -146,6 +148,9 @@ class SegmentationModule(L.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.device.type == "cpu":
             give_back()
+
+    def on_train_start(self) -> None:
+        give_back(worth=0)  # what building and loading have left
 
     def on_train_epoch_start(self) -> None:
         recipe = self.recipe
