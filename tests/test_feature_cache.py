@@ -187,6 +187,24 @@ def test_a_kill_while_images_are_added(tmp_path: Path) -> None:
     assert store.read((1, 0)) is None
 
 
+def test_a_record_of_another_image_counts_as_absent(tmp_path: Path) -> None:
+    """The file of the keys is lost, or two processes added to it where locks do not work."""
+    store = FeatureStore.open(tmp_path / "s", KIND)
+    store.add([b"a" * 32, b"b" * 32])
+    store.write((0, 0), MAPS)
+    (tmp_path / "s" / "keys.bin").unlink()
+    other = FeatureStore.open(tmp_path / "s", KIND)
+    assert other.add([b"c" * 32]) == {b"c" * 32: 0}
+    assert other.read((0, 0)) is None
+    other.write((0, 0), [m + 1 for m in MAPS])
+    maps = other.read((0, 0))
+    assert maps is not None
+    np.testing.assert_array_equal(maps[0], MAPS[0] + 1)
+    # to the first one, number 0 is image a still, in its loaders' processes, too
+    assert store.read((0, 0)) is None
+    assert pickle.loads(pickle.dumps(store)).read((0, 0)) is None
+
+
 def test_many_writers(tmp_path: Path) -> None:
     """Each adds its own images and some that all share, and writes their maps."""
     FeatureStore.open(tmp_path / "s", KIND)

@@ -3,9 +3,10 @@
 A store is a folder of four files. `about.json` says what is in it; `keys.bin` has one SHA-256 an
 image, in the order in which they came; `features.bin` has one record of fixed size for each image
 and flip, all of them side by side, as a sparse file that takes disk only where something was
-written; `sums.bin` has the CRC-32 of every record, 0 where there is none yet. A record is written
-before its sum, and read only where the two agree, so whatever happens to a process or the disk, a
-record is whole or counts as absent. Any number of processes may read and write at a time.
+written; `sums.bin` has the CRC-32 of every image's key and record, 0 where there is none yet. A
+record is written before its sum, and read only where key, record and sum agree, so whatever happens
+to a process, the disk or one of the files, a record is whole and of that image, or counts as absent.
+Any number of processes may read and write at a time.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from dsunet.files import lock_folder, write_json
 __all__ = ["FLIPS", "FeatureKind", "FeatureStore", "Place", "content_key", "flip_number"]
 
 FLIPS = 4
-FORMAT = 1
+FORMAT = 2
 _KEY_BYTES = 32
 
 # Where the maps of one image and flip are: which image of the store, and the flip's number.
@@ -153,7 +154,7 @@ class FeatureStore:
 
     def __getstate__(self) -> dict[str, Any]:
         """For a loader's process, which maps the files anew."""
-        return {"folder": self.folder, "kind": self.kind}
+        return {"folder": self.folder, "kind": self.kind, "_keys": self._keys}
 
     # -- images
 
@@ -194,9 +195,15 @@ class FeatureStore:
                 os.fsync(file.fileno())
         for mapped in ("_sums", "_records"):
             self.__dict__.pop(mapped, None)
+        self._keys = after
         return {key: number for number, key in enumerate(after)}
 
     # -- maps
+
+    @cached_property
+    def _keys(self) -> list[bytes]:
+        """The images that this store's numbers mean, whatever others have done to the file since."""
+        return self.keys()
 
     @cached_property
     def _sums(self) -> np.ndarray:
@@ -219,10 +226,10 @@ class FeatureStore:
 
     def read(self, place: Place) -> tuple[np.ndarray, ...] | None:
         """The maps C×H×W of one image and flip, copied; `None` if they are absent or broken."""
-        if not self.has(place) or place[0] >= len(self._records):
+        if not self.has(place) or place[0] >= min(len(self._records), len(self._keys)):
             return None
         record = self._records[place].tobytes()
-        if _sum(record) != self._sums[place]:
+        if _sum(self._keys[place[0]], record) != self._sums[place]:
             return None
         values = np.frombuffer(bytearray(record), self.kind.dtype)
         ends = np.cumsum([c * h * w for c, h, w in self.kind.shapes])
@@ -240,7 +247,8 @@ class FeatureStore:
             raise ValueError("maps of other shapes than the store's")
         number = place[0] * FLIPS + place[1]
         _write_at(self.folder / "features.bin", record, number * len(record))
-        _write_at(self.folder / "sums.bin", np.uint32(_sum(record)).tobytes(), number * 4)
+        total = np.uint32(_sum(self._keys[place[0]], record))
+        _write_at(self.folder / "sums.bin", total.tobytes(), number * 4)
 
     # -- upkeep
 
@@ -285,8 +293,8 @@ def _kind_of(content: dict[str, Any]) -> FeatureKind:
     )
 
 
-def _sum(record: bytes) -> int:
-    return zlib.crc32(record) or 1  # 0 stands for: nothing there
+def _sum(key: bytes, record: bytes) -> int:
+    return zlib.crc32(record, zlib.crc32(key)) or 1  # 0 stands for: nothing there
 
 
 def _write_at(path: Path, data: bytes, offset: int) -> None:
