@@ -205,6 +205,17 @@ def test_a_record_of_another_image_counts_as_absent(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(store)).read((0, 0)) is None
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_full_disk_says_which_file(tmp_path: Path) -> None:
+    store = FeatureStore.open(tmp_path / "s", KIND)
+    store.add([b"a" * 32])
+    (tmp_path / "s" / "features.bin").unlink()
+    (tmp_path / "s" / "features.bin").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left.*features.bin"):
+        store.write((0, 0), MAPS)
+    assert not store.has((0, 0))
+
+
 def test_many_writers(tmp_path: Path) -> None:
     """Each adds its own images and some that all share, and writes their maps."""
     FeatureStore.open(tmp_path / "s", KIND)

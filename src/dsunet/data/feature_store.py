@@ -5,7 +5,7 @@ image, in the order in which they came; `features.bin` has one record of fixed s
 and flip, all of them side by side, as a sparse file that takes disk only where something was
 written; `sums.bin` has the CRC-32 of every image's key and record, 0 where there is none yet. A
 record is written before its sum, and read only where key, record and sum agree, so whatever happens
-to a process, the disk or one of the files, a record is whole and of that image, or counts as absent.
+to a process, the disk or one of the files, a record is whole and that image's, or it is absent.
 Any number of processes may read and write at a time.
 """
 
@@ -202,7 +202,7 @@ class FeatureStore:
 
     @cached_property
     def _keys(self) -> list[bytes]:
-        """The images that this store's numbers mean, whatever others have done to the file since."""
+        """The images that the numbers mean here, whatever others have written since."""
         return self.keys()
 
     @cached_property
@@ -301,7 +301,11 @@ def _write_at(path: Path, data: bytes, offset: int) -> None:
     """Not through the mapped file: a full disk would end the process, without an error."""
     with open(path, "r+b", buffering=0) as file:
         file.seek(offset)
-        if file.write(data) != len(data):
+        try:
+            written = file.write(data)
+        except OSError as error:  # which does not say where
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        if written != len(data):
             raise OSError(28, os.strerror(28), str(path))
 
 
