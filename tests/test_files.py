@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,21 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         process.stdout.close()
+
+
+def test_one_thread_at_a_time_holds_a_folder(tmp_path: Path) -> None:
+    inside: list[int] = []
+    most = 0
+
+    def hold(worker: int) -> None:
+        nonlocal most
+        for _ in range(20):
+            with lock_folder(tmp_path, wait=60):
+                inside.append(worker)
+                most = max(most, len(inside))
+                time.sleep(0)
+                inside.remove(worker)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(hold, range(8)))
+    assert most == 1

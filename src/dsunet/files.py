@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,7 @@ __all__ = [
 PREFIX, SUFFIX = ".dsunet-", ".tmp"
 
 _held: set[str] = set()  # files that this process has locked
+_guard = threading.Lock()
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -157,16 +159,24 @@ def lock_folder(folder: Path, wait: float = 0.0) -> Iterator[None]:
     )
     until = time.monotonic() + wait
     # the system's locks tell processes apart, not threads
-    while name in _held:
+    while not _take(name):
         _wait_until(until, taken)
-    with open(name, "wb") as file:
-        while not _lock(fcntl, file):
-            _wait_until(until, taken)
-        _held.add(name)
-        try:
+    try:
+        with open(name, "wb") as file:
+            while not _lock(fcntl, file):
+                _wait_until(until, taken)
             yield
-        finally:
-            _held.discard(name)
+    finally:
+        _held.discard(name)
+
+
+def _take(name: str) -> bool:
+    """Whether no thread of this process had it; now this one has."""
+    with _guard:
+        if name in _held:
+            return False
+        _held.add(name)
+        return True
 
 
 def _wait_until(until: float, error: OutputError) -> None:
