@@ -115,8 +115,13 @@ def test_only_plain_sequences_are_folded() -> None:
     without_statistics = nn.Sequential(
         nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2, track_running_stats=False)
     )
-    for network in (Crossed(*pair()), hooked, apart, without_statistics):
+    relu = nn.ReLU()
+    shared = nn.Sequential(relu, nn.Conv2d(2, 2, 1), relu, nn.BatchNorm2d(2))
+    for network in (Crossed(*pair()), hooked, apart, without_statistics, shared):
         assert fold_batchnorm(nn.Sequential(network.eval())) == 0
+    learning = nn.Sequential(*pair()).eval()
+    learning[1].train()
+    assert fold_batchnorm(learning) == 0
     assert fold_batchnorm(nn.Sequential(*pair(), nn.ReLU(), *pair()).eval()) == 2
 
 

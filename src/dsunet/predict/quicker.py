@@ -83,14 +83,19 @@ def _foldable(model: nn.Module) -> Iterator[tuple[nn.Module, str, str]]:
         if isinstance(module, ChannelModulation):
             yield module, "pointwise", "bn"
         elif type(module).forward is nn.Sequential.forward:
-            for (first, conv), (second, bn) in itertools.pairwise(module.named_children()):
+            # named_children would leave out what stands at two places, such as one ReLU for all
+            for (first, conv), (second, bn) in itertools.pairwise(module._modules.items()):
                 plain = type(conv) is nn.Conv2d and type(bn) is nn.BatchNorm2d
-                if plain and bn.running_mean is not None and not (_hooks(conv) or _hooks(bn)):
+                if plain and _has_fixed_statistics(bn) and not (_hooks(conv) or _hooks(bn)):
                     yield module, first, second
 
 
-def _hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def _has_fixed_statistics(bn: nn.Module | None) -> bool:
+    return isinstance(bn, nn.BatchNorm2d) and bn.running_mean is not None and not bn.training
+
+
+def _hooks(module: nn.Module | None) -> bool:
+    return module is not None and bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def quantise_encoders(model: SegmentationModel, device: torch.device, dtype: torch.dtype) -> int:
