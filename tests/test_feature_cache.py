@@ -29,7 +29,7 @@ from dsunet.data.split import split_data
 from dsunet.data.synthetic import write_synthetic
 from dsunet.encoders import DINOv2Encoder, build_dinov2
 from dsunet.errors import DataError, OutputError
-from dsunet.feature_cache import FeatureCache, obstacle, open_cache
+from dsunet.feature_cache import FeatureCache, build_cache, obstacle, open_cache
 from dsunet.inference import lay_out
 from dsunet.model import DSUNet, create_from_config
 from helpers import nano
@@ -515,6 +515,91 @@ def test_other_settings_have_other_stores(pictures: Path, dinov2: Path, tmp_path
     assert len(names) == 9
 
 
+def test_a_full_disk_does_not_stop_a_training(
+    pictures: Path, dinov2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Said once, and trained on as without; building it ends with one clear line."""
+    train(tmp_path / "off", pictures, dinov2)
+
+    def full(self: FeatureStore, place: object, maps: object) -> None:
+        raise OSError(28, "No space left on device", str(self.folder / "features.bin"))
+
+    monkeypatch.setattr(FeatureStore, "write", full)
+    lines: list[str] = []
+    kept = {"feature_cache": str(tmp_path / "cache"), "cache_type": "float32"}
+    train(tmp_path / "full", pictures, dinov2, lines=lines, **kept)
+    assert sum("cannot be written any more (No space left" in line for line in lines) == 1
+    name = "last.safetensors"
+    assert files_equal(tmp_path / "off" / name, tmp_path / "full" / name)
+    data = DataConfig(str(pictures))
+    split = split_data(data, 0)
+    model = lay_out(frozen(dinov2).eval(), torch.device("cpu"))
+    cache = open_cache(str(tmp_path / "cache"), model, data, split, torch.float32)
+    with pytest.raises(OutputError, match=r"features\.bin cannot be written.*run it again"):
+        build_cache(cache, model, split, torch.device("cpu"), torch.float32)
+
+
+def test_an_image_that_changes_in_between_is_refused(dinov2: Path, tmp_path: Path) -> None:
+    """Its maps would be stored as those of the picture that it was."""
+    write_synthetic(tmp_path / "set", 3, 64)
+    data = DataConfig(str(tmp_path / "set"))
+    split = split_data(data, 0)
+    model = lay_out(frozen(dinov2).eval(), torch.device("cpu"))
+    cache = open_cache(str(tmp_path / "cache"), model, data, split, torch.float32)
+    shutil.copy(split.training[1].image, split.training[0].image)
+    dataset = PairDataset(split.training, (128, 128), (112, 112), stored=cache.training)
+    with pytest.raises(DataError, match="has changed since the feature cache looked at it"):
+        dataset[0, 0]
+    dataset[0, 1]
+    added, failures = build_cache(cache, model, split, torch.device("cpu"), torch.float32)
+    assert added == 8
+    assert len(failures) == 1
+    assert split.training[0].image.name in failures[0]
+
+
+def test_a_whole_store_needs_no_writing(
+    pictures: Path, dinov2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that is read-only."""
+    data = DataConfig(str(pictures), horizontal_flip=0, vertical_flip=0)
+    split = split_data(data, 0)
+    model = lay_out(frozen(dinov2).eval(), torch.device("cpu"))
+    cache = open_cache(str(tmp_path), model, data, split, torch.float32)
+    build_cache(cache, model, split, torch.device("cpu"), torch.float32)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("dsunet.data.feature_store.lock_folder", refuse)
+    again = open_cache(str(tmp_path), model, data, split, torch.float32)
+    assert again.missing() == []
+    assert again.leave_out(model)
+    with pytest.raises(OutputError, match="Read-only"):
+        open_cache(str(tmp_path), frozen(dinov2), data, split, torch.bfloat16)
+
+
+def test_values_that_are_no_numbers(pictures: Path, tmp_path: Path) -> None:
+    """In any of several maps."""
+    config = dataclasses.replace(FROZEN, injection="hierarchical")
+    model = lay_out(create_from_config(config, None).eval(), torch.device("cpu"))
+    data = DataConfig(str(pictures))
+    cache = open_cache(str(tmp_path), model, data, split_data(data, 0), torch.float32)
+    with torch.no_grad():
+        model.dinov2.trunk.blocks[2].attn.qkv.weight.fill_(float("nan"))
+    with pytest.raises(DataError, match="no finite numbers"):
+        cache.compute(model, torch.randn(1, 3, 112, 112), [(0, 0)])
+    assert cache.store.read((0, 0)) is None
+
+
+@pytest.mark.parametrize("word", ["none", "On", "", "false"])
+def test_words_that_are_no_folders(word: str) -> None:
+    with pytest.raises(ValueError, match="needs off, auto or a folder"):
+        TrainConfig(feature_cache=word)
+    assert TrainConfig(feature_cache="Off").feature_cache == "off"
+    with pytest.raises(ValueError, match="needs one of float16, float32"):
+        TrainConfig(cache_type="float64")
+
+
 # -- the data set
 
 
@@ -525,9 +610,7 @@ def test_views_are_made_for_missing_maps_alone(
     split = split_data(data, 0)
     model = lay_out(frozen(dinov2).eval(), torch.device("cpu"))
     cache = open_cache(str(tmp_path), model, data, split, torch.float32)
-    dataset = PairDataset(
-        split.training, (128, 128), (112, 112), store=cache.store, numbers=cache.training
-    )
+    dataset = PairDataset(split.training, (128, 128), (112, 112), stored=cache.training)
     first = collate([dataset[0, i] for i in (2, 0)])
     assert first.dino is not None
     before = cache.complete(model, first)
@@ -586,6 +669,26 @@ def test_cache_commands(
     assert "30 maps are whole; 1 were broken" in capsys.readouterr().out
     assert main(build) == 0
     assert "1 maps added" in capsys.readouterr().out
+
+
+def test_one_broken_store_does_not_hide_the_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    FeatureStore.open(tmp_path / "good", KIND).add([b"a" * 32])
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "about.json").write_text('{"format": 99}')
+    for command in ("info", "verify"):
+        assert main(["cache", command, str(tmp_path)]) == 1
+        captured = capsys.readouterr()
+        assert "good" in captured.out
+        assert "bad is no feature store" in captured.err
+        assert main(["cache", command, str(tmp_path / "good")]) == 0
+        assert "good" in capsys.readouterr().out
+
+
+def test_a_network_of_ones_own_has_nothing_to_build(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cache", "build", "--data", "x", "--model", "mynet:make"]) == 1
+    assert "mynet:make is a network of your own" in capsys.readouterr().err
 
 
 def test_one_broken_image_does_not_stop_the_others(

@@ -52,10 +52,17 @@ def _require(condition: bool, field: str, value: object, rule: str) -> None:
 
 
 @functools.cache
-def _choices() -> dict[str, tuple[Any, ...]]:
-    """The settings of a model that take one of a few values, and these."""
-    hints = typing.get_type_hints(ModelConfig)
+def _choices(cls: Any) -> dict[str, tuple[Any, ...]]:
+    """The settings that take one of a few values, and these."""
+    hints = typing.get_type_hints(cls)
     return {n: typing.get_args(h) for n, h in hints.items() if typing.get_origin(h) is Literal}
+
+
+def _require_choices(settings: Any) -> None:
+    cls: Any = type(settings)
+    for field, known in _choices(cls).items():
+        value = getattr(settings, field)
+        _require(value in known, field, value, f"needs one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -126,9 +133,7 @@ class ModelConfig:
     (published code), or a sum and two convolutions (Fig. 4)."""
 
     def __post_init__(self) -> None:
-        for field, known in _choices().items():
-            value = getattr(self, field)
-            _require(value in known, field, value, f"needs one of {', '.join(known)}")
+        _require_choices(self)
         for field in ("sam_size", "dino_size"):
             value = getattr(self, field)
             if isinstance(value, list):  # as YAML and JSON give it
@@ -518,7 +523,15 @@ class TrainConfig:
             "seed",
         ):
             _require(getattr(self, field) >= 0, field, getattr(self, field), "needs at least 0")
-        _require(self.feature_cache != "", "feature_cache", "", "needs off, auto or a folder")
+        _require_choices(self)
+        if (word := self.feature_cache.lower()) in ("off", "auto"):
+            object.__setattr__(self, "feature_cache", word)
+        _require(
+            word not in ("", "on", "none", "no", "yes", "true", "false"),
+            "feature_cache",
+            self.feature_cache,
+            "needs off, auto or a folder (./NAME for one that is called so)",
+        )
         for field in ("lr", "encoder_lr", "clip_grad_norm", "early_stop", "cache_budget"):
             value = getattr(self, field)
             _require(value is None or value > 0, field, value, "needs to be above 0")

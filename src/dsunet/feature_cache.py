@@ -9,12 +9,14 @@ no difference whether a map was read or has just been computed.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -27,8 +29,11 @@ from dsunet.data.feature_store import (
     FeatureKind,
     FeatureStore,
     Place,
+    Stamp,
+    StoredImages,
     content_key,
     flip_number,
+    stamp_of,
 )
 from dsunet.data.pairs import Pair, read_pair
 from dsunet.data.split import Split, data_name
@@ -43,6 +48,7 @@ __all__ = [
     "FeatureCache",
     "build_cache",
     "cache_root",
+    "check_budget",
     "disk_needed",
     "find_stores",
     "gigabytes",
@@ -58,13 +64,17 @@ def cache_root(where: str) -> Path:
     return cache_folder() / "features" if where == "auto" else Path(where)
 
 
-def find_stores(where: str) -> list[FeatureStore]:
-    """The stores in a folder, by name.
-
-    Raises:
-        OutputError: One cannot be read.
-    """
-    return [FeatureStore(about.parent) for about in sorted(cache_root(where).glob("*/about.json"))]
+def find_stores(where: str) -> tuple[list[FeatureStore], list[str]]:
+    """The stores in a folder, by name, or the one that it is; and why others cannot be read."""
+    root = cache_root(where)
+    own = root / "about.json"
+    stores, reasons = [], []
+    for about in [own] if own.exists() else sorted(root.glob("*/about.json")):
+        try:
+            stores.append(FeatureStore(about.parent))
+        except OutputError as error:
+            reasons.append(str(error))
+    return stores, reasons
 
 
 def obstacle(model: SegmentationModel, data: DataConfig) -> str | None:
@@ -110,21 +120,24 @@ class FeatureCache:
 
     Attributes:
         store: Where the maps are.
-        training: Numbers of the training images in the store, -1 for an unreadable one.
-        validation: Numbers of the validation images, likewise.
+        training: Which training images are which in the store.
+        validation: Which validation images are.
         needed: Every image and flip that can come up.
         preview: At what size training images may be decoded, see `read_pair`.
         unreadable: Why images are left out, one line each.
+        say: Called with a line if maps cannot be written any more; without it, that is an error.
         spare: The trunk that `leave_out` has taken out of the model.
     """
 
     store: FeatureStore
-    training: list[int]
-    validation: list[int]
+    training: StoredImages
+    validation: StoredImages
     needed: list[Place]
     preview: int | None = None
     unreadable: list[str] = field(default_factory=list)
+    say: Callable[[str], None] | None = None
     spare: nn.Module | None = None
+    _stopped: bool = False
 
     def leave_out(self, model: DSUNet) -> bool:
         """Takes DINOv2's trunk out of a model if every map is there; says whether it did.
@@ -150,7 +163,6 @@ class FeatureCache:
 
         Raises:
             DataError: A value does not fit the store's type.
-            OSError: They cannot be written.
         """
         rows = [
             self._read_again(each, place)
@@ -180,24 +192,46 @@ class FeatureCache:
     def compute(
         self, model: DSUNet, views: Tensor, places: Sequence[Place | None]
     ) -> list[tuple[Tensor, ...]]:
-        """Maps of some views (B×3×h×w), in the store's type; they are written to it."""
+        """Maps of some views (B×3×h×w), in the store's type; they are written to it.
+
+        Raises:
+            DataError: A value does not fit the store's type.
+            OSError: They cannot be written, and there is nobody to `say` it to.
+        """
         dtype = getattr(torch, self.store.kind.dtype)
         if self.spare is not None and model.dinov2 is not None:  # a map was broken
             model.dinov2.put_back(self.spare.to(views.device))
             self.spare = None
         with torch.no_grad():
             computed = [maps.float() for maps in model.reduced_semantics(views)]
-        largest = max(float(maps.abs().max()) for maps in computed)
-        if not largest <= torch.finfo(dtype).max:
+        largest = float(torch.stack([maps.abs().max() for maps in computed]).max())
+        if not math.isfinite(largest):
+            raise DataError(
+                f"DINOv2's maps hold values that are no finite numbers ({largest}); look at its "
+                "weights (dsunet weights verify), or use --precision float32"
+            )
+        if largest > torch.finfo(dtype).max:
             raise DataError(
                 f"DINOv2's maps have values up to {largest:g}, which {self.store.kind.dtype} "
                 "cannot hold; use --cache-type float32, or --feature-cache off"
             )
         rows = list(zip(*[maps.to(dtype) for maps in computed], strict=True))
         for row, place in zip(rows, places, strict=True):
-            if place is not None:
-                self.store.write(place, [maps.cpu().numpy() for maps in row])
+            if place is not None and not self._stopped:
+                self._write(place, [maps.cpu().numpy() for maps in row])
         return rows
+
+    def _write(self, place: Place, maps: Sequence[np.ndarray]) -> None:
+        try:
+            self.store.write(place, maps)
+        except OSError as error:
+            if self.say is None:
+                raise
+            self._stopped = True
+            self.say(
+                f"the feature cache cannot be written any more ({error.strerror}: "
+                f"{error.filename}); going on without writing"
+            )
 
 
 def disk_needed(model: DSUNet, data: DataConfig, split: Split, dtype: str) -> int:
@@ -205,6 +239,15 @@ def disk_needed(model: DSUNet, data: DataConfig, split: Split, dtype: str) -> in
     images = len(split.training) * len(_flips(data)) + len(split.validation)
     values = sum(c * h * w for c, h, w in model.semantic_shapes())
     return images * values * (4 if dtype == "float32" else 2)
+
+
+def check_budget(size: int, budget: float, what: str) -> None:
+    """Raises `OutputError` if maps of so many bytes are more than the budget (GB) allows."""
+    if size > budget * 1e9:
+        raise OutputError(
+            f"the feature cache of {what} would take {gigabytes(size)}, more than the {budget:g} "
+            "GB that --cache-budget allows; raise it, or use --feature-cache off"
+        )
 
 
 def open_cache(
@@ -236,32 +279,34 @@ def open_cache(
     """
     flips = _flips(data)
     size = disk_needed(model, data, split, dtype)
-    if size > budget * 1e9:
-        raise OutputError(
-            f"the feature cache of {len(split.training) + len(split.validation):,} images, with "
-            f"{len(flips)} flips of each training image in {dtype}, would take {gigabytes(size)}, "
-            f"more than the {budget:g} GB that --cache-budget allows; raise it, or use "
-            "--feature-cache off"
-        )
+    count = len(split.training) + len(split.validation)
+    what = f"{count:,} images, with {len(flips)} flips of each training image in {dtype},"
+    check_budget(size, budget, what)
     config, kind = model.config, kind_of(model, precision, dtype)
     assert config is not None
     folder = cache_root(where) / f"{_file_name(data_name(data))}-{kind.name}"
     store = FeatureStore.open(folder, kind)
     preview = max(*as_size(config.sam_size), *kind.size) if data.draft else None
-    keys, unreadable = _keys(split.training, preview)
-    others, failures = _keys(split.validation, None)
-    keys, unreadable = [*keys, *others], [*unreadable, *failures]
+    known, unreadable = _look_at(split.training, preview)
+    others, failures = _look_at(split.validation, None)
+    unreadable += failures
     try:
-        number_of = store.add(key for key in keys if key is not None)
+        number_of = store.add(key for key, _ in [*known, *others] if key is not None)
     except OSError as error:
         raise OutputError(
             f"the feature cache {folder} cannot be written to ({error.strerror or error}); choose "
             "another folder"
         ) from error
-    numbers = [-1 if key is None else number_of[key] for key in keys]
-    training, validation = numbers[: len(split.training)], numbers[len(split.training) :]
-    needed = {(number, flip): None for number in training for flip in flips}
-    needed |= {(number, 0): None for number in validation}
+    training, validation = (
+        StoredImages(
+            store,
+            [-1 if key is None else number_of[key] for key, _ in images],
+            [stamp for _, stamp in images],
+        )
+        for images in (known, others)
+    )
+    needed = {(number, flip): None for number in training.numbers for flip in flips}
+    needed |= {(number, 0): None for number in validation.numbers}
     places = [place for place in needed if place[0] >= 0]
     cache = FeatureCache(store, training, validation, places, preview, unreadable)
     there = sum(store.has(place) for place in cache.needed)
@@ -295,14 +340,22 @@ def build_cache(
 
     Returns:
         How many maps were added, and why images failed, one line each.
+
+    Raises:
+        OutputError: The maps cannot be written.
     """
-    places = set(cache.missing())
-    source_of = dict(zip(cache.training, ((p, cache.preview) for p in split.training), strict=True))
-    source_of |= dict(zip(cache.validation, ((p, None) for p in split.validation), strict=True))
+    places = cache.missing()
     wanted: dict[int, list[int]] = {}
-    for number, flip in sorted(places):
+    for number, flip in places:
         wanted.setdefault(number, []).append(flip)
-    images = [(*source_of[number], number, flips) for number, flips in wanted.items()]
+    images = []
+    for stored, pairs, preview in (
+        (cache.training, split.training, cache.preview),
+        (cache.validation, split.validation, None),
+    ):
+        for index, (number, pair) in enumerate(zip(stored.numbers, pairs, strict=True)):
+            if flips := wanted.pop(number, []):
+                images.append(_Wanted(pair, preview, stored, index, flips))
     loader = DataLoader(
         _ImageFlips(images, cache.store.kind.size),
         batch_size=None,
@@ -317,20 +370,35 @@ def build_cache(
             continue
         for start in range(0, len(found), batch_size):
             part = slice(start, start + batch_size)
-            with torch.autocast(device.type, precision, enabled=autocast):
-                cache.compute(model, views[part].to(device), [tuple(p) for p in found[part]])
+            try:
+                with torch.autocast(device.type, precision, enabled=autocast):
+                    cache.compute(model, views[part].to(device), [tuple(p) for p in found[part]])
+            except OSError as error:
+                raise OutputError(
+                    f"{error.filename} cannot be written ({error.strerror}); what was written "
+                    "before is whole: make room, and run it again"
+                ) from error
             done += len(found[part])
             if progress is not None:
                 progress(done, len(places))
     return done, failures
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """An image whose maps are missing in some flips."""
+
+    pair: Pair
+    preview: int | None
+    stored: StoredImages
+    index: int
+    flips: list[int]
+
+
 class _ImageFlips(Dataset[tuple[Tensor, list[Place], str]]):
     """The wanted flips of one image at a time: views, places, and why it failed if it did."""
 
-    def __init__(
-        self, images: Sequence[tuple[Pair, int | None, int, list[int]]], size: tuple[int, int]
-    ) -> None:
+    def __init__(self, images: Sequence[_Wanted], size: tuple[int, int]) -> None:
         self.images = images
         self.size = size
 
@@ -338,30 +406,37 @@ class _ImageFlips(Dataset[tuple[Tensor, list[Place], str]]):
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[Tensor, list[Place], str]:
-        pair, preview, number, flips = self.images[index]
+        image = self.images[index]
         try:
-            view = image_view(read_pair(pair, preview).image, self.size)
+            view = image_view(read_pair(image.pair, image.preview).image, self.size)
+            places = [
+                place
+                for flip in image.flips
+                if (place := image.stored.place(image.index, image.pair.image, _AXES[flip]))
+            ]
         except DataError as error:
             return torch.empty(0), [], str(error)
-        views = [view.flip(_AXES[flip]) for flip in flips]
-        return torch.stack(views), [(number, flip) for flip in flips], ""
+        return torch.stack([view.flip(_AXES[flip]) for flip in image.flips]), places, ""
 
 
 _AXES: list[list[int]] = [[], [-1], [-2], [-1, -2]]
 assert [flip_number(axes) for axes in _AXES] == list(range(FLIPS))
 
 
-def _keys(pairs: Sequence[Pair], preview: int | None) -> tuple[list[bytes | None], list[str]]:
-    """The keys of some images, `None` for those that cannot be read, and the reasons."""
-    keys: list[bytes | None] = []
+def _look_at(
+    pairs: Sequence[Pair], preview: int | None
+) -> tuple[list[tuple[bytes | None, Stamp | None]], list[str]]:
+    """Keys and stamps of some images, `None` for those that cannot be read, and the reasons."""
+    found: list[tuple[bytes | None, Stamp | None]] = []
     reasons = []
     for pair in pairs:
         try:
-            keys.append(content_key(pair, preview))
+            stamp = stamp_of(pair.image)  # first: what is written later shows
+            found.append((content_key(pair, preview), stamp))
         except (DataError, OSError) as error:
-            keys.append(None)
+            found.append((None, None))
             reasons.append(str(error))
-    return keys, reasons
+    return found, reasons
 
 
 def _flips(data: DataConfig) -> list[int]:

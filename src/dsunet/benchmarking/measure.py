@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -56,8 +57,10 @@ class Measured:
         return self.variant.batch_size / self.median
 
     @property
-    def share(self) -> float:
-        """FLOPs per second over those of the matrix product."""
+    def share(self) -> float | None:
+        """FLOPs per second over those of the matrix product; not of 8-bit ones."""
+        if "int8" in self.variant.options:
+            return None
         return self.flops / self.median / self.rate.flops_per_second
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,14 +75,14 @@ class Measured:
             "max_seconds": round(max(self.seconds), 6),
             "images_per_second": round(self.images_per_second, 4),
             "peak_bytes": self.peak_bytes,
-            "flops": self.flops,
+            "flops": None if self.share is None else self.flops,
             "matrix_product": {
                 "side": self.rate.side,
                 "dtype": self.rate.dtype,
                 "flops_per_second": round(self.rate.flops_per_second),
                 "seconds": [round(each, 6) for each in self.rate.seconds],
             },
-            "share_of_matrix_product": round(self.share, 4),
+            "share_of_matrix_product": None if self.share is None else round(self.share, 4),
         }
 
 
@@ -137,11 +140,18 @@ def measure(
                 progress(number, warmup + repeats)
             # on a GPU all at once: compiling takes a core each, and minutes
             crew.time(together=number == 0 and device.type != "cpu")
-        rounds = []
+        rounds: list[tuple[dict[int, float], dict[str, float]]] = []
+        longest = 0.0
         for number in range(repeats):
+            started = time.monotonic()
+            if rounds and deadline is not None and started + longest > deadline:
+                break  # what is done counts
             if progress:
                 progress(warmup + number, warmup + repeats)
             rounds.append(crew.time())
+            longest = max(longest, time.monotonic() - started)
+        for child in crew.children.values():
+            child.deadline = None  # one step more, or all of them would be for nothing
         peaks, flops = crew.ask("peak"), crew.ask("flops")
         if progress:
             progress(warmup + repeats, warmup + repeats)

@@ -48,8 +48,8 @@ def table_of(results: Results, title: str) -> Table:
             *(Cell(s * scale / part) for s in (each.median, min(each.seconds), max(each.seconds))),
             Cell(each.images_per_second),
             peak,
-            Cell(each.flops / batch / 1e9),
-            Cell(100 * each.share),
+            None if each.share is None else Cell(each.flops / batch / 1e9),
+            None if each.share is None else Cell(100 * each.share),
         )
         rows.append(Row(each.variant.name, cells, f"batch {batch}" if len(sizes) > 1 else ""))
     return Table(title, columns, tuple(rows), _notes(measured))
@@ -147,12 +147,18 @@ def loader_table(loaders: Sequence[LoaderSpeed], steps: Results, model: str) -> 
             needs = step.images_per_second
             notes += [
                 f"{_workers(each)}: {each.images_per_second:.1f} images/s; a step of {model} takes "
-                f"{needs:.1f}: {'fed' if each.images_per_second >= needs else 'NOT fed'}."
+                f"{needs:.1f}: {_verdict(each, needs)}."
                 for each in loaders
             ]
             if step.device == "cpu":
                 notes.append("Measured apart; on a CPU, reading takes its time from the step.")
     return Table(f"{model}: reading, resizing, collating", columns, tuple(rows), tuple(notes))
+
+
+def _verdict(each: LoaderSpeed, needs: float) -> str:
+    if each.workers == 0:  # in turns with the step
+        return f"reading adds {100 * needs / each.images_per_second:.0f} % to every step"
+    return "fed" if each.images_per_second >= needs else "NOT fed"
 
 
 def _workers(each: LoaderSpeed) -> str:

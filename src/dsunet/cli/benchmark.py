@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -159,7 +161,7 @@ def _report(
     if len(failures) < len(results):
         print_table(table_of(results, title))
     if arguments.json:
-        write_json(Path(arguments.json), record(f"dsunet {command}", results))
+        write_json(Path(arguments.json), record(_command(), results))
     for each in failures:
         where = f"{each.variant.name}, batch {each.variant.batch_size}"
         fail(f"dsunet {command}", f"{where}: {each.reason}", 1)
@@ -210,6 +212,9 @@ def _data(arguments: Namespace) -> int:
     from dsunet.benchmarking import Failure, loader_table, measure_loader, record
 
     check_outputs(arguments.json)
+    given = [name for name in ("compile", "activation_checkpointing") if arguments[name]]
+    if given and not arguments.step:
+        raise ValueError(f"--{given[0]} is about the training step: give --step, too")
     config = _config(arguments)
     step = _step(arguments, config)
     workers = _numbers("workers", arguments.workers)
@@ -231,12 +236,17 @@ def _data(arguments: Namespace) -> int:
     if arguments.json:
         about = {"data": arguments.data or "generated", "sizes": sizes}
         readers = [each.to_dict() for each in loaders]
-        written = record("dsunet benchmark data", results, loader=readers, **about)
+        written = record(_command(), results, loader=readers, **about)
         write_json(Path(arguments.json), written)
     for each in results:
         if isinstance(each, Failure):
             return fail("dsunet benchmark data", f"the training step: {each.reason}", 1)
     return 0
+
+
+def _command() -> str:
+    """The command line, for records."""
+    return shlex.join(["dsunet", *sys.argv[1:]])
 
 
 def _pairs(arguments: Namespace, folder: str) -> list[Pair]:

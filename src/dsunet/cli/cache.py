@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from dsunet.cli.output import Progress, check_outputs, print_failures, print_line
+from dsunet.cli.output import Progress, check_outputs, fail, print_failures, print_line
 from dsunet.cli.parser import Command, Parser, add_encoder_arguments, fields_of, pick
 from dsunet.config import (
     MODEL_PRESETS,
@@ -18,6 +18,7 @@ from dsunet.config import (
     model_config,
 )
 from dsunet.files import write_json
+from dsunet.imports import is_import_path
 
 __all__ = ["CACHE_BUILD", "CACHE_INFO", "CACHE_VERIFY"]
 
@@ -63,6 +64,11 @@ def _build(arguments: Namespace) -> int:
 
     if arguments.feature_cache == "off":
         raise ValueError("--feature-cache is off; give auto, or the folder to build it in")
+    if is_import_path(arguments.model):
+        raise ValueError(
+            f"{arguments.model} is a network of your own, of which dsunet does not know what could "
+            "be kept; give one of dsunet's models"
+        )
     settings = {name: arguments[name] for name in fields_of(ModelConfig)}
     config = model_config(arguments.model, **settings)
     data = pick(DataConfig, arguments)
@@ -128,12 +134,15 @@ def _info(arguments: Namespace) -> int:
     from dsunet.feature_cache import cache_root, find_stores, gigabytes
 
     check_outputs(arguments.json)
-    stores = [store.facts() for store in find_stores(arguments.folder)]
+    readable, reasons = find_stores(arguments.folder)
+    stores = [store.facts() for store in readable]
     if arguments.json:
         write_json(Path(arguments.json), stores)
+    for reason in reasons:
+        fail("dsunet cache info", reason, 1)
     if not stores:
         print(f"there are no features in {cache_root(arguments.folder)}")
-        return 0
+        return 1 if reasons else 0
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("store", "DINOv2", "view px", "maps of an image", "type"):
         table.add_column(title)
@@ -153,14 +162,14 @@ def _info(arguments: Namespace) -> int:
     Console(width=max(Console().width, 140)).print(table)
     total = gigabytes(sum(store["bytes"] for store in stores))
     print(f"{total} in {cache_root(arguments.folder)}; a store that is not needed can be removed")
-    return 0
+    return 1 if reasons else 0
 
 
 def _verify(arguments: Namespace) -> int:
     from dsunet.feature_cache import cache_root, find_stores
 
     check_outputs(arguments.json)
-    stores = find_stores(arguments.folder)
+    stores, reasons = find_stores(arguments.folder)
     found = []
     for store in stores:
         with Progress(store.folder.name) as progress:
@@ -170,9 +179,11 @@ def _verify(arguments: Namespace) -> int:
         print_line(f"{store.folder.name}: {whole:,} maps are whole{told if broken else ''}")
     if arguments.json:
         write_json(Path(arguments.json), found)
+    for reason in reasons:
+        fail("dsunet cache verify", reason, 1)
     if not stores:
         print(f"there are no features in {cache_root(arguments.folder)}")
-    return 1 if any(each["broken"] for each in found) else 0
+    return 1 if reasons or any(each["broken"] for each in found) else 0
 
 
 CACHE_BUILD = Command(

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from dsunet.data.augment import vary
-from dsunet.data.feature_store import FeatureStore, Place, flip_number
+from dsunet.data.feature_store import Place, StoredImages
 from dsunet.data.pairs import Pair, read_pair
 from dsunet.data.views import Views, make_views, mask_view
 
@@ -82,8 +82,7 @@ class PairDataset(Dataset[Sample]):
         draft: Decode large JPEGs at the smallest size that still has the views' pixels.
         seed: Seed of the flips and other changes.
         keep_truth: Keep the mask at its own size as well.
-        store: Where feature maps of the images may be.
-        numbers: The number of each pair's image in the store, -1 for one that is not in it.
+        stored: Where feature maps of the images may be.
     """
 
     def __init__(
@@ -98,8 +97,7 @@ class PairDataset(Dataset[Sample]):
         draft: bool = False,
         seed: int = 0,
         keep_truth: bool = False,
-        store: FeatureStore | None = None,
-        numbers: Sequence[int] = (),
+        stored: StoredImages | None = None,
     ) -> None:
         self.pairs = list(pairs)
         self.sam_size = sam_size
@@ -111,8 +109,7 @@ class PairDataset(Dataset[Sample]):
         self.preview = max(*sam_size, *(dino_size or ())) if draft and not crop else None
         self.seed = seed
         self.keep_truth = keep_truth
-        self.store = store
-        self.numbers = numbers
+        self.stored = stored
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -145,10 +142,12 @@ class PairDataset(Dataset[Sample]):
     def _stored(
         self, index: int, axes: list[int]
     ) -> tuple[Place | None, tuple[Tensor, ...] | None]:
-        if self.store is None or self.numbers[index] < 0:
+        if self.stored is None:
             return None, None
-        place = (self.numbers[index], flip_number(axes))
-        maps = self.store.read(place)
+        place = self.stored.place(index, self.pairs[index].image, axes)
+        if place is None:
+            return None, None
+        maps = self.stored.store.read(place)
         return place, None if maps is None else tuple(map(torch.from_numpy, maps))
 
 

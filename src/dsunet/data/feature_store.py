@@ -25,18 +25,30 @@ import numpy as np
 
 from dsunet.data.images import Header, decode, read_header
 from dsunet.data.pairs import Pair, choose_orientation
-from dsunet.data.sources import Source, open_source
-from dsunet.errors import OutputError
+from dsunet.data.sources import Source, TarMember, open_source
+from dsunet.errors import DataError, OutputError
 from dsunet.files import lock_folder, write_json
 
-__all__ = ["FLIPS", "FeatureKind", "FeatureStore", "Place", "content_key", "flip_number"]
+__all__ = [
+    "FLIPS",
+    "FeatureKind",
+    "FeatureStore",
+    "Place",
+    "Stamp",
+    "StoredImages",
+    "content_key",
+    "flip_number",
+    "stamp_of",
+]
 
 FLIPS = 4
-FORMAT = 2
+FORMAT = 1
 _KEY_BYTES = 32
 
 # Where the maps of one image and flip are: which image of the store, and the flip's number.
 Place = tuple[int, int]
+
+Stamp = tuple[int, int]
 
 
 def flip_number(axes: Iterable[int]) -> int:
@@ -109,6 +121,38 @@ class FeatureKind:
         return values * np.dtype(self.dtype).itemsize
 
 
+def stamp_of(source: Source) -> Stamp:
+    """What tells whether an image's file was written to: its size and time of change."""
+    status = (source.archive if isinstance(source, TarMember) else source).stat()
+    return status.st_size, status.st_mtime_ns
+
+
+@dataclass(frozen=True)
+class StoredImages:
+    """Which images of a data set are which in a store."""
+
+    store: FeatureStore
+    numbers: list[int]
+    """Of every pair's image in the store; -1 for one that could not be read."""
+    stamps: list[Stamp | None]
+    """Of every image when its content was looked at."""
+
+    def place(self, index: int, source: Source, axes: Iterable[int]) -> Place | None:
+        """Where the maps of a pair's image, flipped along some axes, are or belong.
+
+        Raises:
+            DataError: The image was written to in the meantime, and may be another one.
+        """
+        if self.numbers[index] < 0:
+            return None
+        if stamp_of(source) != self.stamps[index]:
+            raise DataError(
+                f"{source} has changed since the feature cache looked at it; leave images alone "
+                "while they are used, and go on with --resume"
+            )
+        return self.numbers[index], flip_number(axes)
+
+
 class FeatureStore:
     """The feature maps of one kind in a folder.
 
@@ -175,10 +219,12 @@ class FeatureStore:
             OutputError: Another process holds the store for longer than a minute.
         """
         keys = list(dict.fromkeys(keys))
+        if known := self._all_known(keys):  # the disk may be read-only
+            return known
         with lock_folder(self.folder, wait=60):
             before = self.keys()
-            known = set(before)
-            after = [*before, *(key for key in keys if key not in known)]
+            present = set(before)
+            after = [*before, *(key for key in keys if key not in present)]
             # the keys come last: an image that has one has room, too
             for name, size in (
                 ("features.bin", self.kind.record_bytes * FLIPS),
@@ -193,10 +239,27 @@ class FeatureStore:
                 file.write(b"".join(after[len(before) :]))
                 file.flush()
                 os.fsync(file.fileno())
+        self._forget_mapped(after)
+        return {key: number for number, key in enumerate(after)}
+
+    def _all_known(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        """The numbers of all images if they have room; none if one has not."""
+        present = self.keys()
+        number_of = {key: number for number, key in enumerate(present)}
+        for name, size in (("features.bin", self.kind.record_bytes), ("sums.bin", 4)):
+            file = self.folder / name
+            if not file.exists() or file.stat().st_size < size * FLIPS * len(present):
+                return {}
+        if any(key not in number_of for key in keys):
+            return {}
+        self._forget_mapped(present)
+        return number_of
+
+    def _forget_mapped(self, keys: list[bytes]) -> None:
+        """The files may have grown."""
         for mapped in ("_sums", "_records"):
             self.__dict__.pop(mapped, None)
-        self._keys = after
-        return {key: number for number, key in enumerate(after)}
+        self._keys = keys
 
     # -- maps
 

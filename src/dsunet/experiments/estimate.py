@@ -15,7 +15,7 @@ from dsunet.data.synthetic import synthetic_pair
 from dsunet.devices import choose_device, choose_precision
 from dsunet.experiments.plan import Plan, Run
 from dsunet.experiments.scores import current_scores
-from dsunet.feature_cache import disk_needed, obstacle
+from dsunet.feature_cache import check_budget, disk_needed, obstacle
 from dsunet.inference import lay_out
 from dsunet.metrics import Measures
 from dsunet.model import DSUNet, parameter_counts
@@ -117,6 +117,7 @@ def measure_speed(plan: Plan, run: Run) -> Speed:
             semantics = mean_seconds(lambda: model.reduced_semantics(dino), device) / batch
             inputs = {"dino_features": model.reduced_semantics(dino)}
         kept = disk_needed(model, data, split_data(data, recipe.seed), recipe.cache_type)
+        check_budget(kept, recipe.cache_budget, f"{run.method.title}, {run.task},")
     step = training_step(
         lambda: model(made.sam, **inputs), model.parameters(), made.mask, precision
     )

@@ -172,6 +172,7 @@ def _begin(
         "sha256": _identity(segmenter),
         **segmenter.identity,
         **segmenter.settings,
+        "precision": str(segmenter.dtype).removeprefix("torch."),
         **asdict(options),
         "save": list(options.save),
     }
@@ -199,6 +200,7 @@ def _begin(
             before |= {key: before.get(key) for key in ("model", "code") if key in made}
             # which there was nothing of before
             before = {**dict.fromkeys([*segmenter.settings, "draft"], False), **before}
+            before.setdefault("precision", made["precision"])
             changed = [key for key in made if key != "weights" and before[key] != made[key]]
         except (ValueError, KeyError, TypeError):
             changed = ["another version of dsunet"]

@@ -120,7 +120,7 @@ def quantise_encoders(model: SegmentationModel, device: torch.device, dtype: tor
     if not model.encoders:
         raise ValueError("int8 is for networks with dsunet's encoders, which this one has not")
     # torch.ao has been about to be removed since 2.10; torchao, which it names in its place, is
-    # slower than float32 on CPUs unless it is compiled (benchmarks/int8.py --kernels). Only this
+    # slower than float32 on CPUs unless it is compiled, as tried with torchao 0.18. Only this
     # function would have to change.
     try:
         from torch.ao.quantization import per_channel_dynamic_qconfig, quantize_dynamic

@@ -13,7 +13,7 @@ from PIL import Image
 
 from dsunet.base import SegmentationModel
 from dsunet.checkpoint import find_weights
-from dsunet.custom import CustomSource, ImageFunction
+from dsunet.custom import CustomModel, CustomSource, ImageFunction
 from dsunet.data.images import read_image
 from dsunet.data.pixels import to_rgb
 from dsunet.data.views import Views, make_views
@@ -135,16 +135,32 @@ class Segmenter:
 
     def _made_quicker(self, model: SegmentationModel | ImageFunction) -> SegmentationModel:
         asked = ", ".join(name for name, wanted in self.settings.items() if wanted)
+        if isinstance(model, SegmentationModel) and model.only_predicts:
+            raise ValueError(f"{asked}: this model is a copy already ({model.only_predicts})")
         if isinstance(model, ImageFunction):
             raise ValueError(f"{asked}: that is for networks, but {model.name} is a function")
         twin = shared_copy(model, asked)
-        if self.settings["fold_batchnorm"] and not fold_batchnorm(twin):
-            raise ValueError("fold_batchnorm: no BatchNorm follows a convolution in this network")
+        if self.settings["fold_batchnorm"]:
+            if not fold_batchnorm(twin):
+                raise ValueError("fold_batchnorm: no BatchNorm follows a convolution in it")
+            if isinstance(model, CustomModel):
+                self._require_the_same(model, twin)
         if self.settings["int8"]:
             quantise_encoders(twin, self.device, self.dtype)
         if self.settings["compile"]:
             compile_network(twin, self.device)
         return twin
+
+    def _require_the_same(self, model: SegmentationModel, twin: SegmentationModel) -> None:
+        """A network of the user's own may use its parts in another order than they stand in."""
+        views = [torch.randn(1, 3, *s, device=self.device) for s in model.view_sizes if s]
+        with torch.inference_mode():
+            expected, actual = model(*views).fine, twin(*views).fine
+        if not torch.allclose(expected, actual, rtol=1e-3, atol=1e-3):
+            raise ValueError(
+                "fold_batchnorm: this network gives other values then, because it does not use its "
+                "parts in the order in which they stand; leave it out"
+            )
 
     def _made(
         self,

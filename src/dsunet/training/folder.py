@@ -113,8 +113,11 @@ def check_folder(
         for field in dataclasses.fields(cls)
     }
     before = {**defaults, **before}
-    if "off" not in (before["feature_cache"], settings["feature_cache"]):
+    caches = (before["feature_cache"], settings["feature_cache"])
+    if "off" not in caches:
         free |= {"feature_cache"}  # wherever it is
+    elif caches == ("off", "off"):
+        free |= {"cache_type"}
     changed = [k for k in settings if k not in free and before.get(k) != settings[k]]
     if changed:
         key = changed[0]

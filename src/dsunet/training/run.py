@@ -145,6 +145,11 @@ def train(
     going_on = resume and (folder / "config.yaml").is_file()
     if recipe.batch_size == "auto" and (going_on or not first):
         recipe = recorded_batch(folder, recipe)
+        if recipe.batch_size == "auto" and not first:
+            raise TrainingError(
+                "--batch-size auto is for processes that dsunet starts itself (--devices); give a "
+                "number"
+            )
     settings = flat_settings(model, data, recipe, loss, sources)
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
@@ -187,7 +192,6 @@ def train(
                 write_start(folder, settings, lists)
         sam_size, dino_size = network.view_sizes
         world = recipe.devices
-        store = cache.store if cache is not None else None
         training = PairDataset(
             split.training,
             sam_size,
@@ -197,16 +201,14 @@ def train(
             colour=data.colour,
             draft=data.draft,
             seed=recipe.seed,
-            store=store,
-            numbers=cache.training if cache is not None else (),
+            stored=cache.training if cache is not None else None,
         )
         validation = PairDataset(
             split.validation,
             sam_size,
             dino_size,
             keep_truth=True,
-            store=store,
-            numbers=cache.validation if cache is not None else (),
+            stored=cache.validation if cache is not None else None,
         )
         sampler = EpochSampler(len(training), seed=recipe.seed, rank=rank, world=world)
         loaders: dict[str, Any] = {
@@ -323,6 +325,7 @@ def _feature_cache(
         budget=recipe.cache_budget,
         say=say,
     )
+    cache.say = say
     if cache.leave_out(network):
         say("every map of DINOv2 is in the feature cache: DINOv2 itself is not loaded")
     return cache
