@@ -455,9 +455,12 @@ def test_the_loader_is_measured(pairs: Path) -> None:
 def test_whether_a_step_is_fed() -> None:
     step = made_up(variant(), (0.1,))  # 20 images/s
     speeds = [LoaderSpeed(0, 10, (1.0, 1.0, 9.0)), LoaderSpeed(1, 10, (0.4,))]
+    speeds.append(LoaderSpeed(2, 10, (0.8,)))
     table = loader_table(speeds, [step], "dsunet-nano")
-    assert "0 workers: 10.0 images/s; a step of dsunet-nano takes 20.0: NOT fed." in table.notes
-    assert "1 worker: 25.0 images/s; a step of dsunet-nano takes 20.0: fed." in table.notes
+    start, adds = "a step of dsunet-nano takes 20.0", "reading adds 200 % to every step"
+    assert f"0 workers: 10.0 images/s; {start}: {adds}." in table.notes
+    assert f"1 worker: 25.0 images/s; {start}: fed." in table.notes
+    assert f"2 workers: 12.5 images/s; {start}: NOT fed." in table.notes
     assert "fed" not in " ".join(loader_table(speeds, [], "dsunet-nano").notes)
 
 

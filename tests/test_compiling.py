@@ -81,14 +81,14 @@ def step(module: SegmentationModule) -> torch.Tensor:
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("checkpointing", [False, True])
-def test_a_compiled_step_computes_the_same(checkpointing: bool) -> None:
+def test_a_compiled_step_computes_the_same() -> None:
+    """With activation checkpointing, too."""
     require_compiler(torch.device("cpu"))
     plain = SegmentationModule(nano(), RECIPE, LossConfig()).train()
     compiled = SegmentationModule(
         nano(), dataclasses.replace(RECIPE, compile=True), LossConfig()
     ).train()
-    compiled.model.hiera.checkpointing = checkpointing
+    compiled.model.hiera.checkpointing = True
     assert list(compiled.state_dict()) == list(plain.state_dict())
     torch.testing.assert_close(step(compiled), step(plain), rtol=1e-4, atol=1e-5)
     expected = dict(plain.named_parameters())

@@ -234,6 +234,7 @@ def test_no_page_has_commands_that_no_test_runs() -> None:
         "benchmarks.md",
         "compare.md",
         "custom-models.md",
+        "feature-cache.md",
         "features.md",
         "own-data.md",
         "reproduce.md",

@@ -188,8 +188,8 @@ def _verify(arguments: Namespace) -> int:
 
 CACHE_BUILD = Command(
     "Compute DINOv2's maps of a data set ahead of training.",
-    "  dsunet cache build --data DIR --model dsunet-large --feature-cache auto\n"
-    "  dsunet train --data DIR --model dsunet-large --feature-cache auto --output RUN\n",
+    "  dsunet cache build --data DIR --model dsunet-small --feature-cache auto\n"
+    "  dsunet train --data DIR --model dsunet-small --feature-cache auto --output KEPT\n",
     _build_arguments,
     _build,
 )

@@ -62,7 +62,7 @@ class Parser(ArgumentParser):
             for option in action.option_strings
             if getattr(action, "_typehint", None) is bool
         }
-        following = [*arguments[1:], "--"]
+        following = [*arguments, ""][1:]
         return [
             f"{argument}=true" if argument in flags and after not in ("true", "false") else argument
             for argument, after in zip(arguments, following, strict=True)
