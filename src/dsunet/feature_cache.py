@@ -29,13 +29,13 @@ from dsunet.data.feature_store import (
     FeatureKind,
     FeatureStore,
     Place,
-    Stamp,
     StoredImages,
     content_key,
     flip_number,
-    stamp_of,
+    record_bytes,
 )
 from dsunet.data.pairs import Pair, read_pair
+from dsunet.data.sources import Stamp, stamp_of
 from dsunet.data.split import Split, data_name
 from dsunet.data.views import image_view
 from dsunet.errors import DataError, OutputError
@@ -237,8 +237,7 @@ class FeatureCache:
 def disk_needed(model: DSUNet, data: DataConfig, split: Split, dtype: str) -> int:
     """Bytes that the maps of a data set take, in all flips that can come up."""
     images = len(split.training) * len(_flips(data)) + len(split.validation)
-    values = sum(c * h * w for c, h, w in model.semantic_shapes())
-    return images * values * (4 if dtype == "float32" else 2)
+    return images * record_bytes(model.semantic_shapes(), dtype)
 
 
 def check_budget(size: int, budget: float, what: str) -> None:
@@ -441,20 +440,11 @@ def _look_at(
 
 def _flips(data: DataConfig) -> list[int]:
     """The numbers of the flips that can come up in training."""
-    never = [
-        axis
-        for axis, chance in ((-1, data.horizontal_flip), (-2, data.vertical_flip))
-        if chance == 0
-    ]
-    always = [
-        axis
-        for axis, chance in ((-1, data.horizontal_flip), (-2, data.vertical_flip))
-        if chance == 1
-    ]
+    chances = {-1: data.horizontal_flip, -2: data.vertical_flip}
     return [
         flip
         for flip, axes in enumerate(_AXES)
-        if not set(axes) & set(never) and set(always) <= set(axes)
+        if all(p > 0 if axis in axes else p < 1 for axis, p in chances.items())
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -138,11 +139,9 @@ def _info(arguments: Namespace) -> int:
     stores = [store.facts() for store in readable]
     if arguments.json:
         write_json(Path(arguments.json), stores)
-    for reason in reasons:
-        fail("dsunet cache info", reason, 1)
+    status = _status("info", arguments.folder, len(stores), reasons)
     if not stores:
-        print(f"there are no features in {cache_root(arguments.folder)}")
-        return 1 if reasons else 0
+        return status
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("store", "DINOv2", "view px", "maps of an image", "type"):
         table.add_column(title)
@@ -162,11 +161,22 @@ def _info(arguments: Namespace) -> int:
     Console(width=max(Console().width, 140)).print(table)
     total = gigabytes(sum(store["bytes"] for store in stores))
     print(f"{total} in {cache_root(arguments.folder)}; a store that is not needed can be removed")
+    return status
+
+
+def _status(command: str, folder: str, stores: int, reasons: Sequence[str]) -> int:
+    """Tells of stores that cannot be read, and if there are none; returns the exit status."""
+    from dsunet.feature_cache import cache_root
+
+    for reason in reasons:
+        fail(f"dsunet cache {command}", reason, 1)
+    if not stores:
+        print(f"there are no features in {cache_root(folder)}")
     return 1 if reasons else 0
 
 
 def _verify(arguments: Namespace) -> int:
-    from dsunet.feature_cache import cache_root, find_stores
+    from dsunet.feature_cache import find_stores
 
     check_outputs(arguments.json)
     stores, reasons = find_stores(arguments.folder)
@@ -179,11 +189,8 @@ def _verify(arguments: Namespace) -> int:
         print_line(f"{store.folder.name}: {whole:,} maps are whole{told if broken else ''}")
     if arguments.json:
         write_json(Path(arguments.json), found)
-    for reason in reasons:
-        fail("dsunet cache verify", reason, 1)
-    if not stores:
-        print(f"there are no features in {cache_root(arguments.folder)}")
-    return 1 if reasons or any(each["broken"] for each in found) else 0
+    status = _status("verify", arguments.folder, len(stores), reasons)
+    return 1 if any(each["broken"] for each in found) else status
 
 
 CACHE_BUILD = Command(

@@ -11,6 +11,7 @@ Any number of processes may read and write at a time.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -25,7 +26,7 @@ import numpy as np
 
 from dsunet.data.images import Header, decode, read_header
 from dsunet.data.pairs import Pair, choose_orientation
-from dsunet.data.sources import Source, TarMember, open_source
+from dsunet.data.sources import Source, Stamp, open_source, stamp_of
 from dsunet.errors import DataError, OutputError
 from dsunet.files import lock_folder, write_json
 
@@ -34,11 +35,10 @@ __all__ = [
     "FeatureKind",
     "FeatureStore",
     "Place",
-    "Stamp",
     "StoredImages",
     "content_key",
     "flip_number",
-    "stamp_of",
+    "record_bytes",
 ]
 
 FLIPS = 4
@@ -47,8 +47,6 @@ _KEY_BYTES = 32
 
 # Where the maps of one image and flip are: which image of the store, and the flip's number.
 Place = tuple[int, int]
-
-Stamp = tuple[int, int]
 
 
 def flip_number(axes: Iterable[int]) -> int:
@@ -85,6 +83,11 @@ def _header(source: Source, content: bytes) -> Header:
     return decode(source) if header.format == "PNG" and b"eXIf" in content else header
 
 
+def record_bytes(shapes: Iterable[tuple[int, int, int]], dtype: str) -> int:
+    """Bytes of maps of these channels, heights and widths."""
+    return sum(c * h * w for c, h, w in shapes) * np.dtype(dtype).itemsize
+
+
 @dataclass(frozen=True)
 class FeatureKind:
     """What the maps in a store are, and what they depend on beside the image."""
@@ -117,14 +120,7 @@ class FeatureKind:
     @property
     def record_bytes(self) -> int:
         """Bytes of the maps of one image and flip."""
-        values = sum(c * h * w for c, h, w in self.shapes)
-        return values * np.dtype(self.dtype).itemsize
-
-
-def stamp_of(source: Source) -> Stamp:
-    """What tells whether an image's file was written to: its size and time of change."""
-    status = (source.archive if isinstance(source, TarMember) else source).stat()
-    return status.st_size, status.st_mtime_ns
+        return record_bytes(self.shapes, self.dtype)
 
 
 @dataclass(frozen=True)
@@ -369,7 +365,7 @@ def _write_at(path: Path, data: bytes, offset: int) -> None:
         except OSError as error:  # which does not say where
             raise OSError(error.errno, error.strerror, str(path)) from error
         if written != len(data):
-            raise OSError(28, os.strerror(28), str(path))
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def _disk_bytes(file: Path) -> int:

@@ -12,11 +12,13 @@ from typing import BinaryIO
 __all__ = [
     "IMAGE_SUFFIXES",
     "Source",
+    "Stamp",
     "TarMember",
     "foreign_content",
     "is_image_name",
     "name_of",
     "open_source",
+    "stamp_of",
 ]
 
 IMAGE_SUFFIXES = frozenset(
@@ -66,6 +68,9 @@ class TarMember:
 
 Source = Path | TarMember
 
+# Size in bytes, and time of the last change in nanoseconds.
+Stamp = tuple[int, int]
+
 
 def is_image_name(name: str) -> bool:
     """Whether a file of this name is taken for an image: by its ending, unless it is hidden."""
@@ -86,6 +91,15 @@ def open_source(source: Source) -> BinaryIO:
     with open(source.archive, "rb") as file:
         file.seek(source.offset)
         return io.BytesIO(file.read(source.size))
+
+
+def stamp_of(source: Source) -> Stamp:
+    """What tells whether a file, or the archive that it is in, was written to.
+
+    Its size and the time of its last change; raises `OSError` if it is not there.
+    """
+    status = (source.archive if isinstance(source, TarMember) else source).stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def foreign_content(source: Source) -> str | None:

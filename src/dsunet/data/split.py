@@ -11,7 +11,7 @@ from dsunet.config import DataConfig
 from dsunet.data.benchmarks import task_named
 from dsunet.data.find_benchmarks import joined_pairs, training_sets
 from dsunet.data.pairs import Pair, Pairing, pair_up, read_names, select_pairs, split_pairs
-from dsunet.data.sources import TarMember
+from dsunet.data.sources import stamp_of
 from dsunet.errors import DataError
 from dsunet.files import encode_text
 
@@ -38,13 +38,12 @@ class Split:
         parts = []
         for pair in [*self.training, *self.validation]:
             for source in (pair.image, pair.mask):
-                path = source.archive if isinstance(source, TarMember) else source
                 try:
-                    facts = path.stat()
+                    size, changed = stamp_of(source)
                 except OSError:  # a dangling link, say; the check will tell
                     parts.append(f"{source}\0missing")
                 else:
-                    parts.append(f"{source}\0{facts.st_size}\0{facts.st_mtime_ns}")
+                    parts.append(f"{source}\0{size}\0{changed}")
         for pairing in self.pairings:
             parts += [str(s) for s in [*pairing.lone_images, *pairing.lone_masks]]
             parts += [str(source) for group in pairing.duplicates for source in group]
