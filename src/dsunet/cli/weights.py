@@ -34,7 +34,7 @@ def _models(arguments: Namespace) -> int:
     from dsunet.model import build_model, parameter_counts
 
     table = Table(box=box.SIMPLE_HEAD)
-    for title in ("model", "Hiera", "DINOv2", "sizes"):
+    for title in ("model", "encoder", "DINOv2", "sizes"):
         table.add_column(title)
     for title in ("parameters", "trained", "share"):
         table.add_column(title, justify="right")

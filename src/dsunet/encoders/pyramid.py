@@ -44,8 +44,10 @@ def build_pyramid(name: str) -> nn.Module:
     Raises:
         ValueError: timm does not know `name`, or it gives no such maps for images of any size.
     """
-    indices = _indices_of_maps(name)
-    return timm.create_model(name, features_only=True, out_indices=indices)  # type: ignore[no-any-return]
+    trunk: nn.Module = timm.create_model(
+        name, features_only=True, out_indices=_indices_of_maps(name)
+    )
+    return trunk
 
 
 @functools.cache
@@ -60,7 +62,7 @@ def _indices_of_maps(name: str) -> tuple[int, ...]:
         raise ValueError(f"{needs}; timm has none of that name")
     try:
         with torch.device("meta"), torch.no_grad():
-            probe = timm.create_model(name, features_only=True).eval()
+            probe: Any = timm.create_model(name, features_only=True).eval()
             levels = probe(torch.empty(1, 3, 96, 160))
         strides = probe.feature_info.reduction()
         shapes = zip(probe.feature_info.channels(), strides, levels, strict=True)

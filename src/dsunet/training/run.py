@@ -22,6 +22,7 @@ from dsunet.custom import CustomSource, create_custom
 from dsunet.data import EpochSampler, PairDataset, collate
 from dsunet.data.split import Split, split_data
 from dsunet.devices import choose_device, choose_precision
+from dsunet.encoders import PyramidEncoder
 from dsunet.errors import DeviceError, DsunetError, MissingPackageError, TrainingError
 from dsunet.feature_cache import FeatureCache, disk_needed, gigabytes, obstacle, open_cache
 from dsunet.files import check_writable, clear_temporaries, lock_folder, stopped_writing, write_json
@@ -321,10 +322,13 @@ def _unheard(line: str) -> None:
 def _strategy(network: SegmentationModel, devices: int) -> str:
     """How several devices share a training.
 
-    The published SAM2-UNet has a block that never runs, and a user's own network may have some.
+    The published SAM2-UNet has a block that never runs; a backbone in Hiera's place, and a user's
+    own network, may have some.
     """
     decoder = network.decoder if isinstance(network, DSUNet) else None
     all_run = decoder is not None and len(decoder.fuse) == len(decoder.heads)
+    if isinstance(network, DSUNet) and isinstance(network.hiera, PyramidEncoder):
+        all_run = False
     return "auto" if devices == 1 or all_run else "ddp_find_unused_parameters_true"
 
 

@@ -89,7 +89,7 @@ def check_encoder(file: EncoderFile, config: ModelConfig) -> None:
 
 
 def public_encoder(config: ModelConfig, family: Family) -> EncoderFile:
-    """The public weights of one of a configuration's encoders: the hub's, or an installed package's.
+    """The public weights of one of a configuration's encoders, from the hub or from a package.
 
     Raises:
         WeightsError: There are none, or they cannot be had.

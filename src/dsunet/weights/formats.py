@@ -435,7 +435,7 @@ def _read_efficientnet_lite(state: Mapping[str, Tensor], path: Path) -> EncoderF
 def _without_head(
     state: Mapping[str, Tensor], path: Path, kind: str = "efficientnet-lite"
 ) -> EncoderFile:
-    """timm's EfficientNet, what comes after the last block left out."""
+    """An EfficientNet by timm's names, what comes after the last block left out."""
     head = ("conv_head.", "bn2.", "norm_head.", "classifier.")
     ignored = {name: tensor for name, tensor in state.items() if name.startswith(head)}
     tensors = {name: tensor for name, tensor in state.items() if name not in ignored}

