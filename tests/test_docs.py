@@ -33,6 +33,8 @@ QUICK = {
     "cache build": "--workers 0 --device cpu --sam-size 128 --dino-size 112",
     "reproduce": "--device cpu --size nano --limit 2 --epochs 1 --batch-size 2 --workers 0 "
     "--seeds 0 --methods ablation-a",
+    "benchmark": "--device cpu --model dsunet-nano --train-dinov2 false --sam-size 128 "
+    "--dino-size 112 --repeats 1",
     "features": "--device cpu --maps mean,pca --formats png --size 128",
 }
 
@@ -206,6 +208,12 @@ def test_reproduce(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("rehearsal/tables/table-III.tex").is_file()
 
 
+def test_speed(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 6, 64)
+    run_page(ROOT / "docs" / "speed.md", capsys)
+    assert {"step.json", "predict.json"} <= {p.name for p in Path().iterdir()}
+
+
 def test_the_examples_of_the_commands_help(
     sandbox: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -229,6 +237,7 @@ def test_no_page_has_commands_that_no_test_runs() -> None:
         "features.md",
         "own-data.md",
         "reproduce.md",
+        "speed.md",
         "weights.md",
     }
     for page in PAGES:

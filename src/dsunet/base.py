@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 
 from dsunet.config import CustomConfig, Family, ModelConfig, as_size
 from dsunet.decoder import SegmentationLogits
 from dsunet.encoders import Encoder, EncoderReference
+from dsunet.errors import TrainingError
 
 __all__ = ["SegmentationModel"]
 
@@ -24,6 +25,7 @@ class SegmentationModel(nn.Module):
         left_out: Frozen tensors that a file need not hold, because whoever builds the model makes
             the same ones; encoders with a `source` are told apart by it, not here.
         frozen: What identifies the tensors in `left_out`.
+        only_predicts: Why it can neither be trained nor saved; empty for every usual model.
     """
 
     config: ModelConfig | CustomConfig | None
@@ -31,6 +33,16 @@ class SegmentationModel(nn.Module):
     channels_last = True
     left_out: frozenset[str] = frozenset()
     frozen: EncoderReference | None = None
+    only_predicts: str = ""
+
+    def train(self, mode: bool = True) -> Self:
+        """As of every module, but for copies made for prediction alone, which refuse."""
+        if mode and self.only_predicts:
+            raise TrainingError(
+                f"this is a copy for prediction ({self.only_predicts}), which cannot be trained; "
+                "train the model that it was made of"
+            )
+        return super().train(mode)
 
     def save_changed(self) -> None:
         """Takes tensors out of `left_out` that are no longer as they were made; before saving."""

@@ -76,8 +76,14 @@ def describe(
     """What a file says about the model in it (see the module's docstring).
 
     Raises:
-        CheckpointError: The model was put together by hand and has no `config`.
+        CheckpointError: The model was put together by hand and has no `config`, or is a copy for
+            prediction alone.
     """
+    if model.only_predicts:
+        raise CheckpointError(
+            f"this is a copy for prediction ({model.only_predicts}), which cannot be saved; save "
+            "the model that it was made of"
+        )
     if model.config is None:
         raise CheckpointError(
             "the model has no config, so a file could not say how to rebuild it; "

@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 __all__ = [
     "MODEL_PRESETS",
+    "RECIPE_BATCH",
     "CustomConfig",
     "DataConfig",
     "LossConfig",
@@ -30,6 +31,9 @@ __all__ = [
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# The paper's images per step (section IV-C).
+RECIPE_BATCH = 8
 
 # The two kinds of encoders, and the names under which a model has them.
 Family = Literal["hiera", "dinov2"]
@@ -476,8 +480,9 @@ class TrainConfig:
     epochs: int = 50
     """How often every training image is seen."""
 
-    batch_size: int = 8
-    """Images per step and device."""
+    batch_size: int | Literal["auto"] = RECIPE_BATCH
+    """Images per step and device; `auto` is the largest of 8, 4, 2 and 1 that fits into the memory
+    that is free, with `--accumulate` so that 8, the paper's number, make a step."""
 
     lr: float = 1e-3
     """AdamW's learning rate at the start."""
@@ -501,7 +506,8 @@ class TrainConfig:
     is then what is validated and saved; 0 for none, as in the paper."""
 
     accumulate: int = 1
-    """Batches whose gradients are averaged before a step. BatchNorm still sees single batches."""
+    """Batches whose gradients are averaged before a step. BatchNorm still sees single batches.
+    Above 1, `--batch-size auto` leaves it as it is."""
 
     clip_grad_norm: float | None = None
     """Largest norm of the gradient; longer ones are scaled down."""
@@ -522,6 +528,15 @@ class TrainConfig:
 
     cache_budget: float = 50.0
     """The most that the feature cache may take of the disk, in GB (10⁹ bytes)."""
+
+    activation_checkpointing: bool = False
+    """Keep less of Hiera for the backward pass and compute it again there: less memory, longer
+    steps, the very same results. May change on `--resume`."""
+
+    compile: bool = False
+    """Compile the training step's network with `torch.compile`, which takes some minutes at the
+    start and needs a C++ compiler; results differ in the last digits. Validation is not compiled.
+    """
 
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
@@ -551,7 +566,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for field in ("epochs", "batch_size", "accumulate", "devices", "val_every", "log_every"):
-            _require(getattr(self, field) >= 1, field, getattr(self, field), "needs at least 1")
+            value = getattr(self, field)
+            if field == "batch_size" and isinstance(value, str):
+                _require(value == "auto", field, value, "needs auto, or a number of at least 1")
+                continue
+            _require(value >= 1, field, value, "needs at least 1")
         for field in (
             "min_lr",
             "warmup_epochs",

@@ -10,11 +10,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.context import BaseContext
 from typing import TypeVar
 
 from dsunet.errors import DsunetError
 
-__all__ = ["available_cores", "in_processes", "stay_with_parent"]
+__all__ = ["available_cores", "in_processes", "process_context", "stay_with_parent"]
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -49,10 +50,7 @@ def in_processes(
     if workers <= 1 or len(items) < FEWEST:
         yield from map(function, items)
         return
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload([function.__module__])
+    context = process_context(function.__module__)
     pool = ProcessPoolExecutor(workers, context, initializer=stay_with_parent)
     try:
         yield from pool.map(function, items, chunksize=max(1, min(16, len(items) // (8 * workers))))
@@ -76,6 +74,20 @@ def _without_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def process_context(module: str) -> BaseContext:
+    """How to start processes that import things anew, and share no state with this one.
+
+    Args:
+        module: What they need; where there is a fork server, it imports that once for all of them,
+            unless it runs already.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([module])
+    return context
 
 
 def stay_with_parent(_number: int = 0) -> None:

@@ -16,6 +16,7 @@ import warnings
 from jsonargparse import ArgumentError, set_parsing_settings
 
 import dsunet
+from dsunet.cli.benchmark import BENCHMARK_DATA, BENCHMARK_PREDICT, BENCHMARK_TRAIN
 from dsunet.cli.cache import CACHE_BUILD, CACHE_INFO, CACHE_VERIFY
 from dsunet.cli.compare import COMPARE
 from dsunet.cli.data import DATA_CHECK, GENERATE
@@ -121,6 +122,9 @@ COMMANDS: dict[str, Command] = {
     "cache build": CACHE_BUILD,
     "cache info": CACHE_INFO,
     "cache verify": CACHE_VERIFY,
+    "benchmark train": BENCHMARK_TRAIN,
+    "benchmark predict": BENCHMARK_PREDICT,
+    "benchmark data": BENCHMARK_DATA,
     "models": MODELS,
     "info": INFO,
     "convert": CONVERT,

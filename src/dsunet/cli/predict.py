@@ -69,6 +69,30 @@ def _predict_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="Number type.")
+    parser.add_argument(
+        "--fold_batchnorm",
+        action="store_true",
+        help="Put BatchNorms into the convolutions before them: quicker, and the same but for the "
+        "last digits.",
+    )
+    parser.add_argument(
+        "--int8",
+        action="store_true",
+        help="Compute the encoders' linear layers in 8 bits, on CPUs: quicker, and maps change a "
+        "little.",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="Let torch.compile make code for this machine first, which takes a minute or so and "
+        "needs a C++ compiler; the same but for the last digits.",
+    )
+    parser.add_argument(
+        "--draft",
+        action="store_true",
+        help="Decode large JPEGs at a fraction of their size that still has the pixels of the "
+        "model's views: quicker, and maps change a little. Not with overlay and cutout.",
+    )
 
 
 def _predict(arguments: Namespace) -> int:
@@ -108,6 +132,9 @@ def _predict(arguments: Namespace) -> int:
         weights=arguments.weights if arguments.model else None,
         hiera_weights=arguments.hiera_weights,
         dinov2_weights=arguments.dinov2_weights,
+        fold_batchnorm=arguments.fold_batchnorm,
+        int8=arguments.int8,
+        compile=arguments.compile,
     )
     if segmenter.weights is None and not isinstance(segmenter.model, ImageFunction):
         print(
@@ -119,6 +146,7 @@ def _predict(arguments: Namespace) -> int:
         arguments.threshold,
         arguments.benchmark_normalization,
         arguments.ignore_orientation,
+        arguments.draft,
     )
     report = Report()
     try:

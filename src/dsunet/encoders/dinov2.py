@@ -94,6 +94,7 @@ class DINOv2Encoder(Encoder):
                 image,
                 indices=[depth - 1 for depth in depths],
                 norm=norm,
+                stop_early=True,  # blocks after the last of these depths would be for nothing
                 intermediates_only=True,
             )
         return cast(list[Tensor], maps)

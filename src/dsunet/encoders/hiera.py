@@ -33,7 +33,13 @@ class HieraEncoder(Encoder):
         trunk: A Hiera of timm.
         trainable: Train the whole trunk; otherwise it is frozen and only adapters are trained.
         adapter_channels: Bottleneck of the adapter put before every block; 0 for none.
+
+    Attributes:
+        checkpointing: Keep only what enters each block, adapter included, for the backward pass of
+            training, which then computes the block again: less memory, the very same gradients.
     """
+
+    checkpointing = False
 
     def __init__(
         self, trunk: HieraDet, *, trainable: bool = False, adapter_channels: int = 32
@@ -54,6 +60,7 @@ class HieraEncoder(Encoder):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         trunk = cast(HieraDet, self.trunk)
+        trunk.set_grad_checkpointing(self.checkpointing and self.training)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.needs_grad):
             levels = trunk.forward_intermediates(image, intermediates_only=True)
         return cast(list[Tensor], levels)

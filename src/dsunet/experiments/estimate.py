@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from dsunet.base import SegmentationModel
+from dsunet.benchmarking.steps import example_batch, example_views, mean_seconds, training_step
+from dsunet.config import RECIPE_BATCH
+from dsunet.data.split import split_data
 from dsunet.data.synthetic import synthetic_pair
-from dsunet.data.views import Views, make_views, mask_view
 from dsunet.devices import choose_device, choose_precision
 from dsunet.experiments.plan import Plan, Run
 from dsunet.experiments.scores import current_scores
+from dsunet.feature_cache import disk_needed, obstacle
 from dsunet.inference import lay_out
-from dsunet.losses import deep_supervision_loss
 from dsunet.metrics import Measures
-from dsunet.model import parameter_counts
+from dsunet.model import DSUNet, parameter_counts
 from dsunet.predict import Segmenter
 from dsunet.training.run import create_network
 
@@ -39,6 +38,10 @@ class Speed:
     evaluate: float
     trainable: int
     """Parameters that are trained."""
+    semantics: float = 0.0
+    """Of one image and flip in DINOv2, if its maps are kept; not in `train` then."""
+    kept: int = 0
+    """Bytes of the maps that are kept."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,10 @@ def estimate(plan: Plan, say: Callable[[str], None] = print) -> list[Estimate]:
 
     The networks have random weights: speed does not depend on them, and nothing is downloaded.
     """
-    speeds: dict[str, Speed] = {}
+    speeds: dict[tuple[str, str], Speed] = {}
     result = []
     for run in plan.runs:
-        key = run.method.key
+        key = (run.method.key, run.task)
         recipe = plan.recipe(run)
         if key not in speeds:
             say(f"measuring {run.method.title} …")
@@ -73,10 +76,14 @@ def estimate(plan: Plan, say: Callable[[str], None] = print) -> list[Estimate]:
         done = {} if epochs else current_scores(plan, run)
         images = sum(len(test.images) for test in tests if test.name not in done)
         seconds = epochs * plan.training_pairs[run.task] * speed.train
+        if epochs:  # each flip once
+            seconds += min(4, epochs) * plan.training_pairs[run.task] * speed.semantics
         seconds += images * (speed.predict + speed.evaluate)
         maps = sum(len(test.images) for test in tests)
         # weights (4 bytes each), and the state to go on from with AdamW's two moments
         size = speed.trainable * 4 * 4 + maps * _BYTES_PER_MAP
+        if run.seed == plan.protocol.seeds[0]:  # which the other seeds share
+            size += speed.kept
         result.append(Estimate(run, epochs, images, seconds, size))
     return result
 
@@ -86,63 +93,35 @@ def measure_speed(plan: Plan, run: Run) -> Speed:
     image, mask = synthetic_pair(0, 300)
     truth = np.asarray(mask)
     cpu = torch.device("cpu")
-    evaluate = _time(lambda: Measures().update(truth, truth), cpu)
+    evaluate = mean_seconds(lambda: Measures().update(truth, truth), cpu)
     if not run.method.trained:
         source = run.method.source
         function = Segmenter(source, plan.protocol.device) if source else None
-        return Speed(0, _time(lambda: function(image), cpu) if function else 0, evaluate, 0)
+        return Speed(0, mean_seconds(lambda: function(image), cpu) if function else 0, evaluate, 0)
     recipe = plan.recipe(run)
     device = choose_device(recipe.device)
     model = lay_out(create_network(plan.network(run), None).to(device), device).train()
     # one image tells enough on a CPU, where a large network takes minutes for a batch
-    batch = min(recipe.batch_size, plan.training_pairs[run.task]) if device.type == "cuda" else 1
-    size, dino = model.view_sizes
-    views = make_views(image, size, dino)
-    target = mask_view(mask, size)
-    step = _training_step(model, views, target, batch, choose_precision(recipe.precision, device))
-    train = _time(step, device) / batch
+    images = recipe.batch_size if isinstance(recipe.batch_size, int) else RECIPE_BATCH
+    batch = min(images, plan.training_pairs[run.task]) if device.type == "cuda" else 1
+    views = example_views(model.view_sizes, 1)
+    made = example_batch(model.view_sizes, batch, device)
+    precision = choose_precision(recipe.precision, device)
+    inputs: dict[str, object] = {"dino_image": made.dino}
+    semantics, kept = 0.0, 0
+    data = plan.data(run)
+    keeps = recipe.feature_cache != "off" and obstacle(model, data) is None
+    if keeps and isinstance(model, DSUNet) and made.dino is not None:
+        dino = made.dino
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            semantics = mean_seconds(lambda: model.reduced_semantics(dino), device) / batch
+            inputs = {"dino_features": model.reduced_semantics(dino)}
+        kept = disk_needed(model, data, split_data(data, recipe.seed), recipe.cache_type)
+    step = training_step(
+        lambda: model(made.sam, **inputs), model.parameters(), made.mask, precision
+    )
+    train = mean_seconds(step, device) / batch
     trainable = parameter_counts(model)["trainable"]
     segmenter = Segmenter(model, recipe.device, recipe.precision)
-    predict = _time(lambda: segmenter.probabilities([views]), device)
-    return Speed(train, predict, evaluate, trainable)
-
-
-def _training_step(
-    model: SegmentationModel, views: Views, target: Tensor, batch: int, precision: torch.dtype
-) -> Callable[[], None]:
-    """One step as in training, on copies of one image."""
-    device = next(model.parameters()).device
-    sam = views.sam.to(device).expand(batch, -1, -1, -1)
-    dino = views.dino.to(device).expand(batch, -1, -1, -1) if views.dino is not None else None
-    targets = target.to(device).expand(batch, -1, -1, -1)
-    optimizer = torch.optim.AdamW(p for p in model.parameters() if p.requires_grad)
-
-    def step() -> None:
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            logits = model(sam, dino)
-        loss = deep_supervision_loss(type(logits)(*(each.float() for each in logits)), targets)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
-
-    return step
-
-
-def _time(work: Callable[[], object], device: torch.device, seconds: float = 1.0) -> float:
-    """Seconds that one call takes, after one that warms up."""
-    work()
-    _wait(device)
-    started = time.perf_counter()
-    count = 0
-    while count == 0 or time.perf_counter() - started < seconds:
-        work()
-        count += 1
-        _wait(device)
-    return (time.perf_counter() - started) / count
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    predict = mean_seconds(lambda: segmenter.probabilities(views), device)
+    return Speed(train, predict, evaluate, trainable, semantics, kept)

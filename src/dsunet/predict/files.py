@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dsunet.base import SegmentationModel
 from dsunet.custom import ImageFunction
 from dsunet.data.images import decode
 from dsunet.errors import CustomModelError, DeviceError, ImageError, OutputError
@@ -55,6 +56,9 @@ class Options:
     """Stretch every probability map to its full range, see `quantise`."""
     ignore_orientation: bool = False
     """Take images as they are stored, whatever their EXIF orientation says."""
+    draft: bool = False
+    """Decode JPEGs at the smallest of 1/1, 1/2, 1/4, 1/8 that still has the pixels of the model's
+    views: quicker for large photographs, and maps change a little. Not for overlay and cutout."""
 
 
 @dataclass
@@ -114,10 +118,12 @@ def predict_files(
         report: Is kept up to date while it goes on, for whoever interrupts it.
 
     Raises:
+        ValueError: `draft` does not go with the other options or with the model.
         OutputError: The folder cannot be written to, the disk is full, or its outputs were made in
             another way than those to go on with.
     """
     options, report = options or Options(), report or Report()
+    _check_draft(options, segmenter)
     folder = Path(output)
     check_writable(folder)
     try:
@@ -137,6 +143,22 @@ def predict_files(
     return report
 
 
+def _check_draft(options: Options, segmenter: Segmenter) -> None:
+    if not options.draft:
+        return
+    whole = [kind for kind in options.save if kind in ("overlay", "cutout")]
+    if whole:
+        raise ValueError(
+            f"--draft leaves out pixels that {' and '.join(whole)} would show; leave --draft "
+            "out, or --save probability or binary alone"
+        )
+    if isinstance(segmenter.model, ImageFunction):
+        raise ValueError(
+            f"--draft is for networks, but {segmenter.model.name} is a function that takes the "
+            "image with all its pixels; leave --draft out"
+        )
+
+
 def _begin(
     folder: Path, segmenter: Segmenter, jobs: Sequence[Job], options: Options, resume: bool
 ) -> int | None:
@@ -149,6 +171,7 @@ def _begin(
         "weights": str(segmenter.weights) if segmenter.weights else None,
         "sha256": _identity(segmenter),
         **segmenter.identity,
+        **segmenter.settings,
         **asdict(options),
         "save": list(options.save),
     }
@@ -174,6 +197,8 @@ def _begin(
         try:
             before = json.loads(note.read_bytes())
             before |= {key: before.get(key) for key in ("model", "code") if key in made}
+            # which there was nothing of before
+            before = {**dict.fromkeys([*segmenter.settings, "draft"], False), **before}
             changed = [key for key in made if key != "weights" and before[key] != made[key]]
         except (ValueError, KeyError, TypeError):
             changed = ["another version of dsunet"]
@@ -196,7 +221,8 @@ def _identity(segmenter: Segmenter) -> str | None:
     if segmenter.weights is not None:
         return sha256_of(segmenter.weights)
     digest = hashlib.sha256()
-    for name, tensor in segmenter.model.state_dict().items():
+    assert isinstance(segmenter.original, SegmentationModel)
+    for name, tensor in segmenter.original.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
@@ -339,9 +365,11 @@ def _in_batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
 
 def _read(job: Job, segmenter: Segmenter, options: Options) -> _Ready:
     try:
-        decoded = decode(job.image)
-        picture = decoded.as_image(upright=not options.ignore_orientation)
-        prepared = segmenter.prepare(picture)
+        upright = not options.ignore_orientation
+        decoded = decode(job.image, preview=segmenter.largest_side if options.draft else None)
+        picture = decoded.as_image(upright=upright)
+        width, height = decoded.seen_size(upright=upright)
+        prepared = segmenter.prepare(picture, (height, width))
     except ImageError as error:
         return _Ready(job, reason=str(error))
     return _Ready(job, picture, prepared, frames=decoded.frames)

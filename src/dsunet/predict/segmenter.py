@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,13 @@ from dsunet.devices import Precision, choose_device, choose_precision
 from dsunet.errors import ImageError
 from dsunet.inference import lay_out, predict_probabilities, quantise
 from dsunet.model import load
+from dsunet.predict.quicker import (
+    compile_network,
+    fold_batchnorm,
+    quantise_encoders,
+    run_compiled,
+    shared_copy,
+)
 from dsunet.visualize import cutout, overlay
 
 __all__ = ["Segmentation", "Segmenter"]
@@ -67,14 +75,24 @@ class Segmenter:
         weights: File or run's folder with the weights of a network of your own.
         hiera_weights: File with the Hiera weights that the weights file refers to.
         dinov2_weights: File with the DINOv2 weights that it refers to.
+        fold_batchnorm: Put BatchNorms into the convolutions before them: quicker, and the same but
+            for the last digits.
+        int8: Give the encoders' linear layers 8-bit weights and activations: quicker on CPUs, and
+            maps change a little.
+        compile: Let `torch.compile` make code for this machine at the first image, which takes a
+            while, and once more for another batch size; the same but for the last digits.
 
     Raises:
         CheckpointError: The file is missing, broken or not ours.
         CustomModelError: A model of your own cannot be made.
-        DeviceError: The device is not usable.
+        DeviceError: The device is not usable, or not with `int8` or `compile`.
+        ValueError: Settings do not go together.
 
     Attributes:
-        model: The network, or the function of an image.
+        model: The network, or the function of an image; with `fold_batchnorm`, `int8` or `compile`
+            a copy that is for prediction alone, and the given model stays as it is.
+        original: The network that such a copy was made of, unless it came from a file.
+        settings: Which of `fold_batchnorm`, `int8` and `compile` were asked for.
         weights: The file that its weights are from, as far as they are from one.
         identity: What tells a model of your own from another one; empty for dsunet's.
         sam_size: Height and width of Hiera's view, or of the one view; not of functions.
@@ -90,6 +108,9 @@ class Segmenter:
         weights: str | Path | None = None,
         hiera_weights: str | Path | None = None,
         dinov2_weights: str | Path | None = None,
+        fold_batchnorm: bool = False,
+        int8: bool = False,
+        compile: bool = False,  # noqa: A002 -- as torch calls it
     ) -> None:
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
@@ -108,7 +129,22 @@ class Segmenter:
         if isinstance(made, SegmentationModel):
             self.sam_size, self.dino_size = made.view_sizes
             made = lay_out(made.to(self.device), self.device).eval()
-        self.model = made
+        self.original = made if self.weights is None else None
+        self.settings = {"fold_batchnorm": fold_batchnorm, "int8": int8, "compile": compile}
+        self.model = self._made_quicker(made) if any(self.settings.values()) else made
+
+    def _made_quicker(self, model: SegmentationModel | ImageFunction) -> SegmentationModel:
+        asked = ", ".join(name for name, wanted in self.settings.items() if wanted)
+        if isinstance(model, ImageFunction):
+            raise ValueError(f"{asked}: that is for networks, but {model.name} is a function")
+        twin = shared_copy(model, asked)
+        if self.settings["fold_batchnorm"] and not fold_batchnorm(twin):
+            raise ValueError("fold_batchnorm: no BatchNorm follows a convolution in this network")
+        if self.settings["int8"]:
+            quantise_encoders(twin, self.device, self.dtype)
+        if self.settings["compile"]:
+            compile_network(twin, self.device)
+        return twin
 
     def _made(
         self,
@@ -121,6 +157,11 @@ class Segmenter:
         self.identity = source.identity()
         return source.make() if weights is None else load(weights, model=source)
 
+    @property
+    def largest_side(self) -> int:
+        """The longest side of the network's views in pixels."""
+        return max(*self.sam_size, *(self.dino_size or ()))
+
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Segmentation:
         """Segments one image: a path, a PIL image, or H×W×3 uint8.
 
@@ -130,11 +171,17 @@ class Segmenter:
         picture = _as_picture(image)
         return Segmentation(picture, self.probabilities([self.prepare(picture)])[0])
 
-    def prepare(self, picture: Image.Image) -> Prepared:
-        """What `probabilities` takes of an RGB picture; safe to be done in another thread."""
+    def prepare(self, picture: Image.Image, size: tuple[int, int] | None = None) -> Prepared:
+        """What `probabilities` takes of an RGB picture; safe to be done in another thread.
+
+        Args:
+            picture: The picture.
+            size: Height and width of the map, if they are not the picture's.
+        """
         if isinstance(self.model, ImageFunction):
             return picture
-        return make_views(picture, self.sam_size, self.dino_size)
+        views = make_views(picture, self.sam_size, self.dino_size)
+        return views if size is None else views._replace(size=size)
 
     def probabilities(self, prepared: Sequence[Prepared]) -> list[np.ndarray]:
         """Probability maps of some images, each H×W float32 at its image's own size.
@@ -149,8 +196,11 @@ class Segmenter:
         dinos = [view.dino for view in views if view.dino is not None]
         dino = torch.stack(dinos).to(self.device) if dinos else None
         autocast = self.dtype != torch.float32
+        predict = partial(
+            predict_probabilities, self.model, sam, dino, [view.size for view in views]
+        )
         with torch.autocast(self.device.type, self.dtype, enabled=autocast):
-            return predict_probabilities(self.model, sam, dino, [view.size for view in views])
+            return run_compiled(predict) if self.settings["compile"] else predict()
 
 
 def _as_picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:

@@ -35,6 +35,7 @@ __all__ = [
     "make_folder",
     "names_of",
     "position_of",
+    "recorded_batch",
     "write_environment",
     "write_start",
 ]
@@ -57,6 +58,19 @@ def flat_settings(
     for part in (data, recipe, loss):
         flat |= dataclasses.asdict(part)
     return {key: list(v) if isinstance(v, tuple) else v for key, v in flat.items()}
+
+
+def recorded_batch(folder: Path, recipe: TrainConfig) -> TrainConfig:
+    """The recipe with the numbers that were found for `batch_size="auto"` when a run started.
+
+    A folder without such numbers leaves it as it is.
+    """
+    try:
+        before = yaml.safe_load((folder / "config.yaml").read_bytes())
+        batch, accumulate = int(before["batch_size"]), int(before["accumulate"])
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return recipe  # a broken file is named when it is compared
+    return dataclasses.replace(recipe, batch_size=batch, accumulate=accumulate)
 
 
 def names_of(pairs: list[Pair]) -> str:
@@ -89,9 +103,17 @@ def check_folder(
             "mend it, or choose another --output"
         ) from error
     free = {"workers", "device", "check", "save_every", "log_every", "val_pictures"}
+    free |= {"activation_checkpointing"}  # the results are the same
     # may have moved; what is in the weights, and the names of pairs, are compared
     free |= {"hiera_weights", "dinov2_weights", "benchmarks", "cache_budget"}
-    if "off" not in (before.get("feature_cache"), settings["feature_cache"]):
+    # what an earlier version did not know was as it is by default
+    defaults = {
+        field.name: field.default
+        for cls in (DataConfig, TrainConfig)
+        for field in dataclasses.fields(cls)
+    }
+    before = {**defaults, **before}
+    if "off" not in (before["feature_cache"], settings["feature_cache"]):
         free |= {"feature_cache"}  # wherever it is
     changed = [k for k in settings if k not in free and before.get(k) != settings[k]]
     if changed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import lightning as L
@@ -24,6 +24,7 @@ from dsunet.losses import deep_supervision_loss
 from dsunet.metrics import Measures
 from dsunet.model import DSUNet
 from dsunet.training.average import WeightAverage
+from dsunet.training.memory import give_back
 
 __all__ = ["SegmentationModule", "cosine_factor"]
 
@@ -60,6 +61,10 @@ class SegmentationModule(L.LightningModule):
         super().__init__()
         self.model = model
         self.cache = cache
+        # for training alone, and a function: a module would put its own names into the state
+        self._compiled: Callable[..., SegmentationLogits] | None = None
+        if config.compile:
+            self._compiled = torch.compile(model.forward, dynamic=False)
         self.recipe = config
         self.loss_config = loss
         self.average = WeightAverage(model, config.average) if config.average else None
@@ -76,13 +81,15 @@ class SegmentationModule(L.LightningModule):
         return self.model if self.average is None else self.average.module
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        coarse, middle, fine = self.loss_config.output_weights
+        wanted = "all" if coarse or middle else "fine"
+        network = self._compiled or self.model
         maps = self._semantics(batch)
         outputs: SegmentationLogits = (
-            self.model(batch.sam, batch.dino)
+            network(batch.sam, batch.dino, outputs=wanted)
             if maps is None
-            else self.model(batch.sam, dino_features=maps)
+            else network(batch.sam, dino_features=maps, outputs=wanted)
         )
-        coarse, middle, fine = self.loss_config.output_weights
         loss = deep_supervision_loss(
             SegmentationLogits(*(x if x is None else x.float() for x in outputs)),  # type: ignore[arg-type]
             batch.mask,
@@ -149,6 +156,10 @@ class SegmentationModule(L.LightningModule):
         step = [self.recipe.seed, self.global_rank, self.current_epoch, batch_idx]
         torch.manual_seed(int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1))
 
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self.device.type == "cpu":
+            give_back()
+
     def on_train_epoch_start(self) -> None:
         recipe = self.recipe
         factor = cosine_factor(
@@ -194,7 +205,11 @@ class SegmentationModule(L.LightningModule):
             for is_encoder, rate in ((False, recipe.lr), (True, recipe.encoder_lr or recipe.lr / 5))
         ]
         groups = [group for group in groups if group["params"]]
-        return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        # one kernel for all tensors; float16's scaler could not clip gradients before it
+        fused = all(p.is_cuda for p in trained) and recipe.precision != "float16"
+        return torch.optim.AdamW(
+            groups, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=fused or None
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.model.save_changed()

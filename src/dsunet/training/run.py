@@ -22,13 +22,15 @@ from dsunet.custom import CustomSource, create_custom
 from dsunet.data import EpochSampler, PairDataset, collate
 from dsunet.data.split import Split, split_data
 from dsunet.devices import choose_device, choose_precision
-from dsunet.encoders import PyramidEncoder
+from dsunet.encoders import HieraEncoder
 from dsunet.errors import DeviceError, DsunetError, MissingPackageError, TrainingError
 from dsunet.feature_cache import FeatureCache, disk_needed, gigabytes, obstacle, open_cache
 from dsunet.files import check_writable, clear_temporaries, lock_folder, stopped_writing, write_json
 from dsunet.inference import lay_out
 from dsunet.model import DSUNet, create_from_config, parameter_counts
 from dsunet.processes import stay_with_parent
+from dsunet.training.batch_size import choose_batch_size
+from dsunet.training.compiling import require_compiler
 from dsunet.training.folder import (
     check_folder,
     checked_data,
@@ -37,6 +39,7 @@ from dsunet.training.folder import (
     make_folder,
     names_of,
     position_of,
+    recorded_batch,
     write_environment,
     write_start,
 )
@@ -138,6 +141,11 @@ def train(
     }
     if not isinstance(model, ModelConfig):
         model = CustomSource.of(model)
+    rank = int(os.environ.get("LOCAL_RANK", 0))  # Lightning starts the others by itself
+    first = rank == 0
+    going_on = resume and (folder / "config.yaml").is_file()
+    if recipe.batch_size == "auto" and (going_on or not first):
+        recipe = recorded_batch(folder, recipe)
     settings = flat_settings(model, data, recipe, loss, sources)
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
@@ -148,9 +156,8 @@ def train(
             "early_stop needs a validation set: give --val, --val-list or --val-fraction"
         )
     lists = {"train.txt": names_of(split.training), "val.txt": names_of(split.validation)}
-    rank = int(os.environ.get("LOCAL_RANK", 0))  # Lightning starts the others by itself
-    first = rank == 0
-    going_on = resume and (folder / "config.yaml").is_file()
+    if recipe.compile:
+        require_compiler(device)
     with ExitStack() as stack:
         if first:
             check_writable(folder)
@@ -163,6 +170,13 @@ def train(
         network = create_network(model, weights, hiera_weights, dinov2_weights)
         cache = _feature_cache(network, data, split, recipe, precision, say if first else _unheard)
         network = lay_out(network, device).train()
+        if recipe.activation_checkpointing:
+            checkpoint_activations(network)
+        if recipe.batch_size == "auto":
+            pairs = len(split.training)
+            recipe = choose_batch_size(network, recipe, loss, device, precision, pairs, say)
+            settings |= {"batch_size": recipe.batch_size, "accumulate": recipe.accumulate}
+        assert isinstance(recipe.batch_size, int)
         if first:  # only now: a model that cannot be built leaves no folder
             make_folder(folder)
             stack.enter_context(lock_folder(folder))
@@ -220,7 +234,7 @@ def train(
         trainer = L.Trainer(
             accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device.type],
             devices=[device.index] if device.index is not None else world,
-            strategy=_strategy(network, world),
+            strategy=_strategy(network, world, loss),
             precision=_LIGHTNING[str(precision).removeprefix("torch.")],  # type: ignore[arg-type]
             max_epochs=recipe.epochs,
             accumulate_grad_batches=recipe.accumulate,
@@ -319,16 +333,38 @@ def _unheard(line: str) -> None:
     """For all processes but the first, which speaks for all."""
 
 
-def _strategy(network: SegmentationModel, devices: int) -> str:
+def checkpoint_activations(network: SegmentationModel) -> None:
+    """Switches activation checkpointing on.
+
+    Raises:
+        ValueError: It is a network of the user's own, whose blocks nobody knows, or has another
+            encoder than Hiera.
+    """
+    if not isinstance(network, DSUNet):
+        raise ValueError(
+            "--activation-checkpointing is for dsunet's models: leave it out, and let your network "
+            "call torch.utils.checkpoint itself"
+        )
+    if not isinstance(network.hiera, HieraEncoder):
+        raise ValueError(
+            "--activation-checkpointing is for Hiera: leave it out with a convolutional encoder, "
+            "whose BatchNorm would count what is computed again"
+        )
+    network.hiera.checkpointing = True
+
+
+def _strategy(network: SegmentationModel, devices: int, loss: LossConfig) -> str:
     """How several devices share a training.
 
-    The published SAM2-UNet has a block that never runs; a backbone in Hiera's place, and a user's
-    own network, may have some.
+    The published SAM2-UNet has a block that never runs, a backbone in Hiera's place and a user's
+    own network may have some, and a head without a weight in the loss is not trained.
     """
-    decoder = network.decoder if isinstance(network, DSUNet) else None
-    all_run = decoder is not None and len(decoder.fuse) == len(decoder.heads)
-    if isinstance(network, DSUNet) and isinstance(network.hiera, PyramidEncoder):
-        all_run = False
+    all_run = (
+        isinstance(network, DSUNet)
+        and isinstance(network.hiera, HieraEncoder)
+        and len(network.decoder.fuse) == len(network.decoder.heads)
+        and min(loss.output_weights) > 0
+    )
     return "auto" if devices == 1 or all_run else "ddp_find_unused_parameters_true"
 
 
@@ -392,8 +428,13 @@ def _explained(error: Exception, folder: Path) -> Exception:
         return stopped_writing(error, folder, "saved")
     if isinstance(error, torch.OutOfMemoryError):
         return TrainingError(
-            "the device is out of memory; try a smaller --batch-size (with --accumulate to make up "
-            "for it), or a smaller --sam-size and --dino-size"
+            "the device is out of memory; try --activation-checkpointing, a smaller --batch-size "
+            "(with --accumulate to make up for it), or a smaller --sam-size and --dino-size"
+        )
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        reason = text.strip().splitlines() or [type(error).__name__]
+        return TrainingError(
+            f"the network cannot be compiled ({reason[0]}); train it without --compile"
         )
     if isinstance(error, RuntimeError) and "DataLoader worker" in text:
         return TrainingError(
