@@ -208,6 +208,12 @@ def test_reproduce(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("rehearsal/tables/table-III.tex").is_file()
 
 
+def test_small_models(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 4, 64)
+    run_page(ROOT / "docs" / "small-models.md", capsys)
+    assert Path("masks/photo.png").is_file()
+
+
 def test_speed(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_synthetic("data", 6, 64)
     run_page(ROOT / "docs" / "speed.md", capsys)
@@ -238,6 +244,7 @@ def test_no_page_has_commands_that_no_test_runs() -> None:
         "features.md",
         "own-data.md",
         "reproduce.md",
+        "small-models.md",
         "speed.md",
         "weights.md",
     }

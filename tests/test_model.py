@@ -16,6 +16,12 @@ from dsunet.model import build_model, parameter_counts
 from helpers import nano
 
 FROZEN = {"train_hiera": False, "train_dinov2": False, "adapter_channels": 8}
+LITE = {
+    "hiera": "tf_efficientnet_lite0",
+    "injection": "none",
+    "decoder_channels": (8, 12, 16, 20),
+    "attention_pooling": True,
+}
 VARIANTS: dict[str, dict[str, object]] = {
     "sam2unet": {"injection": "none", "decoder": "unet", "adapter_channels": 8},
     "whole": {},
@@ -28,6 +34,11 @@ VARIANTS: dict[str, dict[str, object]] = {
     "resize-last": {"channel_modulation": "resize_last"},
     "single-sigmoid": {"pixel_attention": "single_sigmoid"},
     "add": {"decoder_merge": "add"},
+    "lite": LITE,
+    "lite-final": {**LITE, "injection": "final"},
+    "lite-B": {**LITE, "injection": "hierarchical"},
+    "lite-unet": {**LITE, "decoder": "unet", "attention_pooling": False},
+    "pooled": {"attention_pooling": True},
 }
 
 
@@ -182,7 +193,7 @@ def test_without_fusion_smaller_views_do() -> None:
         ({"sam_size": (128, 300)}, "nearest: 288"),
         ({"dino_size": 100}, "multiples of 14.*nearest: 98"),
         ({"colour": 1}, "'colour' is unknown; known:"),
-        ({"hiera": "resnet50"}, "needs one of .*sam2_hiera_tiny"),
+        ({"hiera": "sam2_hiera_huge"}, "needs one of .*sam2_hiera_tiny"),
         ({"dinov2": "resnet50"}, "needs a plain ViT of timm"),
         ({"dinov2": "vit_relpos_small_patch16_224"}, "needs a plain ViT of timm"),
     ],

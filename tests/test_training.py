@@ -198,13 +198,18 @@ def states_equal(first: Path, second: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(("accumulate", "average"), [(1, 0.0), (2, 0.0), (1, 0.8), (2, 0.8)])
 def test_a_run_goes_on_inside_an_epoch(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    accumulate: int,
+    average: float,
 ) -> None:
     """With workers, validation, and a state saved after every step; killed after every other."""
     data = {"data": str(pictures), "val_fraction": 0.2, "workers": 2}
     recipe = {"epochs": 2, "batch_size": 2, "accumulate": accumulate, "save_every": 0}
+    recipe["average"] = average
     whole = run(tmp_path / "whole", pictures, data=data, **recipe)
 
     class Killed(Exception):
@@ -772,12 +777,13 @@ def test_parameter_groups() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["dsunet-nano", "sam2unet-nano"])
+@pytest.mark.parametrize("name", ["dsunet-nano", "sam2unet-nano", "dsunet-lite"])
 def test_two_processes(name: str, pictures: Path, tmp_path: Path) -> None:
     """Distributed data parallel on two CPU processes, from the command line, leaves one run."""
     arguments = [
         *f"train --model {name} --val-fraction 0.2 --epochs 2 --batch-size 2".split(),
         *"--sam-size 128 --dino-size 112 --device cpu --devices 2 --workers 0".split(),
+        *"--weights none --average 0.5".split(),
     ]
     done = subprocess.run(
         [sys.executable, "-m", "dsunet.cli", *arguments, "--data", pictures, "--output", "run"],

@@ -25,6 +25,7 @@ __all__ = [
     "ModelConfig",
     "TrainConfig",
     "as_size",
+    "is_hiera",
     "model_config",
 ]
 
@@ -44,6 +45,11 @@ Injection = Literal["final", "none", "hierarchical", "broadcast"]
 def as_size(value: int | tuple[int, int]) -> tuple[int, int]:
     """Returns `(height, width)` for one side of a square or for a pair."""
     return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def is_hiera(name: str) -> bool:
+    """Whether the name of a hierarchical encoder is that of a Hiera with SAM 2's layout."""
+    return name == "hiera_nano" or name.startswith(("sam2_hiera", "hieradet"))
 
 
 def _require(condition: bool, field: str, value: object, rule: str) -> None:
@@ -73,7 +79,9 @@ class ModelConfig:
     """The preset that this configuration started from."""
 
     hiera: str = "sam2_hiera_large"
-    """Hierarchical encoder: any `sam2_hiera_*` of timm, or `hiera_nano`, our own small size."""
+    """Hierarchical encoder: any `sam2_hiera_*` of timm, `hiera_nano`, our own small size, or any
+    backbone of timm with feature maps at strides 4, 8, 16 and 32 (`tf_efficientnet_lite0`, say),
+    which is trained as a whole and takes no adapters."""
 
     dinov2: str = "vit_large_patch14_dinov2"
     """Plain encoder: any ViT of timm, or `vit_nano_patch14`, our own small size."""
@@ -102,7 +110,7 @@ class ModelConfig:
     own code does, or as timm does."""
 
     train_hiera: bool = False
-    """Train the whole of Hiera instead of its adapters alone."""
+    """Train the whole of the hierarchical encoder instead of its adapters alone."""
 
     train_dinov2: bool = False
     """Train DINOv2 instead of keeping it frozen."""
@@ -114,11 +122,16 @@ class ModelConfig:
     """Decoder: spatial feature fusion (DSU-Net), or upsampling and double convolutions (SAM2-UNet,
     the baseline)."""
 
-    decoder_channels: int = 64
-    """Channels of every level after its receptive field block, and of the decoder."""
+    decoder_channels: int | tuple[int, int, int, int] = 64
+    """Channels of every level after its receptive field block, and of the decoder; or one number
+    for each of the four levels, fine to coarse, as `[16,32,48,48]`."""
 
     attention_channels: int = 32
     """Channels of query, key and value in the decoder's spatial feature fusion."""
+
+    attention_pooling: bool = False
+    """Average keys and values of the finer fusions to the grid of stride 16, which makes their
+    attention affordable on small machines; the paper does not."""
 
     channel_modulation: Literal["resize_first", "resize_last"] = "resize_first"
     """Order inside WTD: bilinear resize before the wavelet convolution (published code and Fig. 3)
@@ -159,9 +172,35 @@ class ModelConfig:
             self.decoder,
             "SAM2-UNet has no DINOv2 branch: set injection to none",
         )
+        if isinstance(self.decoder_channels, list):  # as YAML and JSON give it
+            object.__setattr__(self, "decoder_channels", tuple(self.decoder_channels))
         for field in ("adapter_channels", "decoder_channels", "attention_channels"):
             value, least = getattr(self, field), 0 if field == "adapter_channels" else 1
-            _require(least <= value <= 4096, field, value, f"needs {least} to 4096")
+            each = value if isinstance(value, tuple) else (value,) * 4
+            _require(
+                len(each) == 4 and all(least <= one <= 4096 for one in each),
+                field,
+                value,
+                f"needs {least} to 4096" + (", once or four times" if len(each) != 4 else ""),
+            )
+        _require(
+            self.decoder == "sff" or not self.attention_pooling,
+            "attention_pooling",
+            self.attention_pooling,
+            "SAM2-UNet's decoder has no attention: leave it out",
+        )
+        _require(
+            self.has_hiera or (self.train_hiera and self.adapter_channels == 0),
+            "hiera",
+            self.hiera,
+            "a backbone that is no Hiera of SAM 2 is trained as a whole and takes no adapters: set "
+            "train_hiera to true and adapter_channels to 0",
+        )
+
+    @property
+    def has_hiera(self) -> bool:
+        """Whether the hierarchical encoder is a Hiera, and not another backbone of timm."""
+        return is_hiera(self.hiera)
 
     @property
     def uses_dinov2(self) -> bool:
@@ -248,6 +287,25 @@ MODEL_PRESETS: dict[str, ModelConfig] = {
             adapter_channels=0,
             decoder_channels=32,
             attention_channels=16,
+        ),
+        # small models for quick prediction: a convolutional encoder, no DINOv2, pooled attention
+        *(
+            ModelConfig(
+                name=name,
+                hiera=backbone,
+                sam_size=side,
+                injection="none",
+                train_hiera=True,
+                adapter_channels=0,
+                decoder_channels=channels,
+                attention_channels=16,
+                attention_pooling=True,
+            )
+            for name, backbone, side, channels in (
+                ("dsunet-lite", "tf_efficientnet_lite0", 256, (16, 32, 48, 48)),
+                ("dsunet-lite1", "tf_efficientnet_lite1", 288, (24, 40, 56, 56)),
+                ("dsunet-lite2", "tf_efficientnet_lite2", 320, (32, 48, 64, 64)),
+            )
         ),
         # SAM2-UNet, the baseline, as published: SAM 2.0, no DINOv2
         *(
@@ -448,6 +506,10 @@ class TrainConfig:
     weight_decay: float = 5e-4
     """AdamW's weight decay, on every trained tensor (norms and biases too, as published)."""
 
+    average: float = 0.0
+    """Decay, such as 0.998, of an exponential moving average of the weights over the steps, which
+    is then what is validated and saved; 0 for none, as in the paper."""
+
     accumulate: int = 1
     """Batches whose gradients are averaged before a step. BatchNorm still sees single batches.
     Above 1, `--batch-size auto` leaves it as it is."""
@@ -535,6 +597,7 @@ class TrainConfig:
         for field in ("lr", "encoder_lr", "clip_grad_norm", "early_stop", "cache_budget"):
             value = getattr(self, field)
             _require(value is None or value > 0, field, value, "needs to be above 0")
+        _require(0 <= self.average < 1, "average", self.average, "needs [0, 1)")
         _require(self.min_lr <= self.lr, "min_lr", self.min_lr, f"needs at most lr, {self.lr}")
         _require(
             self.warmup_epochs < self.epochs,

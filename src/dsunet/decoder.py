@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
@@ -31,11 +32,14 @@ class CrossScaleAttention(nn.Module):
     Args:
         channels: C of both B×C×H×W inputs and of the output.
         attention_channels: Channels of query, key and value.
+        pooling: Average key and value over squares of so many positions a side, after their
+            convolutions. Queries stay at every position. A deviation from the paper of ours.
     """
 
-    def __init__(self, channels: int, attention_channels: int) -> None:
+    def __init__(self, channels: int, attention_channels: int, pooling: int = 1) -> None:
         super().__init__()
         c, a = channels, attention_channels
+        self.pooling = pooling
         self.query = nn.Sequential(ConvBNReLU(c, a, 1), ConvBNReLU(a, a, 1))
         self.key = nn.Sequential(ConvBNReLU(c, a, 1), ConvBNReLU(a, a, 1))
         self.value = ConvBNReLU(c, a, 1)
@@ -43,10 +47,13 @@ class CrossScaleAttention(nn.Module):
 
     def forward(self, guide: Tensor, content: Tensor) -> Tensor:
         height, width = content.shape[-2:]
+        query, key, value = self.query(guide), self.key(guide), self.value(content)
+        if self.pooling > 1:
+            key, value = (F.avg_pool2d(x, self.pooling) for x in (key, value))
         query, key, value = (
             # B A H W -> B 1 HW A; contiguous, or the CPU falls back to the full attention matrix
             x.flatten(2).transpose(1, 2).contiguous().unsqueeze(1)
-            for x in (self.query(guide), self.key(guide), self.value(content))
+            for x in (query, key, value)
         )
         mixed = F.scaled_dot_product_attention(query, key, value)
         mixed = mixed.squeeze(1).transpose(1, 2).contiguous().view(len(mixed), -1, height, width)
@@ -55,7 +62,7 @@ class CrossScaleAttention(nn.Module):
 
 
 class SpatialFeatureFusion(nn.Module):
-    """Merges a coarser map into a finer one: B×C×h×w and B×C×H×W → B×C×H×W.
+    """Merges a coarser map into a finer one: B×C'×h×w and B×C×H×W → B×C×H×W.
 
     Query and key come from the sum of both maps (the coarser one resized bilinearly, each through a
     1×1 convolution), the value from the finer map.
@@ -67,6 +74,8 @@ class SpatialFeatureFusion(nn.Module):
         attention_channels: Width of the attention.
         merge: `concat` with the finer map and one 3×3 convolution, as published, or `add` and two,
             as drawn in Fig. 4.
+        coarse_channels: C'; C by default.
+        pooling: Keys and values are averaged over squares of so many positions a side.
     """
 
     def __init__(
@@ -74,12 +83,15 @@ class SpatialFeatureFusion(nn.Module):
         channels: int,
         attention_channels: int = 32,
         merge: Literal["concat", "add"] = "concat",
+        *,
+        coarse_channels: int | None = None,
+        pooling: int = 1,
     ) -> None:
         super().__init__()
         self.merge = merge
-        self.coarse = ConvBNReLU(channels, channels, 1)
+        self.coarse = ConvBNReLU(coarse_channels or channels, channels, 1)
         self.fine = ConvBNReLU(channels, channels, 1)
-        self.attention = CrossScaleAttention(channels, attention_channels)
+        self.attention = CrossScaleAttention(channels, attention_channels, pooling)
         if merge == "concat":
             self.conv: nn.Module = ConvBNReLU(2 * channels, channels, 3, padding=1)
         else:
@@ -97,7 +109,7 @@ class SpatialFeatureFusion(nn.Module):
 
 
 class UpsamplingFusion(nn.Sequential):
-    """Merges a coarser map into a finer one: B×C×h×w and B×C×H×W → B×C×H×W.
+    """Merges a coarser map into a finer one: B×C'×h×w and B×C×H×W → B×C×H×W.
 
     The coarser map is doubled in size bilinearly (corners aligned), padded with zeros to the finer
     one's size and put behind it; two 3×3 convolutions follow.
@@ -106,11 +118,12 @@ class UpsamplingFusion(nn.Sequential):
 
     Args:
         channels: C.
+        coarse_channels: C'; C by default.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, *, coarse_channels: int | None = None) -> None:
         super().__init__(
-            ConvBNReLU(2 * channels, channels, 3, padding=1),
+            ConvBNReLU(channels + (coarse_channels or channels), channels, 3, padding=1),
             ConvBNReLU(channels, channels, 3, padding=1),
         )
 
@@ -133,8 +146,11 @@ class Decoder(nn.Module):
 
     Args:
         in_channels: Channels of the levels, fine to coarse.
-        fusion: Makes the module that merges a coarser map into a finer one of `channels`.
-        channels: Channels after the receptive field blocks.
+        fusion: Makes the module that merges a coarser map into a finer one; called with the finer
+            map's channels and `coarse_channels`.
+        channels: Channels after the receptive field blocks, of all levels or of each.
+        pooling: Let each fusion but the first average keys and values to the first one's grid; it
+            is then called with the factor as `pooling`, too.
         spare: Further fusion modules that are never run. The published SAM2-UNet has one: its
             weights files hold it and its parameter counts include it.
         classes: Output channels of every head.
@@ -143,17 +159,24 @@ class Decoder(nn.Module):
     def __init__(
         self,
         in_channels: Sequence[int],
-        fusion: Callable[[int], nn.Module] = SpatialFeatureFusion,
-        channels: int = 64,
+        fusion: Callable[..., nn.Module] = SpatialFeatureFusion,
+        channels: int | Sequence[int] = 64,
         *,
+        pooling: bool = False,
         spare: int = 0,
         classes: int = 1,
     ) -> None:
         super().__init__()
-        merges = len(in_channels) - 1
-        self.reduce = nn.ModuleList(ReceptiveFieldBlock(c, channels) for c in in_channels)
-        self.fuse = nn.ModuleList(fusion(channels) for _ in range(merges + spare))
-        self.heads = nn.ModuleList(nn.Conv2d(channels, classes, 1) for _ in range(merges))
+        widths = [channels] * len(in_channels) if isinstance(channels, int) else list(channels)
+        self.reduce = nn.ModuleList(
+            ReceptiveFieldBlock(c, width) for c, width in zip(in_channels, widths, strict=True)
+        )
+        merges = list(itertools.pairwise(reversed(widths)))  # from coarse to fine
+        self.fuse = nn.ModuleList(
+            fusion(fine, coarse_channels=coarse, **({"pooling": 2**i} if pooling else {}))
+            for i, (coarse, fine) in enumerate(merges + merges[-1:] * spare)
+        )
+        self.heads = nn.ModuleList(nn.Conv2d(fine, classes, 1) for _, fine in merges)
 
     def forward(
         self,

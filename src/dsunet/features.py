@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dsunet.config import as_size
 from dsunet.data.views import centre_crop, make_views
-from dsunet.encoders import without_adapters
+from dsunet.encoders import HieraEncoder, without_adapters
 from dsunet.errors import DsunetError
 from dsunet.model import DSUNet
 
@@ -55,7 +55,7 @@ class FeatureMaps:
     image: Image.Image
     """RGB: what Hiera sees, at the size at which it sees it."""
     hiera: tuple[FeatureMap, ...]
-    """Hiera's levels, fine to coarse, as the network has them."""
+    """Hiera's levels, or those of what is in its place, fine to coarse, as the network has them."""
     hiera_without_adapters: tuple[FeatureMap, ...]
     """The same with the adapters switched off; empty for a model without adapters."""
     dinov2: tuple[FeatureMap, ...]
@@ -63,6 +63,8 @@ class FeatureMaps:
     without DINOv2."""
     fusion: tuple[FusedLevel, ...]
     """The levels that the fusion changes; empty for a model without DINOv2."""
+    has_hiera: bool = True
+    """False if the levels are those of another backbone in Hiera's place."""
 
 
 def choose_depths(blocks: int) -> tuple[int, ...]:
@@ -117,7 +119,8 @@ def extract_features(
         fusion, blocks = _fuse(model, levels, hiera, dino), _blocks(model, depths, dino)
         plain = _name_levels(model, _without_adapters(model, sam))
     seen = picture.resize(sam_shape[::-1], Image.Resampling.BILINEAR)
-    return FeatureMaps(seen, hiera, plain, blocks, fusion)
+    is_hiera = isinstance(model.hiera, HieraEncoder)
+    return FeatureMaps(seen, hiera, plain, blocks, fusion, is_hiera)
 
 
 def _sizes(

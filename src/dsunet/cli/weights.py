@@ -34,7 +34,7 @@ def _models(arguments: Namespace) -> int:
     from dsunet.model import build_model, parameter_counts
 
     table = Table(box=box.SIMPLE_HEAD)
-    for title in ("model", "Hiera", "DINOv2", "sizes"):
+    for title in ("model", "encoder", "DINOv2", "sizes"):
         table.add_column(title)
     for title in ("parameters", "trained", "share"):
         table.add_column(title, justify="right")
@@ -208,7 +208,9 @@ def _weights_info(arguments: Namespace) -> int:
         _print_pairs(
             {
                 "name": entry.name,
-                "for": {"hiera": "Hiera of SAM 2", "dinov2": "DINOv2"}[entry.family],
+                "for": f"{entry.architecture}, in Hiera's place"
+                if entry.package
+                else {"hiera": "Hiera of SAM 2", "dinov2": "DINOv2"}[entry.family],
                 "SAM": entry.version,
                 "parameters": entry.parameters,
                 "blocks": entry.depth,
@@ -218,10 +220,16 @@ def _weights_info(arguments: Namespace) -> int:
                 "mean": ", ".join(map(str, entry.mean)),
                 "std": ", ".join(map(str, entry.std)),
                 "licence": entry.license,
+                "package": entry.package,
                 "hub": f"{entry.hub_id} on the Hugging Face Hub",
                 "official": entry.official_url,
                 "SHA-256": entry.official_sha256 or "not known for certain",
-                "here": cached_file(entry.name) or "not in the Hugging Face cache",
+                "here": cached_file(entry.name)
+                or (
+                    "not installed: pip install 'dsunet[lite]'"
+                    if entry.package
+                    else "not in the Hugging Face cache"
+                ),
             }
         )
         print()

@@ -35,6 +35,7 @@ class Encoder(nn.Module):
         channels: Channels of each map that `forward` returns.
         strides: Pixels of the input per position of each map.
         multiple: Both sides of the input are a multiple of this.
+        has_adapters: Whether there are adapters inside the trunk.
         trainable: Whether the trunk itself is trained.
         source: Which weights from elsewhere are in the trunk, or `None` when they are nobody else's
             (random, or trained here), so that a saved model has to carry them.
@@ -43,6 +44,7 @@ class Encoder(nn.Module):
     channels: tuple[int, ...]
     strides: tuple[int, ...]
     multiple: int
+    has_adapters: bool = False
     source: EncoderReference | None = None
 
     def __init__(self, trunk: nn.Module, trainable: bool) -> None:

@@ -9,7 +9,7 @@ import torch
 from timm.models.hieradet_sam2 import HieraDet
 from torch import Tensor
 
-from dsunet.encoders.adapter import AdaptedBlock, Adapter
+from dsunet.encoders.adapter import AdaptedBlock
 from dsunet.encoders.base import Encoder
 
 __all__ = ["OWN_HIERA", "HieraEncoder", "build_hiera"]
@@ -48,14 +48,10 @@ class HieraEncoder(Encoder):
         self.channels = tuple(info["num_chs"] for info in trunk.feature_info)
         self.strides = tuple(info["reduction"] for info in trunk.feature_info)
         self.multiple = self.strides[0] * trunk.window_spec[0]
+        self.has_adapters = adapter_channels > 0
         if adapter_channels:
             for i, block in enumerate(trunk.blocks):
                 trunk.blocks[i] = AdaptedBlock(block, cast(int, block.dim), adapter_channels)
-
-    @property
-    def has_adapters(self) -> bool:
-        """Whether there is an adapter before every block."""
-        return any(isinstance(part, Adapter) for part in self.trunk.modules())
 
     @property
     def needs_grad(self) -> bool:

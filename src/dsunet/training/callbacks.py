@@ -145,9 +145,9 @@ class RunFolder(L.Callback):
         if trainer.is_global_zero:
             self._write_history()
             training = {**self.facts, "epoch": epoch, "measures": measures}
-            save(pl_module.model, self.folder / "last.safetensors", training=training)
+            save(pl_module.evaluated, self.folder / "last.safetensors", training=training)
             if improved:
-                save(pl_module.model, self.folder / "best.safetensors", training=training)
+                save(pl_module.evaluated, self.folder / "best.safetensors", training=training)
                 self._draw_panel(pl_module, trainer)
             with temporary_beside(self.folder / "curves.png") as temporary:
                 plot_curves(self.folder / "metrics.csv", temporary)
@@ -199,7 +199,7 @@ class RunFolder(L.Callback):
         chosen = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int)
         precision = choose_precision(module.recipe.precision, module.device)
         autocast = precision != torch.float32
-        module.model.eval()
+        module.evaluated.eval()
         rows = []
         for number in chosen:
             image, mask, _ = read_pair(pairs[number])

@@ -212,6 +212,7 @@ def facts(data: DataConfig, split: Split, recipe: TrainConfig) -> dict[str, Any]
         "validation_pairs": len(split.validation),
         "seed": recipe.seed,
         "epochs": recipe.epochs,
+        **({"average": recipe.average} if recipe.average else {}),
     }
 
 

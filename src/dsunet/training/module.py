@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import lightning as L
@@ -23,6 +23,7 @@ from dsunet.inference import predict_probabilities, quantise
 from dsunet.losses import deep_supervision_loss
 from dsunet.metrics import Measures
 from dsunet.model import DSUNet
+from dsunet.training.average import WeightAverage
 from dsunet.training.memory import give_back
 
 __all__ = ["SegmentationModule", "cosine_factor"]
@@ -66,12 +67,18 @@ class SegmentationModule(L.LightningModule):
             self._compiled = torch.compile(model.forward, dynamic=False)
         self.recipe = config
         self.loss_config = loss
+        self.average = WeightAverage(model, config.average) if config.average else None
         self.measures: Measures | None = None
         self.latest: dict[str, float] = {}
         self._loss_sum = torch.zeros(())
         self._loss_count = 0
         self._names: list[str] = []  # of the batches since the last step of the optimiser
         self.strict_loading = False  # frozen tensors are not in the checkpoint, see below
+
+    @property
+    def evaluated(self) -> SegmentationModel:
+        """What is validated and saved: the average of the weights, if there is one."""
+        return self.model if self.average is None else self.average.module
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         coarse, middle, fine = self.loss_config.output_weights
@@ -109,7 +116,7 @@ class SegmentationModule(L.LightningModule):
         """Probability maps at the size of the batch's truths; in evaluation mode."""
         sizes = [(truth.shape[0], truth.shape[1]) for truth in batch.truths if truth is not None]
         maps = self._semantics(batch)
-        return predict_probabilities(self.model, batch.sam, batch.dino, sizes, maps)
+        return predict_probabilities(self.evaluated, batch.sam, batch.dino, sizes, maps)
 
     def epoch_loss(self) -> float:
         """Mean loss of the images of this epoch so far; interruptions do not change it."""
@@ -120,6 +127,12 @@ class SegmentationModule(L.LightningModule):
             gradients = [p.grad for p in self.parameters() if p.grad is not None]
             self._require_finite("gradient", torch.nn.utils.get_total_norm(gradients))
         self._names = []
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        """As always; the average follows at once, so that a state saved after it is whole."""
+        super().optimizer_step(*arguments, **options)
+        if self.average is not None:
+            self.average.update(self.model)
 
     def _require_finite(self, what: str, value: Tensor) -> None:
         """Stops before the weights are touched."""
@@ -207,7 +220,7 @@ class SegmentationModule(L.LightningModule):
         self.model.save_changed()
         keep = self._changing_names()
         if not self.model.encoders:  # a network may change tensors that have no gradients by itself
-            keep = set(self.state_dict()) - {f"model.{name}" for name in self.model.left_out}
+            keep = set(self.state_dict()) - self._in_both(self.model.left_out)
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: state[name] for name in state if name in keep}
         checkpoint["dsunet"] = about_json(describe(self.model))  # so that `dsunet.load` reads it
@@ -245,5 +258,10 @@ class SegmentationModule(L.LightningModule):
 
     def _changing_names(self) -> set[str]:
         """Names of everything that training changes: trained parameters and statistics."""
-        frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
-        return set(self.state_dict()) - frozen
+        frozen = [name for name, p in self.model.named_parameters() if not p.requires_grad]
+        return set(self.state_dict()) - self._in_both(frozen)
+
+    @staticmethod
+    def _in_both(names: Iterable[str]) -> set[str]:
+        """Names of the model's tensors as they are here, in the model and in its average."""
+        return {f"{start}{name}" for name in names for start in ("model.", "average.module.")}

@@ -22,6 +22,7 @@ from dsunet.custom import CustomSource, create_custom
 from dsunet.data import EpochSampler, PairDataset, collate
 from dsunet.data.split import Split, split_data
 from dsunet.devices import choose_device, choose_precision
+from dsunet.encoders import HieraEncoder
 from dsunet.errors import DeviceError, DsunetError, MissingPackageError, TrainingError
 from dsunet.feature_cache import FeatureCache, disk_needed, gigabytes, obstacle, open_cache
 from dsunet.files import check_writable, clear_temporaries, lock_folder, stopped_writing, write_json
@@ -339,12 +340,18 @@ def checkpoint_activations(network: SegmentationModel) -> None:
     """Switches activation checkpointing on.
 
     Raises:
-        ValueError: It is a network of the user's own, whose blocks nobody knows.
+        ValueError: It is a network of the user's own, whose blocks nobody knows, or has another
+            encoder than Hiera.
     """
     if not isinstance(network, DSUNet):
         raise ValueError(
             "--activation-checkpointing is for dsunet's models: leave it out, and let your network "
             "call torch.utils.checkpoint itself"
+        )
+    if not isinstance(network.hiera, HieraEncoder):
+        raise ValueError(
+            "--activation-checkpointing is for Hiera: leave it out with a convolutional encoder, "
+            "whose BatchNorm would count what is computed again"
         )
     network.hiera.checkpointing = True
 
@@ -352,12 +359,15 @@ def checkpoint_activations(network: SegmentationModel) -> None:
 def _strategy(network: SegmentationModel, devices: int, loss: LossConfig) -> str:
     """How several devices share a training.
 
-    The published SAM2-UNet has a block that never runs, a user's own network may have some, and a
-    head without a weight in the loss is not trained.
+    The published SAM2-UNet has a block that never runs, a backbone in Hiera's place and a user's
+    own network may have some, and a head without a weight in the loss is not trained.
     """
-    decoder = network.decoder if isinstance(network, DSUNet) else None
-    all_run = decoder is not None and len(decoder.fuse) == len(decoder.heads)
-    all_run = all_run and min(loss.output_weights) > 0
+    all_run = (
+        isinstance(network, DSUNet)
+        and isinstance(network.hiera, HieraEncoder)
+        and len(network.decoder.fuse) == len(network.decoder.heads)
+        and min(loss.output_weights) > 0
+    )
     return "auto" if devices == 1 or all_run else "ddp_find_unused_parameters_true"
 
 

@@ -119,29 +119,31 @@ def _tables(features: FeatureMaps) -> dict[str, _Table]:
             "Before the final LayerNorm.",
         )
     if features.fusion:
-        tables["fusion"] = _fusion_table(features.fusion)
+        encoder = "Hiera" if features.has_hiera else "encoder"
+        tables["fusion"] = _fusion_table(features.fusion, encoder)
     return tables
 
 
 def _hiera_table(features: FeatureMaps) -> _Table:
-    title, plain, own = "Hiera’s levels", features.hiera_without_adapters, features.hiera
+    title = "Hiera’s levels" if features.has_hiera else "The encoder’s levels"
+    plain, own = features.hiera_without_adapters, features.hiera
     labels = [level.name.capitalize() for level in own]
     if not plain:
-        note = "This model’s Hiera has no adapters, so there is nothing to switch off."
+        note = "This model has no adapters, so there is nothing to switch off."
         return _Table(title, ("",), labels, [(level,) for level in own], note)
     groups = ("without adapters", "with adapters")
     return _Table(title, groups, labels, list(zip(plain, own, strict=True)))
 
 
-def _fusion_table(levels: Sequence[FusedLevel]) -> _Table:
+def _fusion_table(levels: Sequence[FusedLevel], encoder: str) -> _Table:
     """A row for every level; for the three states of a single one."""
     note = "DINOv2: after channel modulation (WTD). Fused: by content-guided attention (CGA)."
     if len(levels) == 1:
         states = (levels[0].before, levels[0].semantics, levels[0].after)
-        labels = ("Hiera", "DINOv2", "Fused")
+        labels = (encoder, "DINOv2", "Fused")
         title = f"Fusion at {states[0].name}"
         return _Table(title, ("",), labels, [(state,) for state in states], note)
-    groups = ("Hiera", "DINOv2", "fused")
+    groups = (encoder, "DINOv2", "fused")
     names = [level.before.name.capitalize() for level in levels]
     rows = [(level.before, level.semantics, level.after) for level in levels]
     return _Table("Fusion", groups, names, rows, note)

@@ -210,12 +210,22 @@ def _to_authors(
 def _check_expressible(config: ModelConfig) -> None:
     """Raises unless the authors' code has this network."""
     published = model_config("sam2unet-large" if config.decoder == "unet" else "dsunet-large")
+    if not config.has_hiera:
+        raise CheckpointError(
+            f"the authors' code has no network with {config.hiera}; keep the .safetensors file"
+        )
+    if not isinstance(config.decoder_channels, int):
+        raise CheckpointError(
+            "the authors' code has no network with decoder_channels = "
+            f"{config.decoder_channels}, one for each level; keep the .safetensors file"
+        )
     for name in (
         "injection",
         "dinov2_norm",
         "channel_modulation",
         "pixel_attention",
         "decoder_merge",
+        "attention_pooling",
     ):
         value = getattr(config, name)
         if value != getattr(published, name):

@@ -89,12 +89,20 @@ def check_encoder(file: EncoderFile, config: ModelConfig) -> None:
 
 
 def public_encoder(config: ModelConfig, family: Family) -> EncoderFile:
-    """The public weights of one of a configuration's encoders, through the Hugging Face cache.
+    """The public weights of one of a configuration's encoders, from the hub or from a package.
 
     Raises:
         WeightsError: There are none, or they cannot be had.
+        MissingPackageError: They come with a package that is not installed.
     """
-    name = public_name(config.encoders[family], config.sam_version)
+    architecture = config.encoders[family]
+    name = public_name(architecture, config.sam_version)
+    if family == "hiera" and not config.has_hiera and name not in PUBLIC_WEIGHTS:
+        known = ", ".join(w.architecture for w in PUBLIC_WEIGHTS.values() if w.package)
+        raise WeightsError(
+            f"dsunet has no public weights for {architecture!r}, as it has for {known}; start from "
+            "random ones with --weights none, or name a file with --hiera-weights"
+        )
     try:
         return _from_hub(name, family)
     except WeightsError as error:

@@ -79,8 +79,10 @@ def fitted(
         raise CheckpointError(f"{file.path} does not fit: {differences.explain()}")
     state = {}
     for name, tensor in file.tensors.items():
-        require_real(name, tensor, file.path)
-        value = tensor.float()
+        value = tensor
+        if own[name].is_floating_point():  # all but BatchNorm's counters
+            require_real(name, tensor, file.path)
+            value = tensor.float()
         if name == "pos_embed" and file.family == "dinov2":
             value = fit_positions(value, trunk, interpolate, file.grid)
         if value.shape != own[name].shape:
@@ -151,7 +153,7 @@ def compare(own: Mapping[str, Tensor], file: EncoderFile) -> Differences:
     missing = tuple(name for name in own if name not in file.tensors)
     unexpected = tuple(name for name in file.tensors if name not in own)
     blocks = count_blocks(own)
-    if not file.tensors or file.depth == 0:
+    if not file.tensors or (file.depth == 0 and blocks > 0):
         cause = "the file holds no whole encoder"
     elif file.depth != blocks:
         cause = f"the file holds {file.describe()} with {file.depth} blocks, the model has {blocks}"

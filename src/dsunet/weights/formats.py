@@ -21,7 +21,14 @@ from dsunet.errors import CheckpointError
 from dsunet.known import Stamp, stamp_of
 from dsunet.layers import HAAR_TAPS
 from dsunet.weights.files import read_file, unwrap
-from dsunet.weights.names import DSU_NET, HF_DINOV2, HF_SAM2, OFFICIAL_HIERA, SAM2_UNET
+from dsunet.weights.names import (
+    DSU_NET,
+    EFFICIENTNET_LITE,
+    HF_DINOV2,
+    HF_SAM2,
+    OFFICIAL_HIERA,
+    SAM2_UNET,
+)
 from dsunet.weights.registry import recognise
 
 __all__ = [
@@ -48,6 +55,8 @@ FORMATS = {
     "dinov2": "official DINOv2",
     "dinov2-transformers": "DINOv2 of the library transformers",
     "vit-timm": "a ViT as timm has it",
+    "efficientnet-lite": "EfficientNet-Lite of EfficientNet-PyTorch",
+    "efficientnet-timm": "an EfficientNet or MobileNet as timm has it",
     "custom": "the state dict of a model of your own (--model)",
 }
 
@@ -123,9 +132,11 @@ class EncoderFile:
 
     @property
     def channels(self) -> int:
-        """Width of the first block."""
-        first = self.tensors.get("blocks.0.norm1.weight")
-        return first.numel() if first is not None else 0
+        """Width of the first block; of the last one in an EfficientNet."""
+        for name in ("blocks.0.norm1.weight", "blocks.6.0.bn3.weight"):
+            if name in self.tensors:
+                return self.tensors[name].numel()
+        return 0
 
     @property
     def depth(self) -> int:
@@ -171,7 +182,7 @@ _Reader = Callable[[Mapping[str, Tensor], Path], "ModelFile | EncoderFile"]
 
 def without_adapter(name: str) -> str:
     """A trunk's own name for a tensor that lies inside an adapted block."""
-    return name.replace(".block.", ".")
+    return re.sub(r"^(blocks\.\d+)\.block\.", r"\1.", name)
 
 
 def with_adapter(name: str) -> str:
@@ -180,7 +191,10 @@ def with_adapter(name: str) -> str:
 
 
 def count_blocks(tensors: Mapping[str, Tensor]) -> int:
-    """The number of blocks of a trunk."""
+    """The number of blocks of a trunk; in all stages, where they are counted in each."""
+    in_stages = {m[0] for name in tensors if (m := re.match(r"blocks\.\d+\.\d+\.", name))}
+    if in_stages:
+        return len(in_stages)
     numbers = [int(m[1]) for name in tensors if (m := re.match(r"blocks\.(\d+)\.", name))]
     return max(numbers, default=-1) + 1
 
@@ -259,6 +273,10 @@ def _reader_for(state: Mapping[str, Tensor]) -> _Reader | None:
         return _read_bare_trunk
     if any(name.endswith("embeddings.patch_embeddings.projection.weight") for name in state):
         return _read_hf_dinov2
+    if "_conv_stem.weight" in state and "_blocks.0._depthwise_conv.weight" in state:
+        return _read_efficientnet_lite
+    if "conv_stem.weight" in state and "blocks.0.0.conv_dw.weight" in state:
+        return lambda state, path: _without_head(state, path, "efficientnet-timm")
     if "blocks.0.attn.qkv.weight" in state and "patch_embed.proj.weight" in state:
         return _read_vit
     return None
@@ -401,3 +419,24 @@ def _read_vit(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
         tensors["pos_embed"] = positions[:, 1:]
     kind = "dinov2" if official else "vit-timm"
     return EncoderFile(path, kind, "dinov2", tensors, ignored)
+
+
+def _read_efficientnet_lite(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
+    blocks = {name.split(".")[1] for name in state if name.startswith("_blocks.")}
+    rules = EFFICIENTNET_LITE.get(len(blocks))
+    if rules is None:
+        raise ValueError(f"it has {len(blocks)} blocks, which no EfficientNet-Lite has")
+    theirs = {rules.ours(name) or name: name for name in state}
+    file = _without_head({ours: state[name] for ours, name in theirs.items()}, path)
+    ignored = {theirs[name]: tensor for name, tensor in file.ignored.items()}
+    return dataclasses.replace(file, ignored=ignored)
+
+
+def _without_head(
+    state: Mapping[str, Tensor], path: Path, kind: str = "efficientnet-lite"
+) -> EncoderFile:
+    """An EfficientNet by timm's names, what comes after the last block left out."""
+    head = ("conv_head.", "bn2.", "norm_head.", "classifier.")
+    ignored = {name: tensor for name, tensor in state.items() if name.startswith(head)}
+    tensors = {name: tensor for name, tensor in state.items() if name not in ignored}
+    return EncoderFile(path, kind, "hiera", tensors, ignored)

