@@ -1,9 +1,11 @@
 #!/bin/sh
-# The main job in small, without any download: make a set of pictures, train the smallest model on
-# it, segment pictures that it has not seen, measure, and leave one picture to look at.
+# The main job in small, without any download: segment photographs with the weights that come with
+# dsunet, fine-tune them to pictures of another kind, measure before and after, and leave one picture
+# to look at.
 # Usage: sh examples/demo.sh FOLDER   (FOLDER is made anew)
 set -eu
 out=${1:-demo}
+here=$(dirname "$0")
 if [ -e "$out" ] && [ ! -e "$out/.made-by-demo" ]; then
     echo "$out exists and was not made by this demo; name another folder" >&2
     exit 1
@@ -12,22 +14,24 @@ rm -rf "$out"
 mkdir -p "$out"
 touch "$out/.made-by-demo"
 
-echo "1/5  making 240 training and 40 test pictures"
-dsunet generate --output "$out/train" --count 240 --size 160 --seed 0
+echo "1/5  segmenting four photographs"
+python "$here/photographs.py" "$out/photographs"
+dsunet predict "$out/photographs" --output "$out/photographs-masks" --save probability,cutout
+
+echo "2/5  making pictures of another kind: 160 to train on, 40 to test"
+dsunet generate --output "$out/train" --count 160 --size 160 --seed 0
 dsunet generate --output "$out/test" --count 40 --size 160 --seed 1
 
-echo "2/5  training dsunet-nano from random weights (a few minutes on two cores)"
-dsunet train --data "$out/train" --val-fraction 0.1 --model dsunet-nano \
-    --sam-size 128 --dino-size 112 --epochs 24 --warmup-epochs 1 --clip-grad-norm 1 --output "$out/run"
+echo "3/5  fine-tuning to them (about two minutes on two cores)"
+dsunet train --data "$out/train" --val-fraction 0.1 --model dsunet-lite --sam-size 160 \
+    --epochs 8 --warmup-epochs 1 --lr 5e-4 --encoder-lr 2e-4 --output "$out/run"
 
-echo "3/5  segmenting the test pictures"
-dsunet predict "$out/test/images" --weights "$out/run" --output "$out/predictions" \
-    --save probability,overlay
-
-echo "4/5  measuring"
-dsunet evaluate --predictions "$out/predictions/probability" --masks "$out/test/masks" \
-    --json "$out/scores.json"
+echo "4/5  segmenting the test pictures and measuring, before and after"
+dsunet predict "$out/test/images" --output "$out/before"
+dsunet evaluate --predictions "$out/before" --masks "$out/test/masks" --json "$out/before.json"
+dsunet predict "$out/test/images" --weights "$out/run" --output "$out/after"
+dsunet evaluate --predictions "$out/after" --masks "$out/test/masks" --json "$out/after.json"
 
 echo "5/5  drawing"
-python "$(dirname "$0")/draw_demo.py" "$out"
+python "$here/draw_demo.py" "$out"
 echo "look at $out/demo.png"

@@ -15,7 +15,18 @@ SOURCE = Path(dsunet.__file__).parent
 
 # Each layer may import from itself and from the layers above it in this list.
 LAYERS = [
-    {"errors", "config", "files", "imports", "known", "lazy", "processes", "published", "tables"},
+    {
+        "errors",
+        "config",
+        "files",
+        "imports",
+        "known",
+        "lazy",
+        "processes",
+        "published",
+        "shipped",
+        "tables",
+    },
     {"layers"},
     {"data"},
     {"encoders"},

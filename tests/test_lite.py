@@ -294,7 +294,7 @@ STAGES = {0: (1, 2, 2, 3, 3, 4, 1), 1: (1, 3, 3, 4, 4, 5, 1), 2: (1, 3, 3, 4, 4,
 def test_the_encoder_computes_the_original_formulation(number: int) -> None:
     """All four maps; and padding as PyTorch's own models have it would give others."""
     file = packaged(number)
-    encoder = dsunet.create_model(SIZES[number]).eval().hiera
+    encoder = dsunet.create_model(SIZES[number], weights="encoders").eval().hiera
     image = torch.randn(1, 3, 96, 160)
     maps, _ = Formulation(file, STAGES[number])(image)
     wanted = [maps[stage] for stage in (1, 2, 4, 6)]
@@ -360,9 +360,9 @@ def test_padding_and_normalisation_are_those_of_training() -> None:
     assert right.distance(images, IMAGENET_MEAN, IMAGENET_STD) > 2 * least
 
 
-def test_default_weights_come_from_the_package(tmp_path: Path) -> None:
+def test_the_encoders_weights_come_from_their_package(tmp_path: Path) -> None:
     path = packaged(0)
-    model = dsunet.create_model("dsunet-lite")
+    model = dsunet.create_model("dsunet-lite", weights="encoders")
     trunk = model.hiera.trunk.state_dict()
     for name, tensor in read_weights(path).tensors.items():
         assert torch.equal(trunk[name], tensor)

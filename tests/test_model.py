@@ -221,7 +221,7 @@ def test_unknown_preset() -> None:
 
 
 def test_no_trained_model_is_claimed() -> None:
-    with pytest.raises(ValueError, match="no trained DSU-Net is published"):
+    with pytest.raises(ValueError, match="come with dsunet for dsunet-lite alone"):
         dsunet.create_model("dsunet-nano", weights="full")
 
 

@@ -27,7 +27,7 @@ import safetensors.torch
 from torch import Tensor
 
 import dsunet
-from dsunet import known
+from dsunet import known, shipped
 from dsunet.encoders import EncoderReference, in_trunk
 from dsunet.errors import CheckpointError
 from dsunet.files import replace_durably, temporary_beside
@@ -177,8 +177,14 @@ def about_json(about: Mapping[str, Any]) -> str:
 
 
 def find_weights(path: str | Path) -> Path:
-    """The weights file meant by a path: itself, or the best (else last) one of a run's folder."""
+    """The weights file meant by a path: itself, or the best (else last) one of a run's folder.
+
+    Where there is nothing by that path, the name of a model in `dsunet.shipped` means the weights
+    that come with the package.
+    """
     path = Path(path)
+    if str(path) in shipped.SHIPPED and not path.exists():
+        return shipped.weights_of(str(path))
     if not path.is_dir():
         return path
     for name in ("best.safetensors", "last.safetensors"):

@@ -14,6 +14,7 @@ from dsunet.encoders import build_dinov2, build_hiera, build_pyramid, in_trunk
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.files import sha256_of
 from dsunet.model import DSUNet, build_model, parameters_by_part
+from dsunet.shipped import is_shipped
 from dsunet.weights import (
     FORMATS,
     PUBLIC_WEIGHTS,
@@ -32,9 +33,9 @@ __all__ = ["describe_file", "verify_file"]
 def describe_file(path: str | Path) -> dict[str, Any]:
     """What a weights file in any known format holds, ready for JSON.
 
-    Keys: `file`, `bytes`, `format`, `tensors`, `ignored` (their number), `encoders`; for whole
-    models also `model` (its settings), `training` and, if it is one of dsunet's, `parameters` (by
-    part: all and trained).
+    Keys: `file`, `card` (the page about weights that come with the package, else null), `bytes`,
+    `format`, `tensors`, `ignored` (their number), `encoders`; for whole models also `model` (its
+    settings), `training` and, if it is one of dsunet's, `parameters` (by part: all and trained).
 
     Raises:
         WeightsError: The file cannot be read, or is of no known format.
@@ -42,6 +43,7 @@ def describe_file(path: str | Path) -> dict[str, Any]:
     file = read_weights(find_weights(path))
     about: dict[str, Any] = {
         "file": str(file.path),
+        "card": str(file.path.with_suffix(".md")) if is_shipped(file.path) else None,
         "bytes": file.path.stat().st_size,
         "format": FORMATS[file.format],
         "tensors": len(file.tensors),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from timm.models.hieradet_sam2 import HieraDet
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from dsunet import shipped
 from dsunet.base import SegmentationModel
 from dsunet.checkpoint import find_weights
 from dsunet.config import MODEL_PRESETS, Family, ModelConfig, as_size, model_config
@@ -294,8 +296,10 @@ def create_model(
         weights: `None` for random weights (no network access), `"encoders"` for SAM2's and
             DINOv2's public weights (lite: ImageNet's, from packages that `dsunet[lite]` installs),
             a path to a whole model's file that `load_weights` reads, or `"default"`: public
-            weights for every encoder that has some (large, base, small, tiny, lite), random ones
-            for our own sizes (nano).
+            weights for every encoder that has some (large, base, small, tiny, lite1, lite2),
+            random ones for our own sizes (nano), and `"full"` where it is there (lite). `"full"` is
+            a whole trained model, which comes with the package: `dsunet-lite`, in views of any
+            size, and not with another encoder or decoder.
         hiera_weights: A file with Hiera's weights, such as SAM 2.1's official one, to take instead
             of what `weights` says.
         dinov2_weights: The same for DINOv2.
@@ -324,12 +328,13 @@ def create_from_config(
 ) -> DSUNet:
     """As `create_model`, from a whole configuration."""
     given = _given(config, hiera_weights, dinov2_weights)
-    if weights == "full":
-        # Nobody has published a trained model in a form that could be fetched by name.
-        raise ValueError(
-            'weights="full" is not available: no trained DSU-Net is published for download; '
-            'give the path of a weights file, or "encoders"'
-        )
+    if weights == "full" or (weights == "default" and not given and not _why_not_shipped(config)):
+        if reason := _why_not_shipped(config):
+            raise ValueError(
+                f'weights="full" is not available: {reason}; give the path of a weights file, or '
+                '"encoders"'
+            )
+        weights = shipped.weights_of(config.name)
     if weights is not None and weights not in ("default", "encoders"):
         file = read_weights(find_weights(weights))
         if isinstance(file, ModelFile):
@@ -347,6 +352,21 @@ def create_from_config(
         if family in given or (weights is not None and _has_public(config, family, every))
     }
     return build_model(config, encoders)
+
+
+def _why_not_shipped(config: ModelConfig) -> str:
+    """Why no trained weights come with the package for this model; empty where some do."""
+    if config.name not in shipped.SHIPPED:
+        return f"trained weights come with dsunet for {', '.join(shipped.SHIPPED)} alone"
+    preset = MODEL_PRESETS[config.name]
+    free = ("sam_size", "dino_size", "train_hiera")  # which do not change the tensors
+    alike = dataclasses.replace(preset, **{name: getattr(config, name) for name in free})
+    different = [
+        field.name
+        for field in dataclasses.fields(config)
+        if getattr(config, field.name) != getattr(alike, field.name)
+    ]
+    return f"{different[0]} is not that of {config.name}" if different else ""
 
 
 def _given(
@@ -397,7 +417,7 @@ def _build_from(file: ModelFile, config: ModelConfig, given: Mapping[Family, str
 
 @overload
 def load(
-    path: str | Path,
+    path: str | Path = shipped.DEFAULT,
     *,
     model: None = None,
     hiera_weights: str | Path | None = None,
@@ -410,7 +430,7 @@ def load(path: str | Path, *, model: CustomSource | str | Callable[..., object])
 
 
 def load(
-    path: str | Path,
+    path: str | Path = shipped.DEFAULT,
     *,
     model: CustomSource | str | Callable[..., object] | None = None,
     hiera_weights: str | Path | None = None,
@@ -423,7 +443,8 @@ def load(
     their fingerprint, then on the Hugging Face Hub by their name, and are verified.
 
     Args:
-        path: The file, or a run's folder, whose best (else last) weights are taken.
+        path: The file, or a run's folder, whose best (else last) weights are taken; or the name of
+            a model whose weights come with the package, as by default.
         model: What makes the network, if it is one of your own: a function, or its import path. A
             file says which, but nothing that a file names is ever run.
         hiera_weights: File with the Hiera weights that the file refers to.

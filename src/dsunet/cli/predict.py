@@ -6,6 +6,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from dsunet import shipped
 from dsunet.cli.output import Progress, fail, few, print_failures
 from dsunet.cli.parser import LIST_HELP, PRECISIONS, Command, Parser, add_encoder_arguments
 from dsunet.imports import is_import_path
@@ -24,7 +25,12 @@ def _predict_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--files_from", type=str, help="Text file with the path of one image a line."
     )
-    parser.add_argument("--weights", type=str, help="A weights file, or a run's folder.")
+    parser.add_argument(
+        "--weights",
+        type=str,
+        help="A weights file, or a run's folder. Without it, and without --model, the small model "
+        f"that comes with dsunet ({shipped.DEFAULT}) segments what stands out.",
+    )
     parser.add_argument(
         "--model",
         type=str,
@@ -33,7 +39,7 @@ def _predict_arguments(parser: Parser) -> None:
         "network that brings its own weights.",
     )
     add_encoder_arguments(parser, "that the weights file refers to")
-    parser.add_argument("--output", required=True, type=str, help="Folder to write to.")
+    parser.add_argument("--output", default="predictions", type=str, help="Folder to write to.")
     parser.add_argument(
         "--save",
         default="probability",
@@ -96,6 +102,7 @@ def _predict_arguments(parser: Parser) -> None:
 
 
 def _predict(arguments: Namespace) -> int:
+    from dsunet.base import SegmentationModel
     from dsunet.custom import CustomSource, ImageFunction
     from dsunet.data.pairs import read_names
     from dsunet.predict import KINDS, Options, Report, Segmenter, plan_outputs, predict_files
@@ -112,10 +119,8 @@ def _predict(arguments: Namespace) -> int:
         raise ValueError(f"--batch-size is {arguments.batch_size}, but needs at least 1")
     if (arguments.workers or 0) < 0:
         raise ValueError(f"--workers is {arguments.workers}, but needs at least 0")
-    if arguments.weights is None and arguments.model is None:
-        message = "needs --weights, or --model for a model of your own"
-        return fail("dsunet predict", f"{message}; see dsunet predict --help", 2)
-    model = arguments.weights
+    by_default = arguments.weights is None and arguments.model is None
+    model = shipped.DEFAULT if by_default else arguments.weights
     if arguments.model is not None:
         if not is_import_path(arguments.model):
             raise ValueError(
@@ -136,6 +141,14 @@ def _predict(arguments: Namespace) -> int:
         int8=arguments.int8,
         compile=arguments.compile,
     )
+    if by_default and isinstance(segmenter.model, SegmentationModel):
+        parameters = sum(p.numel() for p in segmenter.model.parameters()) / 1e6
+        print(
+            f"no --weights: {shipped.DEFAULT}, which comes with dsunet ({parameters:.1f} million "
+            "parameters; marks what stands out), not the paper's large model; what it was trained "
+            f"on and where it fails: dsunet info {shipped.DEFAULT}",
+            flush=True,
+        )
     if segmenter.weights is None and not isinstance(segmenter.model, ImageFunction):
         print(
             f"{arguments.model} has no --weights: its maps are those of the weights that it makes "
@@ -182,7 +195,8 @@ def _predict(arguments: Namespace) -> int:
 
 
 PREDICT = Command(
-    "Segment images and folders of images with trained weights.",
+    "Segment images and folders of images, with your own weights or those that come with dsunet.",
+    "  dsunet predict photo.jpg --save overlay\n"
     "  dsunet predict photo.jpg --weights RUN --output OUT\n"
     "  dsunet predict DIR/images --list RUN/val.txt --weights RUN/best.safetensors "
     "--output MAPS\n",

@@ -79,7 +79,12 @@ def _print_pairs(pairs: Mapping[str, Any], indent: int = 0) -> None:
 
 
 def _info_arguments(parser: Parser) -> None:
-    parser.add_argument("file", type=str, help="A weights file in any known format, or a run.")
+    parser.add_argument(
+        "file",
+        type=str,
+        help="A weights file in any known format, or a run, or the name of a model whose weights "
+        "come with dsunet.",
+    )
     parser.add_argument("--json", type=str, help="Write all of it here.")
 
 
@@ -116,7 +121,7 @@ def _info(arguments: Namespace) -> int:
 
 INFO = Command(
     "Say what is in a weights file: model, parameters, encoders, training.",
-    "  dsunet info RUN\n  dsunet info sam2.1_hiera_large.pt\n",
+    "  dsunet info RUN\n  dsunet info sam2.1_hiera_large.pt\n  dsunet info dsunet-lite\n",
     _info_arguments,
     _info,
 )
@@ -137,6 +142,12 @@ def _convert_arguments(parser: Parser) -> None:
         action="store_true",
         help="Write the frozen encoders into our format, too: one file that needs no other.",
     )
+    parser.add_argument(
+        "--float16",
+        action="store_true",
+        help="Write numbers of 16 bits, in our format: half the size; maps change in the last "
+        "digits. Reading makes 32 bits of them again.",
+    )
     add_encoder_arguments(parser, "that the source refers to")
 
 
@@ -147,6 +158,7 @@ def _convert(arguments: Namespace) -> int:
         arguments.source,
         arguments.target,
         include_encoders=arguments.include_encoders,
+        float16=arguments.float16,
         hiera_weights=arguments.hiera_weights,
         dinov2_weights=arguments.dinov2_weights,
     ):

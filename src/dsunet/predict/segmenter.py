@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dsunet import shipped
 from dsunet.base import SegmentationModel
 from dsunet.checkpoint import find_weights
 from dsunet.custom import CustomModel, CustomSource, ImageFunction
@@ -67,7 +68,9 @@ class Segmenter:
     """A model ready to segment images.
 
     Args:
-        model: A model; the path of a weights file or of a run's folder; or a model of your own: a
+        model: A model; the path of a weights file or of a run's folder, or the name of a model
+            whose weights come with the package (by default `dsunet-lite`, small and for the one
+            thing that stands out in a photograph); or a model of your own: a
             `torch.nn.Module`, a function without arguments that makes one, or a function that takes
             an image (RGB, H×W×3 uint8) and gives its map (floats in 0..1). See `CustomModel`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
@@ -101,7 +104,11 @@ class Segmenter:
 
     def __init__(
         self,
-        model: SegmentationModel | CustomSource | Callable[..., object] | str | Path,
+        model: SegmentationModel
+        | CustomSource
+        | Callable[..., object]
+        | str
+        | Path = shipped.DEFAULT,
         device: str = "auto",
         precision: Precision = "auto",
         *,

@@ -262,6 +262,11 @@ def train(
         if first:
             write_environment(folder, network, device, precision)
             say(_headline(network, split, device, precision))
+            if weights in ("default", "full") and network.training_facts and not going_on:
+                say(
+                    "starts from the trained weights that come with dsunet, not from random ones "
+                    f"(--weights none); about them: dsunet info {network.training_facts['name']}"
+                )
         try:
             trainer.fit(
                 SegmentationModule(network, recipe, loss, cache),

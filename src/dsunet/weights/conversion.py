@@ -30,6 +30,7 @@ def convert(
     target: str | Path,
     *,
     include_encoders: bool = False,
+    float16: bool = False,
     hiera_weights: str | Path | None = None,
     dinov2_weights: str | Path | None = None,
 ) -> list[str]:
@@ -41,6 +42,8 @@ def convert(
     Args:
         source: A file in any format of a whole model, or a run's folder.
         target: The file to write; its suffix chooses the format.
+        float16: Write numbers of 16 bits into a file of ours, but for BatchNorm's statistics;
+            reading makes 32 bits of them again.
         include_encoders: Write the encoders into a file of ours even if they can be had elsewhere.
         hiera_weights: File with the Hiera weights that the source refers to.
         dinov2_weights: File with the DINOv2 weights that the source refers to.
@@ -78,7 +81,9 @@ def convert(
                     f"{source} holds its own weights for {family}: leave {family}_weights out"
                 )
     if target.suffix == ".safetensors":
-        return _to_ours(file, target, include_encoders, given)
+        return _to_ours(file, target, include_encoders, float16, given)
+    if float16:
+        raise ValueError(f"float16 is for our own format: name {target} NAME.safetensors")
     if target.suffix in (".pth", ".pt"):
         return _to_authors(file, target, given)
     raise CheckpointError(
@@ -90,6 +95,7 @@ def _to_ours(
     file: ModelFile,
     target: Path,
     include_encoders: bool,
+    float16: bool,
     given: Mapping[Family, str | Path | None],
 ) -> list[str]:
     config = config_of(file)
@@ -123,6 +129,9 @@ def _to_ours(
                 lines.append(f"{label}: left out, as {elsewhere.path} holds the same weights")
         encoders[family] = reference
     state = {**tensors, **{f"{CARRIED}{name}": t for name, t in file.ignored.items()}}
+    if float16:
+        state = {name: _as_float16(tensor, name, file.path) for name, tensor in state.items()}
+        lines.append("float16: numbers of 16 bits, but for BatchNorm's statistics")
     about = {
         "model": config.to_dict(),
         "encoders": encoders,
@@ -130,6 +139,18 @@ def _to_ours(
     }
     write_checkpoint(target, state, about)
     return [f"{config.name}: {len(tensors)} tensors of {FORMATS[file.format]}", *lines]
+
+
+def _as_float16(tensor: Tensor, name: str, path: Path) -> Tensor:
+    """The tensor in half the bytes; BatchNorm's statistics and whole numbers stay as they are."""
+    if not tensor.is_floating_point() or name.endswith((".running_mean", ".running_var")):
+        return tensor
+    half = tensor.half()
+    if not torch.equal(half.isfinite(), tensor.isfinite()):
+        raise CheckpointError(
+            f"{path} has values in {name} that are too large for 16 bits; leave float16 out"
+        )
+    return half
 
 
 def _elsewhere(

@@ -1,0 +1,86 @@
+"""Makes the weights that come with the package of a run of configs/duts-lite.yaml.
+
+    python benchmarks/ship.py RUN --data DIR --output benchmarks/lite-shipped.json
+
+The run's best weights (chosen by the held-out pairs of the training data alone) go into
+`src/dsunet/shipped/` as 16-bit numbers, with what is to be said about them instead of the run's own
+facts. The same pairs are then segmented by the file's weights and by the run's own, in 32 bits, to
+see what the rounding changes. DIR holds the `images/` and `masks/` that RUN was trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+import dsunet
+from dsunet.checkpoint import find_weights, read_checkpoint, write_checkpoint
+from dsunet.data.pairs import read_names
+from dsunet.files import sha256_of, write_json
+from dsunet.predict import Options, plan_outputs, predict_files
+from dsunet.shipped import DEFAULT, weights_of
+from measuring import circumstances
+
+FACTS = {
+    "name": DEFAULT,
+    "marks": "the object that stands out in a photograph",
+    "data": "DUTS-TR (10,553 pairs, at most 256 px) and 499 training pairs of CAMO",
+    "encoder_start": "ImageNet-1k, tf_efficientnet_lite0.in1k",
+    "recipe": "configs/duts-lite.yaml",
+    "terms": "trained on research data sets; look at the card before you build a product on it",
+}
+KEPT = ("training_pairs", "validation_pairs", "seed", "epochs", "epoch", "measures")
+
+
+def main() -> None:
+    """Writes the weights file and the record."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    run, target = arguments.run, weights_of(DEFAULT)
+    dsunet.convert(run, target, float16=True)
+    about, state = read_checkpoint(target)
+    facts = FACTS | {key: about["training"][key] for key in KEPT}
+    own = {key: about[key] for key in ("model", "encoders")}
+    write_checkpoint(target, state, own | {"training": facts})
+
+    listed = run / "val.txt"
+    with tempfile.TemporaryDirectory() as folder:
+        scores, maps = {}, {}
+        for name, weights in (("float32", find_weights(run)), ("float16", target)):
+            out = Path(folder, name)
+            jobs = plan_outputs([str(arguments.data / "images")], out, names=read_names(listed))
+            predict_files(dsunet.Segmenter(weights, "cpu"), jobs, out, Options())
+            scores[name] = dsunet.evaluate(out, arguments.data / "masks", names=listed)
+            maps[name] = {path.name: np.asarray(Image.open(path)) for path in out.glob("*.png")}
+    changed = [
+        np.abs(maps["float32"][name].astype(int) - maps["float16"][name]).max()
+        for name in maps["float32"]
+    ]
+    with open(run / "metrics.csv", newline="") as file:
+        epochs = list(csv.DictReader(file))
+    write_json(
+        arguments.output,
+        {
+            "circumstances": circumstances(),
+            "command": "python benchmarks/ship.py RUN --data DIR --output …",
+            "bytes": target.stat().st_size,
+            "sha256": sha256_of(target),
+            "held_out_pairs": len(changed),
+            "measures": scores,
+            "largest_change_of_a_pixel_in_grey_levels": int(max(changed)),
+            "training": facts,
+            "epochs": epochs,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
