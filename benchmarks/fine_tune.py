@@ -3,10 +3,10 @@
     python benchmarks/fine_tune.py --set steel=DIR --set tile=DIR --output benchmarks/fine-tune.json
 
 Every DIR holds `images/` and `masks/`. For each set dsunet-lite is trained as often as there are
-STARTS, by the same command but for `--weights` and the rates; the number of epochs is what two quiet
-cores do in about ten minutes, and the same for all. Measured are the held-out pairs (steel: those of
-benchmarks/steel, tile: a quarter, drawn by the same seed) after the last epoch. `--keep FOLDER` keeps
-the runs and goes on with them when the script was killed.
+STARTS, by the same command but for `--weights` and the rates; the number of epochs is what two
+quiet cores do in about ten minutes, and the same for all. Measured are the held-out pairs (steel:
+those of benchmarks/steel, tile: a quarter, drawn by the same seed) after the last epoch. `--keep
+FOLDER` keeps the runs and goes on with them when the script was killed.
 """
 
 from __future__ import annotations
