@@ -176,7 +176,7 @@ def test_models_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
     assert "7,225,830" in shown
     assert "1.38 %" in shown
     assert "216,529,891   4,380,595     2.02 %" in shown  # SAM2-UNet as published
-    assert shown.count("dsunet-") == 5
+    assert shown.count("dsunet-") == 8
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda f: f.name)

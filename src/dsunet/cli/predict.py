@@ -125,7 +125,7 @@ def _predict(arguments: Namespace) -> int:
         if not is_import_path(arguments.model):
             raise ValueError(
                 f"--model is {arguments.model!r}, but needs PACKAGE.MODULE:NAME; of dsunet's own "
-                "models the weights file says which one it is of"
+                f"models the weights file says which (--weights {shipped.DEFAULT}, say)"
             )
         model = CustomSource.of(arguments.model)
     names = read_names(arguments.list) if arguments.list else None

@@ -125,7 +125,10 @@ class Segmenter:
         made: SegmentationModel | ImageFunction
         if isinstance(model, str | Path):
             if weights is not None:
-                raise ValueError(f"two weights files are given, {model} and {weights}: give one")
+                raise ValueError(
+                    f"weights is {weights}, but goes with a network of your own; of dsunet's "
+                    "models give the file itself as model"
+                )
             self.weights: Path | None = find_weights(model)
             made = load(model, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights)
         elif hiera_weights is not None or dinov2_weights is not None:
