@@ -29,6 +29,7 @@ LAYERS = [
     {"predict"},
     {"training"},
     {"benchmarking"},
+    {"pruning"},
     {"experiments"},
     {"cli"},
 ]

@@ -25,6 +25,7 @@ from dsunet.cli.features import FEATURES
 from dsunet.cli.output import fail, one_line
 from dsunet.cli.parser import Command, Parser
 from dsunet.cli.predict import PREDICT
+from dsunet.cli.prune import PRUNE
 from dsunet.cli.reproduce import REPRODUCE
 from dsunet.cli.train import TRAIN
 from dsunet.cli.weights import (
@@ -113,6 +114,7 @@ def _overview() -> str:
 
 COMMANDS: dict[str, Command] = {
     "train": TRAIN,
+    "prune": PRUNE,
     "data check": DATA_CHECK,
     "predict": PREDICT,
     "evaluate": EVALUATE,
