@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import torch
@@ -84,6 +84,7 @@ def evaluate_network(model: DSUNet, pairs: Sequence[Pair], place: Place) -> dict
     return measures.compute()
 
 
+@functools.lru_cache
 def flops_of(config: ModelConfig) -> int:
     """Floating-point operations of one prediction, see `count_flops`; no tensor has values."""
     with torch.device("meta"), torch.no_grad():
@@ -116,7 +117,7 @@ def seconds_in_turns(
     for number in range(rounds + 1):
         for model, seconds in zip(models, taken, strict=True):
             place.settle(model)
-            predict = partial(model, *inputs, outputs="fine")
+            predict = functools.partial(model, *inputs, outputs="fine")
             with torch.inference_mode(), place.autocast():
                 seconds.append(seconds_of(predict, place.device))
         if number >= 3 and time.monotonic() > until:

@@ -100,7 +100,7 @@ class PruneReport:
             f"{1 - last.flops / first.flops:.1%} fewer operations, "
             f"{median(first.seconds) / median(last.seconds):.2f} times as quick on "
             f"{self.facts.get('device', 'this machine')}.",
-            f"ms: an image through the network, median of {len(first.seconds)}, in turns. {measured}",
+            f"ms: one image through the network, median of {len(first.seconds)}. {measured}",
         )
         return Table(f"{first.config.name}, pruned", columns, tuple(rows), notes)
 

@@ -108,7 +108,7 @@ def prune(
             say(f"{count} of DINOv2's blocks can go for at most {settings.tolerance:g} of S")
         models = [("before", model)]
         if count:
-            named = "block" if count == 1 else f"{count} blocks"
+            named = "1 block" if count == 1 else f"{count} blocks"
             models.append((f"{named} dropped", drop_blocks(model, count)))
         models += _narrowed(models[-1][1], settings, split, recipe.seed, loss, place, bool(count))
         stages = _stages(models, split.validation, place, say)
