@@ -546,6 +546,11 @@ def test_the_command(
     assert main([*command, "--epochs", "1", "--output", str(out), "--resume"]) == 0
     again = json.loads((out / "report.json").read_text())
     assert [s["measures"] for s in again["stages"]] == [s["measures"] for s in report["stages"]]
+    kept = (out / "pruned.safetensors").read_bytes()
+    command += ["--epochs", "1", "--output", str(out), "--resume", "--ratio", "0.25"]
+    assert main(command) == 1
+    assert "was pruned with ratio = 0.5, not 0.25; resume it as" in capsys.readouterr().err
+    assert (out / "pruned.safetensors").read_bytes() == kept
 
 
 def test_without_data(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -592,6 +597,7 @@ def test_blocks_chosen_by_their_effect(
         (["--ratio", "2"], r"ratio is 2.0, but needs \[0, 1\)"),
         (["--drop-dino-blocks", "9"], "drop_dino_blocks is 9, but needs 0 to 3"),
         (["--adapter-ratio", "0.5"], "--adapter-ratio is given"),
+        (["--devices", "2"], "devices is 2, but pruning and its fine-tuning run on one"),
         (["--importance", "taylor"], "--importance taylor needs training images"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

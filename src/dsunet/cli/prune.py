@@ -12,9 +12,6 @@ __all__ = ["PRUNE"]
 
 
 def _prune_arguments(parser: Parser) -> None:
-    parser.add_argument(
-        "--config", action="config", help="YAML file with any of these settings; flags beat it."
-    )
     parser.add_argument("weights", type=str, help="A trained model's weights file, or a run.")
     parser.add_argument(
         "--output", type=str, required=True, help="Folder for the smaller model and the report."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from dsunet.benchmarking import circumstances
 from dsunet.checkpoint import find_weights, save
 from dsunet.config import FINE_TUNING, DataConfig, LossConfig, ModelConfig, PruneConfig, TrainConfig
-from dsunet.data import PairDataset, collate
+from dsunet.data import PairDataset, Sample, collate
 from dsunet.data.dataset import Batch
 from dsunet.data.pairs import Pair
 from dsunet.data.split import Split, data_name, split_data
@@ -33,8 +34,9 @@ __all__ = ["prune"]
 
 logger = logging.getLogger(__name__)
 
-# Images of a batch for gradients and statistics.
-_BATCH = 4
+# Images of a batch: for gradients, which take memory, and for statistics, which should be those of
+# batches as large as in training.
+_GRADIENT_BATCH, _STATISTICS_BATCH = 2, 8
 
 
 def prune(
@@ -84,6 +86,11 @@ def prune(
     recipe = recipe or TrainConfig(**FINE_TUNING)
     say = on_line or logger.info
     folder, source = Path(output), find_weights(weights)
+    if recipe.devices > 1:
+        raise ValueError(
+            f"devices is {recipe.devices}, but pruning and its fine-tuning run on one: prune with "
+            "--epochs 0, then start dsunet train from the result (--weights)"
+        )
     if fine_tune and data is None:
         raise ValueError("fine-tuning needs training images: give --data; --epochs 0 goes without")
     device = choose_device(recipe.device)
@@ -97,6 +104,7 @@ def prune(
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
         _check_folder(folder, resume)  # another process may have been here
+        _check_settings(folder / "report.json", settings, source)
         facts = _facts(data, split, place)
         say(f"pruning {source}" + ("" if split.validation else "; no validation pairs to measure"))
         effects: list[BlockEffect] = []
@@ -186,6 +194,25 @@ def _check_folder(folder: Path, resume: bool) -> None:
         )
 
 
+def _check_settings(report: Path, settings: PruneConfig, source: Path) -> None:
+    """Raises unless a pruning to go on with, if there is one, was of the same kind."""
+    if not report.is_file():
+        return
+    try:
+        before = json.loads(report.read_bytes())
+        given = {"source": source.name, **dataclasses.asdict(settings)}
+        was = {"source": before["source"], **before["settings"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"{report} cannot be read; choose another --output") from error
+    changed = [key for key in given if was.get(key) != given[key]]
+    if changed:
+        key = changed[0]
+        raise OutputError(
+            f"{report.parent} was pruned with {key} = {was.get(key)!r}, not {given[key]!r}; resume "
+            "it as it was started, or choose another --output"
+        )
+
+
 def _narrowed(
     model: DSUNet,
     settings: PruneConfig,
@@ -199,23 +226,28 @@ def _narrowed(
     narrow = pruned_config(_config(model), settings) != model.config
     if not narrow and not dropped:
         return []
-    batches = _calibration(model, split.training, settings.calibration, seed)
+    samples = _calibration(model, split.training, settings.calibration, seed)
     place.settle(model)
     smaller = model
     if narrow:
-        by_gradient = bool(batches) and settings.importance != "magnitude"
-        gradients = loss_gradients(model, batches, loss) if by_gradient else None
+        by_gradient = bool(samples) and settings.importance != "magnitude"
+        parts = _batches(samples, _GRADIENT_BATCH)
+        gradients = loss_gradients(model, parts, loss) if by_gradient else None
         smaller = prune_channels(model, settings, gradients)
-    calibrate_batchnorm(place.settle(smaller), batches, fusion=dropped)
+    parts = _batches(samples, _STATISTICS_BATCH)
+    calibrate_batchnorm(place.settle(smaller), parts, fusion=dropped)
     return [("pruned", smaller)] if narrow else []
 
 
-def _calibration(model: DSUNet, pairs: Sequence[Pair], count: int, seed: int) -> list[Batch]:
-    """Batches of some training pairs, chosen by the seed, as they are."""
+def _calibration(model: DSUNet, pairs: Sequence[Pair], count: int, seed: int) -> list[Sample]:
+    """Some training pairs, chosen by the seed, as they are."""
     order = np.random.default_rng(seed).permutation(len(pairs))[:count]
     data = PairDataset([pairs[i] for i in order], *model.view_sizes)
-    samples = [data[0, i] for i in range(len(data))]
-    return [collate(samples[i : i + _BATCH]) for i in range(0, len(samples), _BATCH)]
+    return [data[0, i] for i in range(len(data))]
+
+
+def _batches(samples: Sequence[Sample], size: int) -> list[Batch]:
+    return [collate(samples[i : i + size]) for i in range(0, len(samples), size)]
 
 
 def _stages(
