@@ -367,11 +367,11 @@ def test_blocks_that_cannot_be_dropped() -> None:
 
 def test_effects_are_those_of_dropping(folder: Path) -> None:
     model = trained(injection="broadcast")
-    pairs = find_pairs(folder)[:3]
+    pairs = find_pairs(folder)[:2]
     seen: list[tuple[int, int]] = []
     effects = effects_of_blocks(model, pairs, CPU, lambda done, all_: seen.append((done, all_)))
     assert [effect.dropped for effect in effects] == [0, 1, 2, 3]
-    assert seen == [(1, 3), (2, 3), (3, 3)]
+    assert seen == [(1, 2), (2, 2)]
     assert len({effect.measures["MAE"] for effect in effects}) == 4
     for effect in effects:
         shallow = drop_blocks(model, effect.dropped)

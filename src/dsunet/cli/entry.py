@@ -114,12 +114,12 @@ def _overview() -> str:
 
 COMMANDS: dict[str, Command] = {
     "train": TRAIN,
-    "prune": PRUNE,
     "data check": DATA_CHECK,
     "predict": PREDICT,
     "evaluate": EVALUATE,
     "compare": COMPARE,
     "reproduce": REPRODUCE,
+    "prune": PRUNE,
     "features": FEATURES,
     "cache build": CACHE_BUILD,
     "cache info": CACHE_INFO,
