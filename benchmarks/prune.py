@@ -10,13 +10,15 @@ r"""What pruning a trained model costs and saves: channels at some ratios, block
 Each ratio is a run of its own of `dsunet prune`, with its report; the file keeps the entries of
 other names. `--pairs` fine-tunes on that many training pairs, chosen by the seed. Times are of a
 machine that may be doing other things: before and after take turns, so compare them with each
-other.
+other. `cpu_ms` is the processor's time for one image through the network, which does not count what
+others had; it is measured at the end of each run, with random weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -25,9 +27,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from dsunet.config import DataConfig, LossConfig, PruneConfig, TrainConfig
+from dsunet.config import DataConfig, LossConfig, ModelConfig, PruneConfig, TrainConfig
 from dsunet.data.split import split_data
 from dsunet.files import write_json
+from dsunet.inference import lay_out
+from dsunet.model import build_model
 from dsunet.pruning import PruneReport, prune
 from measuring import circumstances
 
@@ -85,6 +89,23 @@ def without_circumstances(report: PruneReport) -> dict[str, Any]:
     return content
 
 
+def cpu_milliseconds(configs: list[ModelConfig], rounds: int = 15) -> list[float]:
+    """Medians of the processor's time for one prediction by networks that take turns."""
+    models = [lay_out(build_model(config).eval(), torch.device("cpu")) for config in configs]
+    views = [
+        [torch.zeros(1, 3, *size) for size in model.view_sizes if size is not None]
+        for model in models
+    ]
+    taken: list[list[float]] = [[] for _ in models]
+    with torch.inference_mode():
+        for _ in range(rounds + 1):
+            for model, inputs, each in zip(models, views, taken, strict=True):
+                started = time.process_time()
+                model(*inputs, outputs="fine")
+                each.append(1e3 * (time.process_time() - started))
+    return [round(statistics.median(each[1:]), 2) for each in taken]
+
+
 def main() -> None:
     """Reads the arguments and adds to the record."""
     arguments = arguments_of()
@@ -122,7 +143,11 @@ def main() -> None:
             )
             print(report.markdown(), flush=True)
             seconds = round(time.monotonic() - started, 1)
-            reports.append({**without_circumstances(report), "seconds_of_all": seconds})
+            content = without_circumstances(report) | {"seconds_of_all": seconds}
+            times = cpu_milliseconds([stage.config for stage in report.stages])
+            for stage, milliseconds in zip(content["stages"], times, strict=True):
+                stage["cpu_ms"] = milliseconds
+            reports.append(content)
     record = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
     tuning = ("pairs", "epochs", "batch_size", "lr", "vertical_flip", "crop", "bce")
     record[arguments.name] = {

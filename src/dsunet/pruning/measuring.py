@@ -115,7 +115,8 @@ def seconds_in_turns(
     taken: list[list[float]] = [[] for _ in models]
     until = time.monotonic() + budget
     for number in range(rounds + 1):
-        for model, seconds in zip(models, taken, strict=True):
+        pairs = list(zip(models, taken, strict=True))
+        for model, seconds in reversed(pairs) if number % 2 else pairs:  # nobody is always first
             place.settle(model)
             predict = functools.partial(model, *inputs, outputs="fine")
             with torch.inference_mode(), place.autocast():
