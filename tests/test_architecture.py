@@ -40,6 +40,7 @@ LAYERS = [
     {"predict"},
     {"training"},
     {"benchmarking"},
+    {"pruning"},
     {"experiments"},
     {"cli"},
 ]

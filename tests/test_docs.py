@@ -31,6 +31,7 @@ QUICK = {
     "generate": "--count 8 --size 64",
     "predict": "--device cpu",
     "cache build": "--workers 0 --device cpu --sam-size 128 --dino-size 112",
+    "prune": "--workers 0 --device cpu --batch-size 2 --calibration 4",
     "reproduce": "--device cpu --size nano --limit 2 --epochs 1 --batch-size 2 --workers 0 "
     "--seeds 0 --methods ablation-a",
     "benchmark": "--device cpu --model dsunet-nano --train-dinov2 false --sam-size 128 "
@@ -202,6 +203,17 @@ def test_features(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("fusion.pdf").is_file()
 
 
+def test_pruning(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 6, 64)
+    command = "train --data data --val-fraction 0.4 --model dsunet-nano --output runs/mine "
+    main(shlex.split(command + QUICK["train"]))
+    run_page(ROOT / "docs" / "pruning.md", capsys)
+    assert Path("masks/photo.png").is_file()
+    assert {"best.safetensors", "report.json", "report.md", "run"} <= {
+        p.name for p in Path("small").iterdir()
+    }
+
+
 def test_reproduce(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     salient_sets("data")
     run_page(ROOT / "docs" / "reproduce.md", capsys)
@@ -243,6 +255,7 @@ def test_no_page_has_commands_that_no_test_runs() -> None:
         "feature-cache.md",
         "features.md",
         "own-data.md",
+        "pruning.md",
         "reproduce.md",
         "small-models.md",
         "speed.md",

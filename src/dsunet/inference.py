@@ -16,7 +16,7 @@ from torch import Tensor
 from dsunet.base import SegmentationModel
 from dsunet.layers import resize_bilinear
 
-__all__ = ["lay_out", "predict_probabilities", "quantise"]
+__all__ = ["lay_out", "predict_probabilities", "probabilities_of", "quantise"]
 
 
 _Model = TypeVar("_Model", bound=SegmentationModel)
@@ -60,6 +60,11 @@ def predict_probabilities(
         logits = model(sam, dino, outputs="fine").fine.float()
     else:
         logits = model(sam, dino_features=maps, outputs="fine").fine.float()
+    return probabilities_of(logits, sizes)
+
+
+def probabilities_of(logits: Tensor, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+    """As `predict_probabilities`, from the network's fine logits, B×1×H×W float32."""
     return [
         torch.sigmoid(resize_bilinear(one[None], size))[0, 0].cpu().numpy()
         for one, size in zip(logits, sizes, strict=True)

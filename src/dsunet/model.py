@@ -49,6 +49,7 @@ from dsunet.weights.fitting import fill_trunk, fitted
 
 __all__ = [
     "DSUNet",
+    "build_decoder",
     "build_model",
     "create_from_config",
     "create_model",
@@ -200,32 +201,16 @@ def build_model(
     """
     encoders = encoders or {}
     hiera = _build_levels(config, encoders.get("hiera"))
-    fuse = (
-        UpsamplingFusion
-        if config.decoder == "unet"
-        else partial(
-            SpatialFeatureFusion,
-            attention_channels=config.attention_channels,
-            merge=config.decoder_merge,
-        )
-    )
-    spare = 1 if config.decoder == "unet" else 0
-    decoder = Decoder(
-        hiera.channels,
-        fuse,
-        config.decoder_channels,
-        pooling=config.attention_pooling,
-        spare=spare,
-    )
+    decoder = build_decoder(config, hiera.channels)
     if not config.uses_dinov2:
         return _with_references(DSUNet(hiera, None, None, decoder, config), encoders, carried)
 
-    make_vit = partial(build_dinov2, config.dinov2, as_size(config.dino_size))
-    vit = (
-        cast(VisionTransformer, fill_trunk(make_vit, encoders["dinov2"], config.interpolate))
-        if "dinov2" in encoders
-        else make_vit()
-    )
+    make_vit = partial(build_dinov2, config.dinov2, as_size(config.dino_size), config.dino_depth)
+    if "dinov2" in encoders:
+        file = encoders["dinov2"].first_blocks(config.dino_depth)
+        vit = cast(VisionTransformer, fill_trunk(make_vit, file, config.interpolate))
+    else:
+        vit = make_vit()
     depth, ranks = len(vit.blocks), len(hiera.channels)
     four_depths = [depth * (i + 1) // ranks for i in range(ranks)]  # 6, 12, 18, 24 of 24
     dinov2 = DINOv2Encoder(
@@ -243,6 +228,26 @@ def build_model(
         pixel_attention=config.pixel_attention,
     )
     return _with_references(DSUNet(hiera, dinov2, fusion, decoder, config), encoders, carried)
+
+
+def build_decoder(config: ModelConfig, in_channels: Sequence[int]) -> Decoder:
+    """The decoder that `config` describes, for levels of so many channels, fine to coarse."""
+    fuse = (
+        UpsamplingFusion
+        if config.decoder == "unet"
+        else partial(
+            SpatialFeatureFusion,
+            attention_channels=config.attention_channels,
+            merge=config.decoder_merge,
+        )
+    )
+    return Decoder(
+        in_channels,
+        fuse,
+        config.decoder_channels,
+        pooling=config.attention_pooling,
+        spare=1 if config.decoder == "unet" else 0,
+    )
 
 
 def _build_levels(config: ModelConfig, file: EncoderFile | None) -> HieraEncoder | PyramidEncoder:

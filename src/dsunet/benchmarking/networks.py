@@ -59,7 +59,7 @@ def _noise_file(family: Family, config: ModelConfig, empty: bool) -> EncoderFile
         trunk: nn.Module = (
             build_hiera(config.hiera)
             if family == "hiera"
-            else build_dinov2(config.dinov2, as_size(config.dino_size))
+            else build_dinov2(config.dinov2, as_size(config.dino_size), config.dino_depth)
         )
     fill = _Noise()
     tensors = {

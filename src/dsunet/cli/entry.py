@@ -25,6 +25,7 @@ from dsunet.cli.features import FEATURES
 from dsunet.cli.output import fail, one_line
 from dsunet.cli.parser import Command, Parser
 from dsunet.cli.predict import PREDICT
+from dsunet.cli.prune import PRUNE
 from dsunet.cli.reproduce import REPRODUCE
 from dsunet.cli.train import TRAIN
 from dsunet.cli.weights import (
@@ -118,6 +119,7 @@ COMMANDS: dict[str, Command] = {
     "evaluate": EVALUATE,
     "compare": COMPARE,
     "reproduce": REPRODUCE,
+    "prune": PRUNE,
     "features": FEATURES,
     "cache build": CACHE_BUILD,
     "cache info": CACHE_INFO,

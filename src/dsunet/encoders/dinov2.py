@@ -76,6 +76,20 @@ class DINOv2Encoder(Encoder):
         """The opposite of `leave_out`."""
         self.trunk, self.left_out = trunk, 0
 
+    def keep_blocks(self, count: int) -> None:
+        """Drops all blocks but the first `count`, the last of which gives the map.
+
+        Raises:
+            ValueError: The encoder gives maps of several depths, or has fewer blocks.
+        """
+        if len(self.depths) > 1:
+            raise ValueError("the network takes maps of several blocks, none of which can go")
+        if not 1 <= count <= self.block_count:
+            raise ValueError(f"1 to {self.block_count} blocks can be kept, not {count}")
+        trunk = cast(VisionTransformer, self.trunk)
+        trunk.blocks = trunk.blocks[:count]
+        self.depths = (count,)
+
     @property
     def block_count(self) -> int:
         """How many blocks the trunk has."""
@@ -100,14 +114,31 @@ class DINOv2Encoder(Encoder):
         return cast(list[Tensor], maps)
 
 
-def build_dinov2(name: str, size: tuple[int, int], **kwargs: Any) -> VisionTransformer:
+def build_dinov2(
+    name: str, size: tuple[int, int], depth: int | None = None, **kwargs: Any
+) -> VisionTransformer:
     """A ViT trunk without classification head for images of `size` (height, width) in pixels.
 
     Other sizes than `size` work too; timm then resamples the position embedding at each call.
 
+    Args:
+        name: Of timm, or of our own size.
+        size: Height and width.
+        depth: Keep only so many blocks, the first ones; all by default.
+        **kwargs: Go to timm.
+
     Raises:
-        ValueError: timm does not know `name`, or it is no plain ViT.
+        ValueError: timm does not know `name`, it is no plain ViT, or it has fewer blocks.
     """
+    trunk = _build_whole(name, size, **kwargs)
+    if depth is not None:
+        if depth > len(trunk.blocks):
+            raise ValueError(f"dino_depth is {depth}, but {name} has {len(trunk.blocks)} blocks")
+        trunk.blocks = trunk.blocks[:depth]
+    return trunk
+
+
+def _build_whole(name: str, size: tuple[int, int], **kwargs: Any) -> VisionTransformer:
     kwargs = {"img_size": size, "num_classes": 0, "dynamic_img_size": True, **kwargs}
     if name in OWN_VIT:
         return VisionTransformer(global_pool="", **OWN_VIT[name], **kwargs)

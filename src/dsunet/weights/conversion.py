@@ -181,6 +181,8 @@ def _elsewhere(
 def _as_ours(encoder: EncoderFile, config: ModelConfig) -> dict[str, Tensor]:
     """An encoder's tensors by the model's names, which have adapters around the blocks."""
     adapted = encoder.family == "hiera" and config.adapter_channels > 0
+    if encoder.family == "dinov2":
+        encoder = encoder.first_blocks(config.dino_depth)
     return {
         f"{encoder.family}.trunk.{with_adapter(n) if adapted else n}": tensor
         for n, tensor in encoder.tensors.items()
@@ -243,6 +245,7 @@ def _check_expressible(config: ModelConfig) -> None:
     for name in (
         "injection",
         "dinov2_norm",
+        "dino_depth",
         "channel_modulation",
         "pixel_attention",
         "decoder_merge",

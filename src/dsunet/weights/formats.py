@@ -143,6 +143,17 @@ class EncoderFile:
         """Number of blocks."""
         return count_blocks(self.tensors)
 
+    def first_blocks(self, count: int | None) -> EncoderFile:
+        """The same without any blocks after the first `count`; with all of them for `None`."""
+        if count is None or count >= self.depth:
+            return self
+        kept = {
+            name: tensor
+            for name, tensor in self.tensors.items()
+            if not (block := re.match(r"blocks\.(\d+)\.", name)) or int(block[1]) < count
+        }
+        return dataclasses.replace(self, tensors=kept)
+
     @property
     def recognised(self) -> tuple[str, str | None] | None:
         """Architecture and registry name, as far as the tensors tell; see `recognise`."""

@@ -165,6 +165,13 @@ def _require_the_same(model: SegmentationModel, file: ModelFile, filled: Iterabl
                 "right ones"
             )
     names = ("dinov2_norm", "channel_modulation", "pixel_attention")
+    if "dinov2" in model.encoders and isinstance(model.config, ModelConfig):
+        was, now = file.about["model"].get("dino_depth"), model.config.dino_depth
+        if was != now:
+            raise CheckpointError(
+                f"{file.path} was trained with {_blocks(was)} of DINOv2, but the model has "
+                f"{_blocks(now)}; build it with the file's dino_depth"
+            )
     for name in (*(names if "dinov2" in model.encoders else ()), "attention_pooling"):
         was = file.about["model"].get(name)
         now = getattr(model.config, name, was)
@@ -173,6 +180,10 @@ def _require_the_same(model: SegmentationModel, file: ModelFile, filled: Iterabl
                 f"{file.path} was trained with {name} = {was!r}, but the model has {now!r}; build "
                 "it with the file's setting"
             )
+
+
+def _blocks(depth: int | None) -> str:
+    return "all blocks" if depth is None else f"{depth} blocks"
 
 
 def _fill_encoder(model: DSUNet, file: EncoderFile, *, strict: bool) -> LoadReport:
@@ -190,6 +201,9 @@ def _fill_encoder(model: DSUNet, file: EncoderFile, *, strict: bool) -> LoadRepo
     }
     tensors = encoder.trunk.state_dict()
     own = {plain: tensors[name] for plain, name in names.items()}
+    whole_file = file
+    if file.family == "dinov2" and model.config is not None:
+        file = file.first_blocks(model.config.dino_depth)
     differences = compare(own, file)
     wanted = file
     if not strict:
@@ -200,7 +214,7 @@ def _fill_encoder(model: DSUNet, file: EncoderFile, *, strict: bool) -> LoadRepo
     for name, value in state.items():
         own[name].copy_(value)
     whole = not differences.missing and not differences.unexpected
-    encoder.source = reference_to(file) if whole else None
+    encoder.source = reference_to(whole_file) if whole else None
     positions, given = state.get("pos_embed"), file.tensors.get("pos_embed")
     resampled = (
         positions is not None
