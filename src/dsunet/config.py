@@ -627,8 +627,9 @@ class DistillConfig:
     teacher_dinov2_weights: str | None = None
     """File with the DINOv2 weights that the teacher's file refers to."""
 
-    teacher_weight: float = 1.0
-    """Weight of the distance to the teacher's maps in the loss."""
+    teacher_weight: float = 2.0
+    """Weight of the distance to the teacher's maps in the loss. The usual loss has two terms, IoU
+    and cross-entropy: with 2, the teacher counts about as much as the truth."""
 
     truth_weight: float = 1.0
     """Weight of the usual loss, with the masks, in the loss."""
