@@ -412,7 +412,7 @@ def _maps(
     else:
         maps = [model(sam, dino, outputs="fine").fine]
     largest = max(float(each.abs().max()) for each in maps)
-    if not largest <= np.finfo(kind.dtype).max:  # nor NaN
+    if not largest <= float(np.finfo(kind.dtype).max):  # nor NaN
         raise DataError(
             f"the teacher's maps have values up to {largest:g}, which {kind.dtype} cannot hold; "
             "use --cache-type float32, or look at its weights"
