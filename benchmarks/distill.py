@@ -19,6 +19,7 @@ done already in the work folder is not done again.
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import statistics
 from pathlib import Path
@@ -141,6 +142,10 @@ def run(arguments: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
 
 def of_teacher(arguments: argparse.Namespace, pairs: list[Pair]) -> dict[str, Any]:
     """What the teacher is, and its measures on the held-out images."""
+    kept = arguments.work / "teacher.json"
+    if kept.exists():
+        found: dict[str, Any] = json.loads(kept.read_text())
+        return found
     model = dsunet.load(arguments.teacher)
     segmenter = dsunet.Segmenter(model, device=arguments.device)
     names = set(read_names(arguments.held_out))
@@ -150,7 +155,7 @@ def of_teacher(arguments: argparse.Namespace, pairs: list[Pair]) -> dict[str, An
             image, mask, _ = read_pair(pair)
             [probability] = segmenter.probabilities([segmenter.prepare(image)])
             measures.update(quantise(probability), np.asarray(mask))
-    return {
+    found = {
         "model": model.config.name if model.config else None,
         "view": segmenter.sam_size,
         "parameters": parameter_counts(model)["total"],
@@ -161,12 +166,14 @@ def of_teacher(arguments: argparse.Namespace, pairs: list[Pair]) -> dict[str, An
         "note": arguments.note,
         **{name: round(value, 5) for name, value in measures.compute().items()},
     }
+    write_json(kept, found)
+    return found
 
 
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation of each arm, and of its differences from truth alone by seed."""
     found: dict[str, Any] = {}
-    for arm in ARMS:
+    for arm in dict.fromkeys(row["arm"] for row in rows):
         own = {row["seed"]: row for row in rows if row["arm"] == arm}
         plain = {row["seed"]: row for row in rows if row["arm"] == "truth"}
         for name in MEASURES:

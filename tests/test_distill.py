@@ -25,10 +25,10 @@ from dsunet.data.unlabelled import find_unlabelled
 from dsunet.errors import CheckpointError, DataError, OutputError
 from dsunet.losses import deep_supervision_loss, hint_loss, soft_target_loss
 from dsunet.model import create_from_config
-from dsunet.training import distill, teacher
+from dsunet.training import distill, teacher_maps
 from dsunet.training.distillation import Distillation, outputs_and_levels
 from dsunet.training.module import SegmentationModule
-from dsunet.training.teacher import check_teacher, open_teacher
+from dsunet.training.teacher import Teaching, check_teacher, open_teacher
 from helpers import nano
 
 CPU = torch.device("cpu")
@@ -269,9 +269,7 @@ def test_maps_of_a_wrong_shape_stop_before_the_start(pictures: Path, tmp_path: P
 # -- a network as teacher
 
 
-def opened(
-    of: Path, pictures: Path, cache: Path, lines: list[str], **settings: object
-) -> teacher.Teaching:
+def opened(of: Path, pictures: Path, cache: Path, lines: list[str], **settings: object) -> Teaching:
     config = DistillConfig(str(of), teacher_cache=str(cache), **settings)
     return open_teacher(
         config,
@@ -315,7 +313,7 @@ def test_the_teacher_runs_once(
 ) -> None:
     """Interrupted, it goes on; another run, another seed and a copy of the file find its maps."""
     seen: list[int] = []
-    compute = teacher._maps
+    compute = teacher_maps._maps
 
     def counted(model: nn.Module, sam: torch.Tensor, *rest: object) -> object:
         if len(seen) == 1:
@@ -324,14 +322,13 @@ def test_the_teacher_runs_once(
         seen.append(len(sam))
         return compute(model, sam, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(teacher, "_maps", counted)
+    monkeypatch.setattr(teacher_maps, "_maps", counted)
     lines: list[str] = []
     with pytest.raises(KeyboardInterrupt):
         opened(weights, pictures, tmp_path, lines)
     opened(weights, pictures, tmp_path, lines)
     assert seen == [4, 0, 2]
-    copy = tmp_path / "elsewhere" / weights.name
-    copy.parent.mkdir()
+    copy = tmp_path / "copy.safetensors"
     copy.write_bytes(weights.read_bytes())
     opened(copy, pictures, tmp_path, lines)
     assert seen == [4, 0, 2]
