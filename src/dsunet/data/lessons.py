@@ -113,8 +113,8 @@ class MapFolder:
     def maps(self, index: int, shape: tuple[int, int]) -> tuple[np.ndarray, ...]:
         logits = logits_of(_read(self.files[index]))
         (height, width), (columns, rows) = logits.shape, shape
-        # sides are whole pixels, so that a smaller or larger map is off by up to half of one
-        if abs(width * rows - height * columns) > max(rows, columns):
+        # sides are whole pixels, so that each can be off by one where something was resized
+        if abs(width * rows - height * columns) > max(width, height, rows, columns):
             raise DataError(
                 f"{self.files[index]} is {width}×{height} px, and its image {columns}×{rows}; maps "
                 "need the proportions of their image, such as those that dsunet predict writes"
