@@ -8,6 +8,8 @@ trained on, and that everything here is measured on. For each seed the student i
 same few pairs, from the same random weights:
 
 - `truth`: on the masks alone;
+- `masks`: a control, as `distilled`, but the "teacher's" maps are the masks once more: what the
+  further term of the loss does without a teacher's knowledge;
 - `distilled`: on the masks and the teacher's maps of the same images;
 - `unlabelled`: as `distilled`, with further images of the set without their masks; a step has the
   same number of images and there are as many steps, so that each image comes up less often.
@@ -45,7 +47,7 @@ from dsunet.metrics import Measures
 from dsunet.model import create_from_config, parameter_counts
 from measuring import circumstances
 
-ARMS = ("truth", "distilled", "unlabelled")
+ARMS = ("truth", "masks", "distilled", "unlabelled")
 MEASURES = ("S", "F", "E", "MAE")
 
 
@@ -107,7 +109,7 @@ def run(arguments: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
         seed=seed,
     )
     teacher = DistillConfig(
-        str(arguments.teacher),
+        str(arguments.teacher if arm != "masks" else arguments.data / "masks"),
         teacher_weight=arguments.teacher_weight,
         temperature=arguments.temperature,
         unlabelled=(str(arguments.work / "unlabelled"),) if arm == "unlabelled" else (),
