@@ -8,9 +8,9 @@ trained on, and that everything here is measured on. For each seed the student i
 same few pairs, from the same random weights:
 
 - `truth`: on the masks alone;
+- `distilled`: on the masks and the teacher's maps of the same images;
 - `masks`: a control, as `distilled`, but the "teacher's" maps are the masks once more: what the
   further term of the loss does without a teacher's knowledge;
-- `distilled`: on the masks and the teacher's maps of the same images;
 - `unlabelled`: as `distilled`, with further images of the set without their masks; a step has the
   same number of images and there are as many steps, so that each image comes up less often.
 
@@ -47,7 +47,7 @@ from dsunet.metrics import Measures
 from dsunet.model import create_from_config, parameter_counts
 from measuring import circumstances
 
-ARMS = ("truth", "masks", "distilled", "unlabelled")
+ARMS = ("truth", "distilled", "masks", "unlabelled")
 MEASURES = ("S", "F", "E", "MAE")
 
 
@@ -234,8 +234,8 @@ def main() -> None:
         "student": {"parameters": counts["total"], "view": config.sam_size},
         "runs": [],
     }
-    for seed in arguments.seeds:
-        for arm in arguments.arms:
+    for arm in arguments.arms:
+        for seed in arguments.seeds:
             print(f"{arm}, seed {seed}", flush=True)
             record["runs"].append(run(arguments, arm, seed))
             print(record["runs"][-1], flush=True)
