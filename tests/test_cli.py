@@ -101,7 +101,7 @@ def test_help_has_hyphens_and_a_working_example(
     [
         ("trian", 2, "no command 'trian'; did you mean train?"),
         ("nonsense-word", 2, "known: train"),
-        ("data", 2, "no command 'data'; known: train, data check"),
+        ("data", 2, "no command 'data'; known: train, distill, data check"),
         ("data chekc", 2, "no command 'data chekc'; did you mean data check?"),
         ("data check absent", 1, "there is no folder absent/images"),
         ("train --output x", 1, "no training data: give --data DIR"),

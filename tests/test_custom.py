@@ -540,7 +540,7 @@ def test_dsunet_with_other_parts_has_two_views(tmp_path: Path) -> None:
         ("train --model mynet:all_frozen", 1, "mynet:all_frozen has no parameters that are"),
         ("train --model mynet", 1, "one of your own is named by its import path"),
         ("train --model mynet.py", 1, "'mynet.py' is no import path; it needs the form"),
-        ("predict data/images --model dsunet-nano", 1, "of dsunet's own models the weights file says which"),
+        ("predict data/images --model dsunet-nano", 1, "the weights file says which"),
         ("predict data/images --model mynet:tini", 1, "did you mean tiny?"),
         ("predict data/images --model mynet:brightness --weights w.pth", 1, "has no weights"),
         ("predict data/images --model mynet:tiny --dinov2-weights w", 1, "a weights file alone"),

@@ -28,6 +28,8 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICK = {
     "train": "--epochs 1 --warmup-epochs 0 --batch-size 2 --workers 0 --device cpu "
     "--sam-size 128 --dino-size 112",
+    "distill": "--epochs 1 --warmup-epochs 0 --batch-size 2 --workers 0 --device cpu "
+    "--sam-size 128 --dino-size 112",
     "generate": "--count 8 --size 64",
     "predict": "--device cpu",
     "cache build": "--workers 0 --device cpu --sam-size 128 --dino-size 112",
@@ -56,12 +58,20 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def write_photos(folder: Path, seed: int) -> None:
+    """Two pictures that are in no data set."""
+    folder.mkdir()
+    for number in range(2):
+        synthetic_pair(100 * seed + number, 64)[0].save(folder / f"{seed}-{number}.jpg")
+
+
 # Files that users have and we have not: smaller ones with made-up values under their names.
 STAND_INS: dict[str, Callable[[Path], object]] = {
     "sam2.1_hiera_large.pt": sam2_file,
     "sam2.1_hiera_tiny.pt": sam2_file,
     "dinov2_vits14_pretrain.pth": dinov2_file,
     "DGSUNet-50.pth": lambda path: torch.save(published_state(), path),
+    "PHOTOS": lambda path: write_photos(path, 2),
     "OTHER_MAPS": lambda path: shutil.copytree("MAPS", path),
 }
 
@@ -226,6 +236,20 @@ def test_small_models(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert Path("masks/photo.png").is_file()
 
 
+def test_distillation(
+    sandbox: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSUNET_CACHE", str(sandbox / "cache"))
+    write_synthetic("data", 6, 64)
+    for seed, folder in enumerate(("photos", "more"), 3):
+        write_photos(Path(folder), seed)
+    run_line("dsunet train --data data --model dsunet-nano --output runs/large", capsys)
+    run_page(ROOT / "docs" / "distillation.md", capsys)
+    assert Path("masks/photo.png").is_file()
+    assert len(Path("runs/with-photos/unlabelled.txt").read_text().split()) == 4
+    assert len(list(Path("cache/features").iterdir())) == 2  # with feature maps and without
+
+
 def test_speed(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_synthetic("data", 6, 64)
     run_page(ROOT / "docs" / "speed.md", capsys)
@@ -252,6 +276,7 @@ def test_no_page_has_commands_that_no_test_runs() -> None:
         "benchmarks.md",
         "compare.md",
         "custom-models.md",
+        "distillation.md",
         "feature-cache.md",
         "features.md",
         "own-data.md",

@@ -1,4 +1,4 @@
-"""The paper's loss (section III, equations 1 and 2)."""
+"""The paper's loss (section III, equations 1 and 2), and those of distillation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from dsunet.decoder import SegmentationLogits
 
 Bce = Literal["mean", "boundary_weighted"]
 
-__all__ = ["boundary_weight", "deep_supervision_loss", "structure_loss"]
+__all__ = [
+    "boundary_weight",
+    "deep_supervision_loss",
+    "hint_loss",
+    "soft_target_loss",
+    "structure_loss",
+]
 
 
 def boundary_weight(target: Tensor) -> Tensor:
@@ -82,9 +88,57 @@ def deep_supervision_loss(
     return total
 
 
+def soft_target_loss(logits: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """How far a student's map is from its teacher's, a scalar of at least 0.
+
+    T²·KL(teacher ‖ student) of the classes object and background at every pixel, with both logits
+    divided by the temperature T, as a mean over pixels and images. Its gradient is that of
+    cross-entropy with the teacher's soft map as target; the factor T² keeps its size the same
+    whatever T is. Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network"
+    (2015), section 2; a sigmoid is their softmax of two classes.
+
+    The IoU term of `structure_loss` is not for soft targets: where the target is 0.5 it is lowest
+    at a probability of 1.
+
+    Args:
+        logits: The student's, B×1×H×W.
+        teacher: The teacher's, of the same shape.
+        temperature: T, above 0.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    _check_shapes(logits, teacher)
+    student, target = logits / temperature, teacher / temperature
+    probability = torch.sigmoid(target)
+    object_ = F.logsigmoid(target) - F.logsigmoid(student)
+    background = F.logsigmoid(-target) - F.logsigmoid(-student)
+    divergence = probability * object_ + (1 - probability) * background
+    return temperature**2 * divergence.mean()
+
+
+def hint_loss(features: Tensor, teacher: Tensor) -> Tensor:
+    """How far a student's feature map is from its teacher's, a scalar of at least 0.
+
+    The squared distance of the two maps of an image, as a share of the squared length of the
+    teacher's: 0 is the same map, and 1 is what zeros come to, whatever the teacher's scale. Source:
+    FitNets (Romero et al., ICLR 2015), equation 3, there without that denominator.
+
+    Args:
+        features: The student's, behind the layer that gives it the teacher's channels; B×C×H×W.
+        teacher: The teacher's, of the same shape.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    _check_shapes(features, teacher)
+    distance = (features - teacher).square().sum((1, 2, 3))
+    return (distance / teacher.square().sum((1, 2, 3)).clamp_min(1e-6)).mean()
+
+
 def _check_shapes(logits: Tensor, target: Tensor) -> None:
     if logits.shape != target.shape:
         raise ValueError(
             f"logits have shape {tuple(logits.shape)} and the target {tuple(target.shape)}; "
-            "the loss needs the same B×1×H×W for both"
+            "the loss needs the same B×C×H×W for both"
         )

@@ -126,15 +126,30 @@ class DSUNet(SegmentationModel, HubMixin):
         Raises:
             InputSizeError: A size does not fit, or no input for DINOv2 is given.
         """
+        levels = self.fused_levels(sam_image, dino_image, dino_features=dino_features)
+        logits: SegmentationLogits = self.decoder(levels, sam_image.shape[-2:], outputs)
+        return logits
+
+    def fused_levels(
+        self,
+        sam_image: Tensor,
+        dino_image: Tensor | None = None,
+        *,
+        dino_features: Tensor | Sequence[Tensor] | None = None,
+    ) -> list[Tensor]:
+        """What enters the decoder, for the arguments of `forward`.
+
+        Returns:
+            Four maps, each B×C×H/s×W/s with the channels and strides s of `hiera`.
+        """
         self.hiera.check_size(sam_image, "sam_image", smallest=128 if self.fusion else None)
-        levels = self.hiera(sam_image)
+        levels: list[Tensor] = self.hiera(sam_image)
         if self.fusion is not None:
             if dino_features is None:
                 dino_features = self.extract_semantics(dino_image)
             maps = [dino_features] if isinstance(dino_features, Tensor) else dino_features
             levels = self.fusion(levels, maps)
-        logits: SegmentationLogits = self.decoder(levels, sam_image.shape[-2:], outputs)
-        return logits
+        return levels
 
     def extract_semantics(self, dino_image: Tensor | None) -> list[Tensor]:
         """The maps that `forward` takes as `dino_features`: B×3×h×w → list of B×C×h/p×w/p."""

@@ -143,7 +143,7 @@ def _info(arguments: Namespace) -> int:
     if not stores:
         return status
     table = Table(box=box.SIMPLE_HEAD)
-    for title in ("store", "DINOv2", "view px", "maps of an image", "type"):
+    for title in ("store", "network", "view px", "maps of an image", "type"):
         table.add_column(title)
     for title in ("images", "maps there", "disk"):
         table.add_column(title, justify="right")

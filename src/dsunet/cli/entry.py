@@ -20,6 +20,7 @@ from dsunet.cli.benchmark import BENCHMARK_DATA, BENCHMARK_PREDICT, BENCHMARK_TR
 from dsunet.cli.cache import CACHE_BUILD, CACHE_INFO, CACHE_VERIFY
 from dsunet.cli.compare import COMPARE
 from dsunet.cli.data import DATA_CHECK, GENERATE
+from dsunet.cli.distill import DISTILL
 from dsunet.cli.evaluate import EVALUATE
 from dsunet.cli.features import FEATURES
 from dsunet.cli.output import fail, one_line
@@ -114,6 +115,7 @@ def _overview() -> str:
 
 COMMANDS: dict[str, Command] = {
     "train": TRAIN,
+    "distill": DISTILL,
     "data check": DATA_CHECK,
     "predict": PREDICT,
     "evaluate": EVALUATE,

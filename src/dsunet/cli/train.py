@@ -15,6 +15,7 @@ from dsunet.cli.parser import Command, Parser, add_encoder_arguments, fields_of,
 from dsunet.config import (
     MODEL_PRESETS,
     DataConfig,
+    DistillConfig,
     LossConfig,
     ModelConfig,
     TrainConfig,
@@ -25,16 +26,18 @@ from dsunet.imports import is_import_path, resolve
 if TYPE_CHECKING:
     from dsunet.custom import CustomSource
 
-__all__ = ["TRAIN"]
+__all__ = ["TRAIN", "add_train_arguments", "run_training"]
 
 
-def _train_arguments(parser: Parser) -> None:
+def add_train_arguments(parser: Parser, *aliases: str) -> None:
+    """The flags of a training; `aliases` are further names of `--model`."""
     parser.add_argument(
         "--config", action="config", help="YAML file with any of these settings; flags beat it."
     )
     parser.add_argument("--output", type=str, required=True, help="The run's folder.")
     parser.add_argument(
         "--model",
+        *aliases,
         type=str,
         default="dsunet-large",
         help=f"Preset to start from: {', '.join(MODEL_PRESETS)}; or what makes a network of your "
@@ -72,6 +75,13 @@ def _model(arguments: Namespace) -> ModelConfig | CustomSource:
 
 
 def _train(arguments: Namespace) -> int:
+    return run_training(arguments)
+
+
+def run_training(
+    arguments: Namespace, distill: DistillConfig | None = None, command: str = "dsunet train"
+) -> int:
+    """Trains as the flags say; returns the exit status."""
     model = _model(arguments)
     data, recipe = pick(DataConfig, arguments), pick(TrainConfig, arguments)
     loss = pick(LossConfig, arguments)
@@ -85,6 +95,7 @@ def _train(arguments: Namespace) -> int:
             weights=None if arguments.weights == "none" else arguments.weights,
             hiera_weights=arguments.hiera_weights,
             dinov2_weights=arguments.dinov2_weights,
+            distill=distill,
             resume=arguments.resume,
             on_line=print_line,
             progress_bar=sys.stderr.isatty() and sys.stdout.isatty(),
@@ -92,9 +103,9 @@ def _train(arguments: Namespace) -> int:
     except KeyboardInterrupt:
         folder = arguments.output
         if not Path(folder, "config.yaml").exists():
-            return fail("dsunet train", "interrupted before the start", 130)
-        go_on = f"dsunet train --config {folder}/config.yaml --output {folder} --resume"
-        return fail("dsunet train", f"interrupted; go on with: {go_on}", 130)
+            return fail(command, "interrupted before the start", 130)
+        go_on = f"{command} --config {folder}/config.yaml --output {folder} --resume"
+        return fail(command, f"interrupted; go on with: {go_on}", 130)
     if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # the first process speaks for all
         return 0
     if result.measures:
@@ -108,6 +119,6 @@ TRAIN = Command(
     "  dsunet train --data DIR --model dsunet-nano --val-fraction 0.2 --output RUN\n"
     "  dsunet train --benchmarks ROOT --task cod --limit 100 --model dsunet-nano --output TRIAL\n"
     "  dsunet train --config RUN/config.yaml --output RUN --resume\n",
-    _train_arguments,
+    add_train_arguments,
     _train,
 )

@@ -7,12 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from dsunet.data.augment import vary
+from dsunet.data.augment import crop_box, vary
 from dsunet.data.feature_store import Place, StoredImages
-from dsunet.data.pairs import Pair, read_pair
+from dsunet.data.images import read_image
+from dsunet.data.lessons import Lesson, Lessons
+from dsunet.data.pairs import Pair, read_pair, stem_of
+from dsunet.data.sources import Source
 from dsunet.data.views import Views, make_views, mask_view
 
 __all__ = ["EpochSampler", "PairDataset", "Sample", "collate"]
@@ -25,7 +29,7 @@ class Sample(NamedTuple):
     mask at its own size, as H'×W' uint8, for metrics; it is `None` in training. `name` is the stem.
 
     With a feature store, `place` says where the image's maps belong in it, and `maps` holds them,
-    each C×h'×w', if they are there; `dino` is not made then.
+    each C×h'×w', if they are there; `dino` is not made then. `lesson` is what a teacher says.
     """
 
     name: str
@@ -35,6 +39,7 @@ class Sample(NamedTuple):
     truth: np.ndarray | None = None
     place: Place | None = None
     maps: tuple[Tensor, ...] | None = None
+    lesson: Lesson | None = None
 
 
 class Batch(NamedTuple):
@@ -50,11 +55,13 @@ class Batch(NamedTuple):
     truths: list[np.ndarray | None]
     places: list[Place | None]
     maps: list[tuple[Tensor, ...] | None]
+    lesson: Lesson | None = None
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stacks samples to a batch."""
     dinos = [sample.dino for sample in samples if sample.dino is not None]
+    lessons = [sample.lesson for sample in samples if sample.lesson is not None]
     return Batch(
         [sample.name for sample in samples],
         torch.stack([sample.sam for sample in samples]),
@@ -63,6 +70,16 @@ def collate(samples: Sequence[Sample]) -> Batch:
         [sample.truth for sample in samples],
         [sample.place for sample in samples],
         [sample.maps for sample in samples],
+        _side_by_side(lessons) if lessons else None,
+    )
+
+
+def _side_by_side(lessons: Sequence[Lesson]) -> Lesson:
+    logits, hints, labelled = zip(*lessons, strict=True)
+    return Lesson(
+        torch.stack(logits),
+        tuple(torch.stack(maps) for maps in zip(*hints, strict=True)),
+        torch.stack(labelled),
     )
 
 
@@ -83,6 +100,8 @@ class PairDataset(Dataset[Sample]):
         seed: Seed of the flips and other changes.
         keep_truth: Keep the mask at its own size as well.
         stored: Where feature maps of the images may be.
+        unlabelled: Images without masks, which come after the pairs; their masks are empty.
+        lessons: What a teacher says of the pairs' images and of the unlabelled ones.
     """
 
     def __init__(
@@ -98,6 +117,8 @@ class PairDataset(Dataset[Sample]):
         seed: int = 0,
         keep_truth: bool = False,
         stored: StoredImages | None = None,
+        unlabelled: Sequence[Source] = (),
+        lessons: Lessons | None = None,
     ) -> None:
         self.pairs = list(pairs)
         self.sam_size = sam_size
@@ -110,23 +131,42 @@ class PairDataset(Dataset[Sample]):
         self.seed = seed
         self.keep_truth = keep_truth
         self.stored = stored
+        self.unlabelled = list(unlabelled)
+        self.lessons = lessons
 
     def __len__(self) -> int:
-        return len(self.pairs)
+        return len(self.pairs) + len(self.unlabelled)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
-        pair = self.pairs[index]
-        image, mask, _ = read_pair(pair, self.preview)
+        name, image, mask = self.read(index)
+        axes = self.flip_axes(epoch, index)
+        lesson = self._lesson(epoch, index, image, axes)
         if self.crop or self.colour:
             image, mask = vary(image, mask, self.crop, self.colour, self._draws(epoch, index, 1))
-        axes = self.flip_axes(epoch, index)
         place, maps = self._stored(index, axes)
         views = make_views(image, self.sam_size, self.dino_size if maps is None else None)
         target = mask_view(mask, self.sam_size)
         views, target = _flip(views, target, axes)
         truth = np.array(mask) if self.keep_truth else None
-        return Sample(pair.name, views.sam, views.dino, target, truth, place, maps)
+        return Sample(name, views.sam, views.dino, target, truth, place, maps, lesson)
+
+    def read(self, index: int) -> tuple[str, Image.Image, Image.Image]:
+        """Name, image and mask as they are before any change; an unlabelled image's is empty."""
+        if index < len(self.pairs):
+            image, mask, _ = read_pair(self.pairs[index], self.preview)
+            return self.pairs[index].name, image, mask
+        source = self.unlabelled[index - len(self.pairs)]
+        image = read_image(source)
+        return stem_of(source), image, Image.new("L", image.size)
+
+    def _lesson(self, epoch: int, index: int, image: Image.Image, axes: list[int]) -> Lesson | None:
+        if self.lessons is None:
+            return None
+        # the draws of `vary` once more
+        box = crop_box(image.size, self.crop, self._draws(epoch, index, 1)) if self.crop else None
+        labelled = index < len(self.pairs)
+        return self.lessons.of(index, image, self.sam_size, box, axes, labelled)
 
     def flip_axes(self, epoch: int, index: int) -> list[int]:
         """Which axes are flipped: -1 is left and right, -2 top and bottom."""
@@ -142,7 +182,7 @@ class PairDataset(Dataset[Sample]):
     def _stored(
         self, index: int, axes: list[int]
     ) -> tuple[Place | None, tuple[Tensor, ...] | None]:
-        if self.stored is None:
+        if self.stored is None or index >= len(self.pairs):
             return None, None
         place = self.stored.place(index, self.pairs[index].image, axes)
         if place is None:

@@ -18,7 +18,7 @@ import torch
 import yaml
 
 from dsunet.base import SegmentationModel
-from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig
+from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
 from dsunet.custom import CustomSource
 from dsunet.data import Pair
 from dsunet.data.check import check_split
@@ -47,16 +47,20 @@ def flat_settings(
     recipe: TrainConfig,
     loss: LossConfig,
     sources: dict[str, str | None],
+    distill: DistillConfig | None = None,
 ) -> dict[str, Any]:
     """All settings under the names of the command line's flags, ready for YAML.
 
-    `sources` are `weights`, `hiera_weights` and `dinov2_weights`.
+    `sources` are `weights`, `hiera_weights` and `dinov2_weights`; `distill` is of distillation
+    alone.
     """
     settings = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
     flat = {"model": settings.pop("name"), **sources, **settings}
     flat.pop("target", None)  # of a model of the user's own, which its name stands for
     for part in (data, recipe, loss):
         flat |= dataclasses.asdict(part)
+    if distill is not None:
+        flat |= dataclasses.asdict(distill)
     return {key: list(v) if isinstance(v, tuple) else v for key, v in flat.items()}
 
 
@@ -106,6 +110,15 @@ def check_folder(
     free |= {"activation_checkpointing"}  # the results are the same
     # may have moved; what is in the weights, and the names of pairs, are compared
     free |= {"hiera_weights", "dinov2_weights", "benchmarks", "cache_budget"}
+    # a teacher is told by its weights or maps, and unlabelled images by their names
+    free |= {"teacher", "teacher_hiera_weights", "teacher_dinov2_weights", "teacher_cache"}
+    free |= {"unlabelled"}
+    if ("teacher" in before) != ("teacher" in settings):
+        has, command = ("a", "distill") if "teacher" in before else ("no", "train")
+        raise OutputError(
+            f"the run in {folder} has {has} teacher; resume it by dsunet {command} --config "
+            f"{config}, or choose another --output"
+        )
     # what an earlier version did not know was as it is by default
     defaults = {
         field.name: field.default

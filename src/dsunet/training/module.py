@@ -24,6 +24,7 @@ from dsunet.losses import deep_supervision_loss
 from dsunet.metrics import Measures
 from dsunet.model import DSUNet
 from dsunet.training.average import WeightAverage
+from dsunet.training.distillation import Distillation, outputs_and_levels
 from dsunet.training.memory import give_back
 
 __all__ = ["SegmentationModule", "cosine_factor"]
@@ -49,6 +50,7 @@ class SegmentationModule(L.LightningModule):
         config: The recipe.
         loss: The loss.
         cache: Where DINOv2's maps may be.
+        distillation: What is learned from a teacher, beside the truth.
     """
 
     def __init__(
@@ -57,14 +59,17 @@ class SegmentationModule(L.LightningModule):
         config: TrainConfig,
         loss: LossConfig,
         cache: FeatureCache | None = None,
+        distillation: Distillation | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.cache = cache
+        self.distillation = distillation
         # for training alone, and a function: a module would put its own names into the state
-        self._compiled: Callable[..., SegmentationLogits] | None = None
+        self._compiled: Callable[..., Any] | None = None
         if config.compile:
-            self._compiled = torch.compile(model.forward, dynamic=False)
+            forward = self._with_levels if self._takes_levels else model.forward
+            self._compiled = torch.compile(forward, dynamic=False)
         self.recipe = config
         self.loss_config = loss
         self.average = WeightAverage(model, config.average) if config.average else None
@@ -76,26 +81,31 @@ class SegmentationModule(L.LightningModule):
         self.strict_loading = False  # frozen tensors are not in the checkpoint, see below
 
     @property
+    def _takes_levels(self) -> bool:
+        """Whether feature maps are learned from."""
+        return self.distillation is not None and len(self.distillation.heads) > 0
+
+    @property
     def evaluated(self) -> SegmentationModel:
         """What is validated and saved: the average of the weights, if there is one."""
         return self.model if self.average is None else self.average.module
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        coarse, middle, fine = self.loss_config.output_weights
+        coarse, middle, _ = self.loss_config.output_weights
         wanted = "all" if coarse or middle else "fine"
-        network = self._compiled or self.model
+        network = self._compiled or (self._with_levels if self._takes_levels else self.model)
         maps = self._semantics(batch)
-        outputs: SegmentationLogits = (
+        given = (
             network(batch.sam, batch.dino, outputs=wanted)
             if maps is None
             else network(batch.sam, dino_features=maps, outputs=wanted)
         )
-        loss = deep_supervision_loss(
-            SegmentationLogits(*(x if x is None else x.float() for x in outputs)),  # type: ignore[arg-type]
-            batch.mask,
-            self.loss_config.bce,
-            # models of somebody's own may have the fine output alone
-            (coarse * (outputs.coarse is not None), middle * (outputs.middle is not None), fine),
+        outputs, levels = given if self._takes_levels else (given, [])
+        outputs = SegmentationLogits(*(x if x is None else x.float() for x in outputs))  # type: ignore[arg-type]
+        loss = (
+            self._truth_loss(outputs, batch.mask)
+            if self.distillation is None or batch.lesson is None
+            else self._distilled_loss(self.distillation, outputs, levels, batch)
         )
         if self.device.type == "cpu":
             give_back()  # what only the way there needed
@@ -104,6 +114,41 @@ class SegmentationModule(L.LightningModule):
         self._loss_sum = self._loss_sum.to(loss.device) + loss.detach() * len(batch.sam)
         self._loss_count += len(batch.sam)
         self.log("loss", loss, prog_bar=True, on_step=True, batch_size=len(batch.sam))
+        return loss
+
+    def _with_levels(self, *views: Any, **options: Any) -> Any:
+        assert isinstance(self.model, DSUNet)
+        return outputs_and_levels(self.model, *views, **options)
+
+    def _truth_loss(self, outputs: SegmentationLogits, masks: Tensor) -> Tensor:
+        coarse, middle, fine = self.loss_config.output_weights
+        # models of somebody's own may have the fine output alone
+        there = (coarse * (outputs.coarse is not None), middle * (outputs.middle is not None), fine)
+        return deep_supervision_loss(outputs, masks, self.loss_config.bce, there)
+
+    def _distilled_loss(
+        self,
+        distillation: Distillation,
+        outputs: SegmentationLogits,
+        levels: list[Tensor],
+        batch: Batch,
+    ) -> Tensor:
+        """Truth, of the images that have it, and teacher; each image weighs the same in a term."""
+        assert batch.lesson is not None
+        config, labelled = distillation.config, batch.lesson.labelled
+        truth = batch.mask.new_zeros(())
+        if config.truth_weight and bool(labelled.any()):
+            chosen = SegmentationLogits(*(None if x is None else x[labelled] for x in outputs))  # type: ignore[arg-type]
+            share = labelled.float().mean()
+            truth = share * self._truth_loss(chosen, batch.mask[labelled])
+        soft, feature = distillation(outputs, levels, batch.lesson)
+        for name, term in (("truth", truth), ("teacher", soft), ("feature", feature)):
+            self.log(f"loss_{name}", term, on_step=True, batch_size=len(batch.sam))
+        loss: Tensor = (
+            config.truth_weight * truth
+            + config.teacher_weight * soft
+            + config.feature_weight * feature
+        )
         return loss
 
     def _semantics(self, batch: Batch) -> list[Tensor] | None:
@@ -201,6 +246,8 @@ class SegmentationModule(L.LightningModule):
             if ".adapter." not in name
         }
         trained = [p for p in self.model.parameters() if p.requires_grad]
+        if self.distillation is not None:
+            trained += self.distillation.parameters()
         groups: list[dict[str, Any]] = [
             {
                 "params": [p for p in trained if (id(p) in whole) is is_encoder],
@@ -224,6 +271,8 @@ class SegmentationModule(L.LightningModule):
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: state[name] for name in state if name in keep}
         checkpoint["dsunet"] = about_json(describe(self.model))  # so that `dsunet.load` reads it
+        if self.distillation is not None:
+            checkpoint["teacher"] = self.distillation.identity
         checkpoint["loss"] = {"sum": self._loss_sum.cpu(), "count": self._loss_count}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -232,6 +281,11 @@ class SegmentationModule(L.LightningModule):
             raise RuntimeError(f"the resume state lacks {sorted(absent)[:3]}")
         self.model.save_too(name.removeprefix("model.") for name in checkpoint["state_dict"])
         self._require_the_same_encoders(checkpoint.get("dsunet"))
+        if self.distillation and checkpoint.get("teacher") != self.distillation.identity:
+            raise CheckpointError(
+                "the run was started with another teacher, or other maps of it, than "
+                f"{self.distillation.config.teacher}; give the same one (--teacher)"
+            )
         self._loss_sum = checkpoint["loss"]["sum"]
         self._loss_count = checkpoint["loss"]["count"]
 

@@ -17,10 +17,12 @@ from torch.utils.data import DataLoader
 
 from dsunet.base import SegmentationModel
 from dsunet.checkpoint import read_metadata
-from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig
+from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
 from dsunet.custom import CustomSource, create_custom
 from dsunet.data import EpochSampler, PairDataset, collate
+from dsunet.data.sources import name_of
 from dsunet.data.split import Split, split_data
+from dsunet.data.unlabelled import find_unlabelled
 from dsunet.devices import choose_device, choose_precision
 from dsunet.encoders import HieraEncoder
 from dsunet.errors import DeviceError, DsunetError, MissingPackageError, TrainingError
@@ -44,7 +46,7 @@ from dsunet.training.folder import (
     write_start,
 )
 
-__all__ = ["TrainResult", "create_network", "train"]
+__all__ = ["TrainResult", "create_network", "distill", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +90,7 @@ def train(
     weights: str | Path | None = "default",
     hiera_weights: str | Path | None = None,
     dinov2_weights: str | Path | None = None,
+    distill: DistillConfig | None = None,
     resume: bool = False,
     on_line: Callable[[str], None] | None = None,
     progress_bar: bool = False,
@@ -109,6 +112,7 @@ def train(
         weights: What the model starts from, as in `create_model`.
         hiera_weights: File with Hiera's weights, as in `create_model`.
         dinov2_weights: File with DINOv2's weights.
+        distill: What to learn from beside the truth, see docs/distillation.md.
         resume: Go on with the run in the folder; start it if there is none yet.
         on_line: Called with every line of progress.
         progress_bar: Show Lightning's progress bar.
@@ -125,6 +129,7 @@ def train(
 
         from dsunet.training.callbacks import DurableCheckpoints, RunFolder, SafeInterrupt
         from dsunet.training.module import SegmentationModule
+        from dsunet.training.teacher import check_teacher, open_teacher
     except ImportError as error:
         raise MissingPackageError(
             f"training needs the package {error.name}; install all it needs by "
@@ -151,7 +156,9 @@ def train(
                 "--batch-size auto is for processes that dsunet starts itself (--devices); give a "
                 "number"
             )
-    settings = flat_settings(model, data, recipe, loss, sources)
+    settings = flat_settings(model, data, recipe, loss, sources, distill)
+    if distill is not None:
+        check_teacher(distill, folder)
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
     _check_devices(device, recipe.devices)
@@ -161,6 +168,12 @@ def train(
             "early_stop needs a validation set: give --val, --val-list or --val-fraction"
         )
     lists = {"train.txt": names_of(split.training), "val.txt": names_of(split.validation)}
+    unlabelled: list[Path] = []
+    if distill is not None and distill.unlabelled:
+        full = data.check == "full"
+        heard = say if first else _unheard
+        unlabelled = find_unlabelled(distill.unlabelled, split, full=full, say=heard)
+        lists["unlabelled.txt"] = "".join(f"{name_of(image)}\n" for image in unlabelled)
     if recipe.compile:
         require_compiler(device)
     with ExitStack() as stack:
@@ -173,12 +186,26 @@ def train(
         stack.enter_context(_quiet())
         L.seed_everything(recipe.seed, verbose=False)
         network = create_network(model, weights, hiera_weights, dinov2_weights)
+        teaching = None
+        if distill is not None:
+            teaching = open_teacher(
+                distill,
+                network,
+                split.training,
+                unlabelled,
+                recipe,
+                loss.output_weights,
+                device,
+                precision,
+                say if first else _unheard,
+                workers=data.workers,
+            )
         cache = _feature_cache(network, data, split, recipe, precision, say if first else _unheard)
         network = lay_out(network, device).train()
         if recipe.activation_checkpointing:
             checkpoint_activations(network)
         if recipe.batch_size == "auto":
-            pairs = len(split.training)
+            pairs = len(split.training) + len(unlabelled)
             recipe = choose_batch_size(network, recipe, loss, device, precision, pairs, say)
             settings |= {"batch_size": recipe.batch_size, "accumulate": recipe.accumulate}
         assert isinstance(recipe.batch_size, int)
@@ -203,6 +230,8 @@ def train(
             draft=data.draft,
             seed=recipe.seed,
             stored=cache.training if cache is not None else None,
+            unlabelled=unlabelled,
+            lessons=teaching.lessons if teaching is not None else None,
         )
         validation = PairDataset(
             split.validation,
@@ -225,6 +254,16 @@ def train(
             validation, 1, sampler=EpochSampler(len(validation), shuffle=False), **loaders
         )
         about = facts(data, split, recipe)
+        if distill is not None and teaching is not None:
+            about["teacher"] = {
+                "name": teaching.name,
+                "identity": teaching.distillation.identity,
+                "teacher_weight": distill.teacher_weight,
+                "truth_weight": distill.truth_weight,
+                "temperature": distill.temperature,
+                "feature_weight": distill.feature_weight,
+                "unlabelled_images": len(unlabelled),
+            }
         about |= {"device": str(device), "precision": str(precision).removeprefix("torch.")}
         interrupt = SafeInterrupt()
         run_folder = RunFolder(
@@ -236,7 +275,7 @@ def train(
         trainer = L.Trainer(
             accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device.type],
             devices=[device.index] if device.index is not None else world,
-            strategy=_strategy(network, world, loss),
+            strategy=_strategy(network, world, loss, distill),
             precision=_LIGHTNING[str(precision).removeprefix("torch.")],  # type: ignore[arg-type]
             max_epochs=recipe.epochs,
             accumulate_grad_batches=recipe.accumulate,
@@ -261,7 +300,7 @@ def train(
             sampler.go_on_from(epoch, batches * recipe.batch_size)
         if first:
             write_environment(folder, network, device, precision)
-            say(_headline(network, split, device, precision))
+            say(_headline(network, split, len(unlabelled), device, precision))
             if weights in ("default", "full") and network.training_facts and not going_on:
                 say(
                     "starts from the trained weights that come with dsunet, not from random ones "
@@ -269,7 +308,13 @@ def train(
                 )
         try:
             trainer.fit(
-                SegmentationModule(network, recipe, loss, cache),
+                SegmentationModule(
+                    network,
+                    recipe,
+                    loss,
+                    cache,
+                    teaching.distillation if teaching is not None else None,
+                ),
                 train_loader,
                 val_loader if split.validation else None,
                 ckpt_path=checkpoint,
@@ -295,6 +340,37 @@ def train(
         run_folder.best_epoch,
         folder / ("best.safetensors" if best else "last.safetensors"),
     )
+
+
+def distill(
+    output: str | Path,
+    student: ModelConfig | CustomSource | str | Callable[..., object],
+    teacher: DistillConfig | str | Path,
+    data: DataConfig,
+    recipe: TrainConfig | None = None,
+    loss: LossConfig | None = None,
+    **options: Any,
+) -> TrainResult:
+    """Trains a student on the truth and on what a teacher says, as `dsunet distill` does.
+
+    Args:
+        output: The run's folder, as in `train`.
+        student: What to train, as `model` in `train`.
+        teacher: What to learn from and how, or only what: weights, a run's folder, or a folder of
+            maps.
+        data: What to train on; the teacher has no part in validation.
+        recipe: How; the paper's recipe by default.
+        loss: The loss of the truth; the paper's by default.
+        **options: Further arguments of `train`, such as `weights` and `resume`.
+
+    Raises:
+        DsunetError: As in `train`; or the teacher or its maps cannot be used.
+        ValueError: Settings do not go together.
+        KeyboardInterrupt: Interrupted; what the teacher has computed is kept, too.
+    """
+    if not isinstance(teacher, DistillConfig):
+        teacher = DistillConfig(str(teacher))
+    return train(output, student, data, recipe, loss, distill=teacher, **options)
 
 
 def _feature_cache(
@@ -361,14 +437,18 @@ def checkpoint_activations(network: SegmentationModel) -> None:
     network.hiera.checkpointing = True
 
 
-def _strategy(network: SegmentationModel, devices: int, loss: LossConfig) -> str:
+def _strategy(
+    network: SegmentationModel, devices: int, loss: LossConfig, distill: DistillConfig | None
+) -> str:
     """How several devices share a training.
 
     The published SAM2-UNet has a block that never runs, a backbone in Hiera's place and a user's
-    own network may have some, and a head without a weight in the loss is not trained.
+    own network may have some, and a head without a weight in the loss is not trained; nor is the
+    decoder in a batch without masks where the teacher's feature maps alone are learned from.
     """
     all_run = (
-        isinstance(network, DSUNet)
+        (distill is None or distill.teacher_weight > 0)
+        and isinstance(network, DSUNet)
         and isinstance(network.hiera, HieraEncoder)
         and len(network.decoder.fuse) == len(network.decoder.heads)
         and min(loss.output_weights) > 0
@@ -407,14 +487,19 @@ def _check_devices(device: torch.device, count: int) -> None:
 
 
 def _headline(
-    network: SegmentationModel, split: Split, device: torch.device, precision: torch.dtype
+    network: SegmentationModel,
+    split: Split,
+    unlabelled: int,
+    device: torch.device,
+    precision: torch.dtype,
 ) -> str:
     counts = parameter_counts(network)
     share = 100 * counts["trainable"] / counts["total"]
     return (
         f"{network.config.name if network.config else 'model'}: {counts['trainable']:,} of "
         f"{counts['total']:,} parameters trained ({share:.2f} %); {len(split.training)} training "
-        f"and {len(split.validation)} validation pairs; {device}, "
+        f"and {len(split.validation)} validation pairs"
+        f"{f', {unlabelled} unlabelled images' if unlabelled else ''}; {device}, "
         f"{str(precision).removeprefix('torch.')}"
     )
 

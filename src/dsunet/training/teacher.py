@@ -1,0 +1,268 @@
+"""The teacher of a distillation: what it is, and its maps of the training images."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from dsunet.base import SegmentationModel
+from dsunet.config import DistillConfig, TrainConfig
+from dsunet.custom import CustomSource, ImageFunction
+from dsunet.data.dataset import PairDataset
+from dsunet.data.feature_store import FeatureKind
+from dsunet.data.lessons import Lessons, MapFolder, StoredMaps
+from dsunet.data.pairs import Pair, list_folder
+from dsunet.data.sources import Source
+from dsunet.errors import DataError
+from dsunet.feature_cache import cache_root, gigabytes
+from dsunet.imports import is_import_path, resolve
+from dsunet.inference import lay_out
+from dsunet.model import DSUNet, load
+from dsunet.processes import available_cores
+from dsunet.training.distillation import Distillation
+from dsunet.training.teacher_maps import compute_maps, logits_shape, open_store
+from dsunet.weights.formats import fingerprint
+
+__all__ = ["Teaching", "check_teacher", "open_teacher"]
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """A teacher, ready to be learned from."""
+
+    name: str
+    """Of its file or folder."""
+    lessons: Lessons
+    distillation: Distillation
+    """The loss's part, with heads for the student's levels."""
+
+
+def check_teacher(config: DistillConfig, folder: Path) -> None:
+    """Finds out early whether the teacher is there, and none of the run's own files.
+
+    Args:
+        config: Names the teacher.
+        folder: The run's folder.
+
+    Raises:
+        ValueError: It lies in the run's folder, or settings do not go together.
+        DataError: There is no such file or folder.
+    """
+    if _is_named(config):
+        return
+    teacher = Path(config.teacher)
+    if not teacher.exists():
+        raise DataError(
+            f"there is no teacher {teacher}; give a weights file, a run's folder, or a folder of "
+            "maps as dsunet predict writes them"
+        )
+    if folder.resolve() in (teacher.resolve(), *teacher.resolve().parents):
+        raise ValueError(
+            f"the teacher {teacher} is in the run's own folder {folder}, which its student is "
+            "written to; choose another --output"
+        )
+    if _map_folder(teacher) is None:
+        return
+    own = ("teacher_model", "teacher_hiera_weights", "teacher_dinov2_weights")
+    if given := [name for name in own if getattr(config, name) is not None]:
+        raise ValueError(
+            f"{given[0]} is for a teacher's weights, but {teacher} is a folder of maps"
+        )
+    if config.feature_weight > 0:
+        raise ValueError(
+            f"feature_weight is {config.feature_weight}, but {teacher} is a folder of maps, which "
+            "has no feature maps; give the teacher's weights, or leave it out"
+        )
+
+
+def _is_named(config: DistillConfig) -> bool:
+    """Whether the teacher is a network of the user's own that has its weights by itself."""
+    return is_import_path(config.teacher) and not Path(config.teacher).exists()
+
+
+def _map_folder(teacher: Path) -> Path | None:
+    """The folder of maps that is meant; `None` for weights."""
+    if not teacher.is_dir():
+        return None
+    for folder in (teacher, teacher / "probability"):  # of several kinds, as predict writes them
+        if folder.is_dir():
+            images, others = list_folder(folder)
+            names = {file.name for file in others}
+            if names & {"best.safetensors", "last.safetensors"}:
+                return None
+            if images or any(name.endswith(".npy") for name in names):
+                return folder
+    raise DataError(
+        f"{teacher} is no teacher: there are neither weights (best.safetensors) nor maps (.png, "
+        ".npy) in it"
+    )
+
+
+def open_teacher(
+    config: DistillConfig,
+    student: SegmentationModel,
+    pairs: Sequence[Pair],
+    unlabelled: Sequence[Source],
+    recipe: TrainConfig,
+    output_weights: tuple[float, float, float],
+    device: torch.device,
+    precision: torch.dtype,
+    say: Callable[[str], None],
+    *,
+    workers: int = 0,
+) -> Teaching:
+    """Has the teacher's maps of all images ready, and computes those that are not there yet.
+
+    Interrupted, it goes on where it was; what is in the cache serves every student of that teacher.
+
+    Args:
+        config: The teacher, and what is learned from it.
+        student: The network in training.
+        pairs: The training pairs.
+        unlabelled: The images without masks.
+        recipe: Gives seed, cache's budget and number type.
+        output_weights: Weights of the coarse, middle and fine output.
+        device: Where to compute.
+        precision: What the teacher computes in.
+        say: Called with lines of progress.
+        workers: Processes that read images for the teacher.
+
+    Raises:
+        DsunetError: Maps are missing or cannot be made or kept; each error says why.
+        ValueError: Settings do not fit the teacher or the student.
+    """
+    sources = [*(pair.image for pair in pairs), *unlabelled]
+    images = PairDataset(pairs, (1, 1), None, unlabelled=unlabelled)
+    folder = None if _is_named(config) else _map_folder(Path(config.teacher))
+    if folder is not None:
+        maps = MapFolder(folder, sources)
+        _check_proportions(maps, images)
+        say(f"teacher: {len(sources):,} maps in {folder}")
+        own = Distillation(config, output_weights, identity=maps.identity)
+        return Teaching(folder.name, Lessons(maps), own)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        # the student and its steps draw the same numbers with a teacher and without
+        torch.manual_seed(recipe.seed)
+        model = _load(config)
+        levels = _levels(config, student, model)
+        identity = _identity(model)
+        channels = [(own.channels, theirs.channels) for own, theirs in levels]
+        distillation = Distillation(config, output_weights, channels, identity)
+    shapes = [logits_shape(model), *((theirs.channels, *theirs.grid) for _, theirs in levels)]
+    kind = FeatureKind(
+        encoder=f"teacher {model.config.name if model.config else ''}",
+        weights=identity,
+        size=model.view_sizes[0],
+        depths=config.feature_levels if levels else (),
+        norm=False,
+        shapes=tuple(shapes),
+        interpolate="",
+        precision=str(precision).removeprefix("torch."),
+        dtype=recipe.cache_type,
+    )
+    root = cache_root(config.teacher_cache)
+    stored = open_store(root, kind, pairs, unlabelled, recipe.cache_budget)
+    lessons = Lessons(StoredMaps(stored, sources), tuple(own.grid for own, _ in levels))
+    missing = [i for i in range(len(sources)) if stored.store.read((stored.numbers[i], 0)) is None]
+    say(
+        f"teacher: {stored.store.folder} has {len(sources) - len(missing):,} of "
+        f"{len(sources):,} maps; all take {gigabytes(len(sources) * kind.record_bytes)}"
+    )
+    if missing:
+        model = lay_out(model.eval().to(device), device)
+        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
+            compute_maps(model, stored, missing, images, device, workers, say)
+    return Teaching(_name(config), lessons, distillation)
+
+
+def _check_proportions(maps: MapFolder, images: PairDataset) -> None:
+    """Reads every map once, before a minute is spent."""
+    with ThreadPoolExecutor(min(8, available_cores())) as pool:
+        looks = pool.map(partial(_trouble, maps, images), range(len(images)))
+        wrong = [trouble for trouble in looks if trouble]
+    if wrong:
+        more = f" ({len(wrong)} maps cannot be used)" if len(wrong) > 1 else ""
+        raise DataError(f"{wrong[0]}{more}")
+
+
+def _trouble(maps: MapFolder, images: PairDataset, index: int) -> str:
+    """Why a map cannot be used; empty if it can."""
+    try:
+        maps.maps(index, images.read(index)[1].size)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def _load(config: DistillConfig) -> SegmentationModel:
+    made: object
+    if _is_named(config):
+        made = CustomSource(config.teacher, resolve(config.teacher)).make()
+    elif config.teacher_model is not None:
+        made = load(config.teacher, model=config.teacher_model)
+    else:
+        made = load(
+            config.teacher,
+            hiera_weights=config.teacher_hiera_weights,
+            dinov2_weights=config.teacher_dinov2_weights,
+        )
+    if isinstance(made, ImageFunction):
+        raise ValueError(
+            f"{config.teacher} is a function of an image; let dsunet predict --model write its maps"
+            ", and give their folder as --teacher"
+        )
+    assert isinstance(made, SegmentationModel)
+    return made.eval()
+
+
+def _name(config: DistillConfig) -> str:
+    if _is_named(config):
+        return config.teacher
+    return Path(config.teacher).resolve().name
+
+
+@dataclass(frozen=True)
+class _Level:
+    """A level of a model, with four of them."""
+
+    channels: int
+    grid: tuple[int, int]
+
+
+def _levels(
+    config: DistillConfig, student: SegmentationModel, teacher: SegmentationModel
+) -> list[tuple[_Level, _Level]]:
+    """The levels to learn from, of student and teacher."""
+    if not config.feature_weight:
+        return []
+    for role, model in (("student", student), ("teacher", teacher)):
+        if not isinstance(model, DSUNet):
+            raise ValueError(
+                f"feature_weight is {config.feature_weight}, but the {role} is a network of your "
+                "own, whose feature maps nobody knows; leave it out"
+            )
+    return [
+        (_level(student, number - 1), _level(teacher, number - 1))
+        for number in config.feature_levels
+    ]
+
+
+def _level(model: SegmentationModel, rank: int) -> _Level:
+    assert isinstance(model, DSUNet)
+    height, width = model.view_sizes[0]
+    stride = model.hiera.strides[rank]
+    return _Level(model.hiera.channels[rank], (height // stride, width // stride))
+
+
+def _identity(model: SegmentationModel) -> str:
+    """A sum over settings and weights."""
+    about = json.dumps(model.config.to_dict() if model.config else None, sort_keys=True)
+    total = hashlib.sha256(f"{about}\n{fingerprint(model.state_dict())}".encode())
+    return f"sha256:{total.hexdigest()}"
