@@ -144,10 +144,10 @@ def test_only_the_outputs_that_are_trained_are_computed() -> None:
 
 
 def test_heads_without_weight_are_told_to_several_devices() -> None:
-    assert _strategy(nano(), 2, LossConfig()) == "auto"
+    assert _strategy(nano(), 2, LossConfig(), None) == "auto"
     unused = LossConfig(output_weights=(0, 0.5, 1))
-    assert _strategy(nano(), 2, unused) == "ddp_find_unused_parameters_true"
-    assert _strategy(nano(), 1, unused) == "auto"
+    assert _strategy(nano(), 2, unused, None) == "ddp_find_unused_parameters_true"
+    assert _strategy(nano(), 1, unused, None) == "auto"
 
 
 def test_the_optimiser_is_fused_on_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:

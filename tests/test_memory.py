@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -152,7 +153,7 @@ def naive_attention(query: Tensor, key: Tensor, value: Tensor, **_: object) -> T
 def largest_of_decoder() -> tuple[int, int]:
     """The largest tensor of a decoder's step, and the size of its finest attention map."""
     torch.manual_seed(0)
-    decoder = Decoder([8, 8, 8, 8], lambda c: SpatialFeatureFusion(c, 4), 8).train()
+    decoder = Decoder([8, 8, 8, 8], partial(SpatialFeatureFusion, attention_channels=4), 8).train()
     side = 192
     pyramid = [torch.randn(1, 8, side // s, side // s, requires_grad=True) for s in (4, 8, 16, 32)]
     with Largest() as largest:

@@ -31,7 +31,7 @@ def test_the_file_is_whole_and_small(name: str) -> None:
     assert weights_of(name).stat().st_size <= 8_000_000
     assert verify_file(weights_of(name))[1] == []
     about, tensors = read_checkpoint(weights_of(name))
-    assert about["model"] == model_config(name).to_dict()
+    assert dsunet.load(name).config == model_config(name)
     assert about["encoders"] == {"hiera": None}
     assert about["training"]["name"] == name
     assert all(
