@@ -18,13 +18,13 @@ echo "1/5  segmenting four photographs"
 python "$here/photographs.py" "$out/photographs"
 dsunet predict "$out/photographs" --output "$out/photographs-masks" --save probability,cutout
 
-echo "2/5  making pictures of another kind: 160 to train on, 40 to test"
-dsunet generate --output "$out/train" --count 160 --size 160 --seed 0
+echo "2/5  making pictures of another kind: 240 to train on, 40 to test"
+dsunet generate --output "$out/train" --count 240 --size 160 --seed 0
 dsunet generate --output "$out/test" --count 40 --size 160 --seed 1
 
 echo "3/5  fine-tuning to them (about two minutes on two cores)"
-dsunet train --data "$out/train" --val-fraction 0.1 --model dsunet-lite --sam-size 160 \
-    --epochs 8 --warmup-epochs 1 --lr 5e-4 --encoder-lr 2e-4 --output "$out/run"
+dsunet train --data "$out/train" --val-fraction 0.15 --model dsunet-lite --sam-size 160 \
+    --epochs 12 --warmup-epochs 1 --lr 5e-4 --encoder-lr 2e-4 --average 0.98 --output "$out/run"
 
 echo "4/5  segmenting the test pictures and measuring, before and after"
 dsunet predict "$out/test/images" --output "$out/before"
