@@ -19,31 +19,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 import dsunet
 from dsunet.config import MODEL_PRESETS, as_size, model_config
 from dsunet.files import write_json
-from dsunet.model import build_model
+from dsunet.pruning.measuring import flops_of
 from measuring import circumstances
 
 SIZES = ("dsunet-lite", "dsunet-lite1", "dsunet-lite2")
 PICTURE = (300, 400)  # rows and columns of what is segmented: those of common photographs in sets
 
 
-def views(model: dsunet.DSUNet, device: str) -> list[torch.Tensor]:
+def views(model: dsunet.DSUNet) -> list[torch.Tensor]:
     """One random image, once for each encoder that takes one."""
     sizes = [size for size in model.view_sizes if size is not None]
-    return [torch.randn(1, 3, *size, device=device) for size in sizes]
-
-
-def operations(name: str, side: int) -> float:
-    """GFLOP of one image."""
-    with torch.device("meta"):
-        model = build_model(model_config(name, sam_size=side)).eval()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(*views(model, "meta"), outputs="fine")
-    return float(counter.get_total_flops() / 1e9)
+    return [torch.randn(1, 3, *size) for size in sizes]
 
 
 def seconds_of(call: Any, repeats: int) -> list[float]:
@@ -73,12 +63,12 @@ def main() -> None:
         for side in sorted({256, as_size(MODEL_PRESETS[name].sam_size)[0]}):
             model = dsunet.create_model(name, None, sam_size=side)
             segmenter = dsunet.Segmenter(model, device="cpu")
-            images = views(model, "cpu")
+            images = views(model)
             row = {
                 "model": name,
                 "side": side,
                 "parameters": sum(p.numel() for p in model.parameters()),
-                "gflop": round(operations(name, side), 4),
+                "gflop": round(flops_of(model_config(name, sam_size=side)) / 1e9, 4),
             }
             rows.append(row)
             timed.append((row, segmenter, images, {"network": [], "whole": []}))

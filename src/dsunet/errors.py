@@ -4,6 +4,9 @@ Each message says what was given, what is needed and what to do. The command lin
 line and exits with status 1; from Python the classes let a caller tell causes apart.
 """
 
+import itertools
+from collections.abc import Collection
+
 __all__ = [
     "CheckpointError",
     "CustomModelError",
@@ -16,6 +19,7 @@ __all__ = [
     "OutputError",
     "TrainingError",
     "WeightsError",
+    "few",
 ]
 
 
@@ -61,3 +65,9 @@ class TrainingError(DsunetError):
 
 class MissingPackageError(DsunetError):
     """An optional dependency is needed and not installed."""
+
+
+def few(names: Collection[object], limit: int = 5) -> str:
+    """The first few of many names, for a message."""
+    shown = ", ".join(str(name) for name in itertools.islice(names, limit))
+    return shown + (", …" if len(names) > limit else "")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
-from dsunet.cli.output import Progress, few, print_failures, print_table, visible
+from dsunet.cli.output import Progress, print_failures, print_table, visible
 from dsunet.cli.parser import LIST_HELP, Command, Parser
-from dsunet.errors import DataError
+from dsunet.errors import DataError, few
 
 if TYPE_CHECKING:
     from dsunet.metrics import Comparison

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from dsunet.cli.output import Progress, check_outputs, few, print_failures
+from dsunet.cli.output import Progress, check_outputs, print_failures
 from dsunet.cli.parser import LIST_HELP, Command, Parser
+from dsunet.errors import few
 
 __all__ = ["EVALUATE"]
 

@@ -21,7 +21,6 @@ __all__ = [
     "Progress",
     "check_outputs",
     "fail",
-    "few",
     "one_line",
     "print_failures",
     "print_line",
@@ -61,12 +60,6 @@ def print_line(line: str) -> None:
 def scores(measures: dict[str, float]) -> str:
     """Measures in one line."""
     return "  ".join(f"{name} {value:.4f}" for name, value in measures.items())
-
-
-def few(names: Collection[object], limit: int = 5) -> str:
-    """The first few of many names."""
-    shown = ", ".join(str(name) for name in itertools.islice(names, limit))
-    return shown + (", …" if len(names) > limit else "")
 
 
 def check_outputs(*files: str | None) -> None:

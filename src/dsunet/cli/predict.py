@@ -7,8 +7,9 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from dsunet import shipped
-from dsunet.cli.output import Progress, fail, few, print_failures
+from dsunet.cli.output import Progress, fail, print_failures
 from dsunet.cli.parser import LIST_HELP, PRECISIONS, Command, Parser, add_encoder_arguments
+from dsunet.errors import few
 from dsunet.imports import is_import_path
 
 __all__ = ["PREDICT"]

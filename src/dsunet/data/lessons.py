@@ -19,7 +19,7 @@ from dsunet.data.feature_store import StoredImages
 from dsunet.data.images import decode
 from dsunet.data.pairs import by_stem, list_folder, stem_of
 from dsunet.data.sources import Source
-from dsunet.errors import DataError
+from dsunet.errors import DataError, few
 
 __all__ = ["Lesson", "Lessons", "MapFolder", "StoredMaps", "logits_of", "resize_part"]
 
@@ -95,13 +95,13 @@ class MapFolder:
         twice = sorted(stem for stem, count in Counter(stems).items() if count > 1)
         if twice:
             raise DataError(
-                f"{len(twice)} stems mean several images ({_first(twice)}), so it is unclear whose "
+                f"{len(twice)} stems mean several images ({few(twice)}), so it is unclear whose "
                 "maps are meant; rename them, or give the teacher's weights instead of its maps"
             )
         missing = [stem for stem in stems if stem not in there]
         if missing:
             raise DataError(
-                f"{folder} lacks maps of {len(missing)} of {len(stems)} images ({_first(missing)});"
+                f"{folder} lacks maps of {len(missing)} of {len(stems)} images ({few(missing)});"
                 " predict these, too, or leave the images out"
             )
         self.files = [there[stem] for stem in stems]
@@ -223,7 +223,3 @@ def _read(file: Path) -> np.ndarray:
             "probabilities and not logits"
         )
     return values
-
-
-def _first(names: Sequence[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

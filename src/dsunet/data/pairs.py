@@ -14,7 +14,7 @@ from PIL import Image
 
 from dsunet.data.images import Header, decode
 from dsunet.data.sources import IMAGE_SUFFIXES, Source, TarMember, is_image_name, name_of
-from dsunet.errors import DataError
+from dsunet.errors import DataError, few
 from dsunet.files import decode_text
 
 __all__ = [
@@ -327,8 +327,7 @@ def match_by_stem(
 
 
 def _first(names: Iterable[str], limit: int = 20) -> str:
-    ordered = sorted(names)
-    return ", ".join(ordered[:limit]) + (", …" if len(ordered) > limit else "")
+    return few(sorted(names), limit)
 
 
 def split_pairs(pairs: Sequence[Pair], fraction: float, seed: int) -> tuple[list[Pair], list[Pair]]:

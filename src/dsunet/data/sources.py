@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
 import stat
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ __all__ = [
     "Source",
     "Stamp",
     "TarMember",
+    "content_sum",
     "foreign_content",
     "is_image_name",
     "name_of",
@@ -91,6 +93,12 @@ def open_source(source: Source) -> BinaryIO:
     with open(source.archive, "rb") as file:
         file.seek(source.offset)
         return io.BytesIO(file.read(source.size))
+
+
+def content_sum(source: Source) -> bytes:
+    """SHA-256 of a source's content."""
+    with open_source(source) as file:
+        return hashlib.sha256(file.read()).digest()
 
 
 def stamp_of(source: Source) -> Stamp:

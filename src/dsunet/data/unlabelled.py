@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,9 +12,9 @@ from dsunet.data.check import can_compare
 from dsunet.data.duplicates import Signature, near_duplicates, sign
 from dsunet.data.images import decode, read_header
 from dsunet.data.pairs import list_folder
-from dsunet.data.sources import Source, open_source
+from dsunet.data.sources import Source, content_sum
 from dsunet.data.split import Split
-from dsunet.errors import DataError, ImageError
+from dsunet.errors import DataError, ImageError, few
 from dsunet.processes import available_cores
 
 __all__ = ["find_unlabelled"]
@@ -71,8 +70,7 @@ def find_unlabelled(
         seen.add(each.key)
         chosen.append(file)
     for reason, names in left_out.items():
-        first = ", ".join(names[:5]) + (", …" if len(names) > 5 else "")
-        say(f"left out {len(names)} unlabelled images that {reason}: {first}")
+        say(f"left out {len(names)} unlabelled images that {reason}: {few(names)}")
     if files and not chosen:
         raise DataError(
             f"none of the {len(files)} unlabelled images is left to learn from; give others"
@@ -97,8 +95,7 @@ class _Look(NamedTuple):
 def _look(full: bool, compare: bool, source: Source) -> _Look:
     """A sum of a file's content, `None` if it is no image, and what it looks like."""
     try:
-        with open_source(source) as file:
-            key = hashlib.sha256(file.read()).digest()
+        key = content_sum(source)
         if not full:
             read_header(source)
             return _Look(key, None)

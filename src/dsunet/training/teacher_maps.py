@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import time
@@ -18,7 +17,7 @@ from dsunet.base import SegmentationModel
 from dsunet.data.dataset import PairDataset
 from dsunet.data.feature_store import FeatureKind, FeatureStore, StoredImages, content_key
 from dsunet.data.pairs import Pair
-from dsunet.data.sources import Source, open_source, stamp_of
+from dsunet.data.sources import Source, content_sum, stamp_of
 from dsunet.data.views import Views, make_views
 from dsunet.errors import DataError, OutputError
 from dsunet.feature_cache import gigabytes
@@ -71,7 +70,8 @@ def open_store(
     stamps, keys = [], []
     for source, pair in [*((pair.image, pair) for pair in pairs), *((s, None) for s in unlabelled)]:
         stamps.append(stamp_of(source))  # first: what is written later shows
-        keys.append(_key(source) if pair is None else content_key(pair))
+        # an image without a mask is taken upright, of which `content_key` is the plain sum
+        keys.append(content_sum(source) if pair is None else content_key(pair))
     try:
         number_of = store.add(keys)
     except OSError as error:
@@ -86,12 +86,6 @@ def open_store(
             f"{gigabytes(free)} left; make room, or choose another --teacher-cache"
         )
     return StoredImages(store, [number_of[key] for key in keys], [*stamps])
-
-
-def _key(image: Source) -> bytes:
-    """As `content_key` of a pair whose image is taken upright."""
-    with open_source(image) as file:
-        return hashlib.sha256(file.read()).digest()
 
 
 class _Missing(Dataset[tuple[int, Views | None, str]]):
