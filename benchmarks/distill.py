@@ -5,7 +5,7 @@
 
 `--data` holds images/ and masks/; `--held-out` names the pairs that neither student nor teacher was
 trained on, and that everything here is measured on. For each seed the student is trained on the
-same few pairs, from the same random weights:
+same few pairs, from the same weights (random ones, but for those of `--start`):
 
 - `truth`: on the masks alone;
 - `distilled`: on the masks and the teacher's maps of the same images;
@@ -27,7 +27,6 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import dsunet
@@ -40,12 +39,10 @@ from dsunet.config import (
     model_config,
 )
 from dsunet.data import Pair, find_pairs
-from dsunet.data.pairs import read_names, read_pair
+from dsunet.data.pairs import read_names
 from dsunet.files import write_json
-from dsunet.inference import quantise
-from dsunet.metrics import Measures
 from dsunet.model import create_from_config, parameter_counts
-from measuring import circumstances
+from measuring import circumstances, measures_of
 
 ARMS = ("truth", "distilled", "masks", "unlabelled")
 MEASURES = ("S", "F", "E", "MAE")
@@ -100,7 +97,7 @@ def run(arguments: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
         epochs=epochs,
         batch_size=arguments.batch_size,
         lr=arguments.lr,
-        encoder_lr=arguments.lr,
+        encoder_lr=arguments.encoder_lr or arguments.lr,
         weight_decay=0.01,
         clip_grad_norm=2.0,
         val_every=epochs,
@@ -122,7 +119,7 @@ def run(arguments: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
         data,
         recipe,
         LossConfig(bce="boundary_weighted"),
-        weights=None,
+        weights=None if arguments.start == "none" else arguments.start,
         distill=None if arm == "truth" else teacher,
         resume=True,
         on_line=lambda line: print(f"  {line}", flush=True),
@@ -151,12 +148,6 @@ def of_teacher(arguments: argparse.Namespace, pairs: list[Pair]) -> dict[str, An
     model = dsunet.load(arguments.teacher)
     segmenter = dsunet.Segmenter(model, device=arguments.device)
     names = set(read_names(arguments.held_out))
-    measures = Measures()
-    for pair in pairs:
-        if pair.name in names:
-            image, mask, _ = read_pair(pair)
-            [probability] = segmenter.probabilities([segmenter.prepare(image)])
-            measures.update(quantise(probability), np.asarray(mask))
     found = {
         "model": model.config.name if model.config else None,
         "view": segmenter.sam_size,
@@ -166,7 +157,7 @@ def of_teacher(arguments: argparse.Namespace, pairs: list[Pair]) -> dict[str, An
             for key in ("training_pairs", "epoch", "epochs", "seed")
         },
         "note": arguments.note,
-        **{name: round(value, 5) for name, value in measures.compute().items()},
+        **measures_of(segmenter, (pair for pair in pairs if pair.name in names)),
     }
     write_json(kept, found)
     return found
@@ -209,7 +200,9 @@ def main() -> None:
     parser.add_argument("--unlabelled", type=int, default=1200)
     parser.add_argument("--epochs", type=int, default=16, help="Over the labelled pairs.")
     parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--start", default="none", help="The student's weights: none, encoders.")
     parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--encoder-lr", type=float, help="That of --lr if not given.")
     parser.add_argument("--encoder", default="mobilenetv3_small_050")
     parser.add_argument("--channels", type=int, nargs=4, default=(8, 16, 24, 24))
     parser.add_argument("--side", type=int, default=96)
