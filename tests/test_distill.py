@@ -652,5 +652,8 @@ def test_the_command(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main(again) == 0
     assert "there is no run" not in capsys.readouterr().out
     assert main(["train", *again[1:]]) == 2
+    shown_instead = capsys.readouterr().err
+    assert f"{config} has settings that dsunet train does not know: " in shown_instead
+    assert "(of dsunet distill)" in shown_instead
     assert main(["distill", "--data", str(pictures), "--output", "x"]) == 2
     assert "teacher" in capsys.readouterr().err

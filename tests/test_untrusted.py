@@ -177,7 +177,8 @@ def test_configs_do_not_fill_the_memory(tmp_path: Path, capsys: pytest.CaptureFi
     for content, message in (
         ("\n".join(lines).encode(), "has aliases"),
         (b"\xff\xfe\0", "is no YAML"),
-        (b"a: [", "Problems parsing config"),
+        (b"a: [", "is no YAML"),
+        (b"lr: 1\nrate: 2\n3: 4", "settings that dsunet train does not know: 3, rate; see"),
     ):
         (tmp_path / "c.yaml").write_bytes(content)
         assert main(["train", "--data", "d", "--output", "o", f"--config={tmp_path}/c.yaml"]) == 2

@@ -12,6 +12,9 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from dsunet.config import DistillConfig
+from dsunet.errors import few
+
 __all__ = [
     "LIST_HELP",
     "PRECISIONS",
@@ -50,7 +53,7 @@ class Parser(ArgumentParser):
             name, equals, value = argument.partition("=")
             if name == "--config":
                 given = arguments[i : i + (1 if equals else 2)]
-                _refuse_aliases(Path(value if equals else given[-1]))
+                self._check_config(Path(value if equals else given[-1]))
                 arguments = [*given, *arguments[:i], *arguments[i + len(given) :]]
         return self.parse_args(arguments)
 
@@ -68,21 +71,34 @@ class Parser(ArgumentParser):
             for argument, after in zip(arguments, following, strict=True)
         ]
 
+    def _check_config(self, config: Path) -> None:
+        """Refuses a file whose settings are not this command's, and one that cannot be read.
 
-def _refuse_aliases(config: Path) -> None:
-    """A few lines of YAML whose aliases name each other can fill the memory when they are read.
+        A few lines of YAML whose aliases name each other can fill the memory when they are read,
+        so that none may have any.
 
-    Raises:
-        ArgumentError: The config file has aliases, or is no YAML.
-    """
-    if not config.is_file():
-        return
-    try:
-        aliases = any(isinstance(t, yaml.AliasToken) for t in yaml.scan(config.read_bytes()))
-    except (yaml.YAMLError, UnicodeError) as error:
-        raise ArgumentError(None, f"{config} is no YAML ({error})") from error
-    if aliases:
-        raise ArgumentError(None, f"{config} has aliases (*name), which settings do not need")
+        Raises:
+            ArgumentError: The file is no YAML, has aliases, or a setting that is not known.
+        """
+        if not config.is_file():
+            return
+        try:
+            content = config.read_bytes()
+            if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content)):
+                raise ArgumentError(
+                    None, f"{config} has aliases (*name), which settings do not need"
+                )
+            settings = yaml.safe_load(content)
+        except (yaml.YAMLError, UnicodeError) as error:
+            raise ArgumentError(None, f"{config} is no YAML ({error})") from error
+        known = {action.dest for action in self._actions}
+        unknown = sorted(map(str, set(settings) - known)) if isinstance(settings, dict) else []
+        if unknown:
+            theirs = set(unknown) <= set(fields_of(DistillConfig))
+            hint = " (of dsunet distill)" if theirs else ""
+            raise ArgumentError(
+                None, f"{config} has settings that {self.prog} does not know: {few(unknown)}{hint}"
+            )
 
 
 def _with_underscores(argument: str) -> str:

@@ -47,9 +47,10 @@ def add_train_arguments(parser: Parser, *aliases: str) -> None:
     parser.add_argument(
         "--weights",
         default="default",
-        help="What to start from: default (encoders; none for nano), encoders (SAM2's and DINOv2's "
-        "public weights; for lite ImageNet's, of the extra dsunet[lite]), none (random), or a "
-        "weights file.",
+        help="What to start from: encoders (SAM2's and DINOv2's public weights; for lite "
+        "ImageNet's, of the extra dsunet[lite]), full (a trained model that comes with dsunet: "
+        "dsunet-lite), none (random), a weights file, or default: full for dsunet-lite, none for "
+        "nano, encoders for the others.",
     )
     add_encoder_arguments(parser, "to start from instead of the public ones")
     parser.add_argument("--resume", action="store_true", help="Go on with the run in --output.")
