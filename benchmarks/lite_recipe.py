@@ -8,7 +8,8 @@ the shipped weights were trained on and those held out (a run's train.txt and va
 is that of configs/duts-lite.yaml, on a few of the pairs, for few epochs and in small views, so that
 every run takes minutes; what a part brings there is not what it brings in a long run. All variants
 take the same number of steps but `longer`. Measured are two sets that no run saw: the held-out
-pairs of DUTS-TR, and camouflaged pairs. What is done already in the work folder is not done again.
+pairs of DUTS-TR, and camouflaged pairs. What is done already in the work folder is not done again,
+and the record tells of all that is done there.
 """
 
 from __future__ import annotations
@@ -126,6 +127,7 @@ def run(
     found = {
         "variant": variant,
         "seed": seed,
+        "commit": circumstances()["commit"],
         "steps": state["global_step"],
         **measured(dsunet.Segmenter(model, device="cpu"), names, pairs),
     }
@@ -158,6 +160,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
                     "less_recipe": [
                         round(own[seed][kind][measure] - recipe[seed][kind][measure], 4)
                         for seed in own
+                        if seed in recipe
                     ],
                 }
                 for measure in MEASURES
@@ -189,18 +192,18 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     names = drawn(arguments)
     pairs = {pair.name: pair for pair in find_pairs(arguments.data)}
-    settings = ("pairs", "camouflaged", "epochs", "side", "average", "variants", "seeds")
+    settings = ("pairs", "camouflaged", "epochs", "side", "average")
     record: dict[str, Any] = {
         "circumstances": circumstances(),
         "settings": {key: getattr(arguments, key) for key in settings},
         "measured": {kind: len(names[kind]) for kind in ("DUTS", "CAMO")},
-        "runs": [],
     }
     for seed in arguments.seeds:
         for variant in arguments.variants:
             print(f"{variant}, seed {seed}", flush=True)
-            record["runs"].append(run(arguments, variant, seed, names, pairs))
-            print(record["runs"][-1], flush=True)
+            print(run(arguments, variant, seed, names, pairs), flush=True)
+            done = sorted(arguments.work.glob("*/result.json"))
+            record["runs"] = [json.loads(file.read_text()) for file in done]
             record["summary"] = summary(record["runs"])
             write_json(arguments.output, record)
 
