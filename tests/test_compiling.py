@@ -19,7 +19,7 @@ from dsunet.decoder import SegmentationLogits
 from dsunet.errors import TrainingError
 from dsunet.training.compiling import require_compiler
 from dsunet.training.module import SegmentationModule
-from dsunet.training.run import _explained, _strategy
+from dsunet.training.trainer import explained, strategy_for
 from helpers import nano
 
 MODEL = model_config("dsunet-nano", sam_size=128, dino_size=112)
@@ -122,7 +122,7 @@ def test_without_a_compiler_one_line_says_so(
 def test_what_cannot_be_compiled_is_said() -> None:
     error = type("Unsupported", (RuntimeError,), {"__module__": "torch._dynamo.exc"})("odd code")
     with pytest.raises(TrainingError, match="cannot be compiled .odd code.; train it without"):
-        raise _explained(error, Path("run"))
+        raise explained(error, Path("run"))
 
 
 def test_only_the_outputs_that_are_trained_are_computed() -> None:
@@ -144,10 +144,10 @@ def test_only_the_outputs_that_are_trained_are_computed() -> None:
 
 
 def test_heads_without_weight_are_told_to_several_devices() -> None:
-    assert _strategy(nano(), 2, LossConfig(), None) == "auto"
+    assert strategy_for(nano(), 2, LossConfig(), None) == "auto"
     unused = LossConfig(output_weights=(0, 0.5, 1))
-    assert _strategy(nano(), 2, unused, None) == "ddp_find_unused_parameters_true"
-    assert _strategy(nano(), 1, unused, None) == "auto"
+    assert strategy_for(nano(), 2, unused, None) == "ddp_find_unused_parameters_true"
+    assert strategy_for(nano(), 1, unused, None) == "auto"
 
 
 def test_the_optimiser_is_fused_on_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:

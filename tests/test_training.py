@@ -32,7 +32,7 @@ from dsunet.model import DSUNet
 from dsunet.training.callbacks import DurableCheckpoints, RunFolder
 from dsunet.training.folder import position_of
 from dsunet.training.module import SegmentationModule, cosine_factor
-from dsunet.training.run import _explained
+from dsunet.training.trainer import explained
 from helpers import nano
 from kill_training import kill_and_compare, remaining
 
@@ -564,7 +564,7 @@ def test_errors_that_a_user_can_mend_say_how(
     error: Exception, kind: type[Exception], message: str
 ) -> None:
     with pytest.raises(kind, match=message):
-        raise _explained(error, Path("run"))
+        raise explained(error, Path("run"))
 
 
 def test_a_set_smaller_than_a_batch_trains(pictures: Path, tmp_path: Path) -> None:

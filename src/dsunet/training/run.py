@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from dsunet.base import SegmentationModel
 from dsunet.checkpoint import read_metadata
 from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
 from dsunet.custom import CustomSource, create_custom
-from dsunet.data import EpochSampler, PairDataset, collate
 from dsunet.data.sources import name_of
 from dsunet.data.split import Split, split_data
 from dsunet.data.unlabelled import find_unlabelled
 from dsunet.devices import choose_device, choose_precision
 from dsunet.encoders import HieraEncoder
-from dsunet.errors import DeviceError, DsunetError, MissingPackageError, TrainingError
+from dsunet.errors import DeviceError, MissingPackageError, TrainingError
 from dsunet.feature_cache import FeatureCache, disk_needed, gigabytes, obstacle, open_cache
-from dsunet.files import check_writable, clear_temporaries, lock_folder, stopped_writing, write_json
+from dsunet.files import check_writable, clear_temporaries, lock_folder, write_json
 from dsunet.inference import lay_out
 from dsunet.model import DSUNet, create_from_config, parameter_counts
-from dsunet.processes import stay_with_parent
 from dsunet.training.batch_size import choose_batch_size
 from dsunet.training.compiling import require_compiler
 from dsunet.training.folder import (
@@ -45,23 +40,11 @@ from dsunet.training.folder import (
     write_environment,
     write_start,
 )
+from dsunet.training.loaders import make_loaders
 
 __all__ = ["TrainResult", "create_network", "distill", "train"]
 
 logger = logging.getLogger(__name__)
-
-# Remarks of Lightning and torch that say nothing a user could act on, by their exact words.
-_REMARKS = (
-    "does not have many workers",
-    "This DataLoader will create",
-    "The number of training batches",
-    "Precision bf16-mixed is not supported by the model summary",
-    "You're resuming from a checkpoint that ended before the epoch ended",
-    "`isinstance(treespec, LeafSpec)` is deprecated",
-    "module(s) in eval mode at the start of training",
-    "You defined a `validation_step` but have no `val_dataloader`",
-)
-_LIGHTNING = {"float32": "32-true", "bfloat16": "bf16-mixed", "float16": "16-mixed"}
 
 
 @dataclass(frozen=True)
@@ -124,12 +107,11 @@ def train(
     """
     try:
         import lightning as L
-        from lightning.pytorch.callbacks import RichProgressBar
-        from lightning.pytorch.loggers import TensorBoardLogger
 
-        from dsunet.training.callbacks import DurableCheckpoints, RunFolder, SafeInterrupt
+        from dsunet.training.callbacks import RunFolder, SafeInterrupt
         from dsunet.training.module import SegmentationModule
         from dsunet.training.teacher import check_teacher, open_teacher
+        from dsunet.training.trainer import fit, make_trainer, quiet, strategy_for
     except ImportError as error:
         raise MissingPackageError(
             f"training needs the package {error.name}; install all it needs by "
@@ -137,7 +119,6 @@ def train(
         ) from error
 
     recipe, loss = recipe or TrainConfig(), loss or LossConfig()
-    say = on_line or logger.info
     folder = Path(output)
     sources: dict[str, str | None] = {
         "weights": "none" if weights is None else str(weights),
@@ -148,6 +129,7 @@ def train(
         model = CustomSource.of(model)
     rank = int(os.environ.get("LOCAL_RANK", 0))  # Lightning starts the others by itself
     first = rank == 0
+    say = (on_line or logger.info) if first else _unheard
     going_on = resume and (folder / "config.yaml").is_file()
     if recipe.batch_size == "auto" and (going_on or not first):
         recipe = recorded_batch(folder, recipe)
@@ -171,8 +153,7 @@ def train(
     unlabelled: list[Path] = []
     if distill is not None and distill.unlabelled:
         full = data.check == "full"
-        heard = say if first else _unheard
-        unlabelled = find_unlabelled(distill.unlabelled, split, full=full, say=heard)
+        unlabelled = find_unlabelled(distill.unlabelled, split, full=full, say=say)
         lists["unlabelled.txt"] = "".join(f"{name_of(image)}\n" for image in unlabelled)
     if recipe.compile:
         require_compiler(device)
@@ -183,7 +164,7 @@ def train(
             if resume and not going_on:
                 say(f"there is no run in {folder} yet; starting it")
             report = checked_data(folder, split, data, say, going_on)
-        stack.enter_context(_quiet())
+        stack.enter_context(quiet())
         L.seed_everything(recipe.seed, verbose=False)
         network = create_network(model, weights, hiera_weights, dinov2_weights)
         teaching = None
@@ -197,10 +178,10 @@ def train(
                 loss.output_weights,
                 device,
                 precision,
-                say if first else _unheard,
+                say,
                 workers=data.workers,
             )
-        cache = _feature_cache(network, data, split, recipe, precision, say if first else _unheard)
+        cache = _feature_cache(network, data, split, recipe, precision, say)
         network = lay_out(network, device).train()
         if recipe.activation_checkpointing:
             checkpoint_activations(network)
@@ -208,7 +189,6 @@ def train(
             pairs = len(split.training) + len(unlabelled)
             recipe = choose_batch_size(network, recipe, loss, device, precision, pairs, say)
             settings |= {"batch_size": recipe.batch_size, "accumulate": recipe.accumulate}
-        assert isinstance(recipe.batch_size, int)
         if first:  # only now: a model that cannot be built leaves no folder
             make_folder(folder)
             stack.enter_context(lock_folder(folder))
@@ -218,86 +198,32 @@ def train(
                 write_json(folder / "data.json", report)
             if not going_on:
                 write_start(folder, settings, lists)
-        sam_size, dino_size = network.view_sizes
-        world = recipe.devices
-        training = PairDataset(
-            split.training,
-            sam_size,
-            dino_size,
-            flips=(data.horizontal_flip, data.vertical_flip),
-            crop=data.crop,
-            colour=data.colour,
-            draft=data.draft,
-            seed=recipe.seed,
-            stored=cache.training if cache is not None else None,
-            unlabelled=unlabelled,
+        loaders = make_loaders(
+            network,
+            split,
+            unlabelled,
+            data,
+            recipe,
+            cache=cache,
             lessons=teaching.lessons if teaching is not None else None,
-        )
-        validation = PairDataset(
-            split.validation,
-            sam_size,
-            dino_size,
-            keep_truth=True,
-            stored=cache.validation if cache is not None else None,
-        )
-        sampler = EpochSampler(len(training), seed=recipe.seed, rank=rank, world=world)
-        loaders: dict[str, Any] = {
-            "num_workers": data.workers,
-            "persistent_workers": data.workers > 0,
-            "pin_memory": device.type == "cuda",
-            "collate_fn": collate,
-            "worker_init_fn": stay_with_parent,
-        }
-        train_loader = DataLoader(training, recipe.batch_size, sampler=sampler, **loaders)
-        # one image a batch, so that the measures are those of prediction to the last digit
-        val_loader = DataLoader(
-            validation, 1, sampler=EpochSampler(len(validation), shuffle=False), **loaders
+            rank=rank,
+            pin_memory=device.type == "cuda",
         )
         about = facts(data, split, recipe)
         if distill is not None and teaching is not None:
-            about["teacher"] = {
-                "name": teaching.name,
-                "identity": teaching.distillation.identity,
-                "teacher_weight": distill.teacher_weight,
-                "truth_weight": distill.truth_weight,
-                "temperature": distill.temperature,
-                "feature_weight": distill.feature_weight,
-                "unlabelled_images": len(unlabelled),
-            }
+            about["teacher"] = teaching.facts(distill, len(unlabelled))
         about |= {"device": str(device), "precision": str(precision).removeprefix("torch.")}
         interrupt = SafeInterrupt()
-        run_folder = RunFolder(
-            folder, validation if split.validation else None, about, say, interrupt
-        )
-        callbacks: list[Any] = [run_folder, interrupt]
-        if progress_bar:
-            callbacks.append(RichProgressBar(leave=False))
-        trainer = L.Trainer(
-            accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device.type],
-            devices=[device.index] if device.index is not None else world,
-            strategy=_strategy(network, world, loss, distill),
-            precision=_LIGHTNING[str(precision).removeprefix("torch.")],  # type: ignore[arg-type]
-            max_epochs=recipe.epochs,
-            accumulate_grad_batches=recipe.accumulate,
-            gradient_clip_val=recipe.clip_grad_norm,
-            check_val_every_n_epoch=recipe.val_every,
-            deterministic="warn" if recipe.deterministic else False,
-            log_every_n_steps=recipe.log_every,
-            logger=TensorBoardLogger(folder, name="tensorboard", version=""),
-            callbacks=callbacks,
-            plugins=[DurableCheckpoints()],
-            enable_checkpointing=False,
-            enable_progress_bar=progress_bar,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-            benchmark=device.type == "cuda" and not recipe.deterministic,
+        run_folder = RunFolder(folder, loaders.pictures, about, say, interrupt)
+        strategy = strategy_for(network, recipe.devices, loss, distill)
+        trainer = make_trainer(
+            run_folder, interrupt, recipe, device, precision, strategy, progress_bar
         )
         saved = folder / "resume.ckpt"
         checkpoint = saved if going_on and saved.exists() else None
         if checkpoint is not None:
             epoch, batches = position_of(checkpoint)
-            sampler.go_on_from(epoch, batches * recipe.batch_size)
+            loaders.go_on_from(epoch, batches)
         if first:
             write_environment(folder, network, device, precision)
             say(_headline(network, split, len(unlabelled), device, precision))
@@ -306,32 +232,9 @@ def train(
                     "starts from the trained weights that come with dsunet, not from random ones "
                     f"(--weights none); about them: dsunet info {network.training_facts['name']}"
                 )
-        try:
-            trainer.fit(
-                SegmentationModule(
-                    network,
-                    recipe,
-                    loss,
-                    cache,
-                    teaching.distillation if teaching is not None else None,
-                ),
-                train_loader,
-                val_loader if split.validation else None,
-                ckpt_path=checkpoint,
-                weights_only=True,
-            )
-        except SystemExit:
-            if trainer.interrupted:  # Lightning turns Ctrl-C into an exit of its own
-                raise KeyboardInterrupt from None
-            raise
-        except Exception as error:
-            explained = _explained(error, folder)
-            if explained is error:
-                raise
-            raise explained from error
-        finally:
-            interrupt.restore()
-        trainer.strategy.barrier()
+        distillation = teaching.distillation if teaching is not None else None
+        module = SegmentationModule(network, recipe, loss, cache, distillation)
+        fit(trainer, module, loaders, interrupt, folder, checkpoint)
     best = bool(split.validation) and run_folder.best is not None
     return TrainResult(
         folder,
@@ -437,25 +340,6 @@ def checkpoint_activations(network: SegmentationModel) -> None:
     network.hiera.checkpointing = True
 
 
-def _strategy(
-    network: SegmentationModel, devices: int, loss: LossConfig, distill: DistillConfig | None
-) -> str:
-    """How several devices share a training.
-
-    The published SAM2-UNet has a block that never runs, a backbone in Hiera's place and a user's
-    own network may have some, and a head without a weight in the loss is not trained; nor is the
-    decoder in a batch without masks where the teacher's feature maps alone are learned from.
-    """
-    all_run = (
-        (distill is None or distill.teacher_weight > 0)
-        and isinstance(network, DSUNet)
-        and isinstance(network.hiera, HieraEncoder)
-        and len(network.decoder.fuse) == len(network.decoder.heads)
-        and min(loss.output_weights) > 0
-    )
-    return "auto" if devices == 1 or all_run else "ddp_find_unused_parameters_true"
-
-
 def create_network(
     model: ModelConfig | CustomSource,
     weights: str | Path | None,
@@ -507,48 +391,3 @@ def _headline(
 def _measures_of(weights: Path) -> dict[str, float]:
     measures: dict[str, float] = read_metadata(weights)["training"]["measures"]
     return measures
-
-
-def _explained(error: Exception, folder: Path) -> Exception:
-    """The error as one clear line, if it is of a kind that a user can do something about."""
-    text = str(error)
-    if isinstance(error, DsunetError):
-        lines = text.strip().splitlines()
-        if len(lines) > 1 and "Original Traceback" in text:  # as a loader's process wraps it
-            return type(error)(lines[-1].split(": ", 1)[-1])
-        return error
-    if isinstance(error, OSError):
-        return stopped_writing(error, folder, "saved")
-    if isinstance(error, torch.OutOfMemoryError):
-        return TrainingError(
-            "the device is out of memory; try --activation-checkpointing, a smaller --batch-size "
-            "(with --accumulate to make up for it), or a smaller --sam-size and --dino-size"
-        )
-    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-        reason = text.strip().splitlines() or [type(error).__name__]
-        return TrainingError(
-            f"the network cannot be compiled ({reason[0]}); train it without --compile"
-        )
-    if isinstance(error, RuntimeError) and "DataLoader worker" in text:
-        return TrainingError(
-            f"a process that reads images has died ({text.splitlines()[0]}); memory may have run "
-            "out: go on with --resume and fewer --workers, 0 for none"
-        )
-    return error
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps Lightning's banners and the remarks in `_REMARKS` off the screen."""
-    chatty = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
-    levels = [each.level for each in chatty]
-    for each in chatty:
-        each.setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        for remark in _REMARKS:
-            warnings.filterwarnings("ignore", f".*{re.escape(remark)}")
-        try:
-            yield
-        finally:
-            for each, level in zip(chatty, levels, strict=True):
-                each.setLevel(level)

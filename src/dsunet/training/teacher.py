@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -42,6 +43,18 @@ class Teaching:
     lessons: Lessons
     distillation: Distillation
     """The loss's part, with heads for the student's levels."""
+
+    def facts(self, config: DistillConfig, unlabelled: int) -> dict[str, Any]:
+        """What the student's weights files say of it."""
+        return {
+            "name": self.name,
+            "identity": self.distillation.identity,
+            "teacher_weight": config.teacher_weight,
+            "truth_weight": config.truth_weight,
+            "temperature": config.temperature,
+            "feature_weight": config.feature_weight,
+            "unlabelled_images": unlabelled,
+        }
 
 
 def check_teacher(config: DistillConfig, folder: Path) -> None:

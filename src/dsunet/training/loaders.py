@@ -1,0 +1,113 @@
+"""The batches of a training: data sets, their order, and the processes that read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from dsunet.base import SegmentationModel
+from dsunet.config import DataConfig, TrainConfig
+from dsunet.data import EpochSampler, PairDataset, collate
+from dsunet.data.dataset import Batch
+from dsunet.data.lessons import Lessons
+from dsunet.data.split import Split
+from dsunet.feature_cache import FeatureCache
+from dsunet.processes import stay_with_parent
+
+__all__ = ["Loaders", "make_loaders"]
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """What a trainer is fed with."""
+
+    training: DataLoader[Batch]
+    sampler: EpochSampler
+    """The order of the training images, which a resumed run goes on in."""
+    validation: DataLoader[Batch] | None
+    """One image a batch; `None` without validation pairs."""
+    pictures: PairDataset | None
+    """The validation pairs; `None` without any."""
+
+    def go_on_from(self, epoch: int, batches: int) -> None:
+        """Starts the next pass over the training images in an epoch that some are done of."""
+        assert self.training.batch_size is not None
+        self.sampler.go_on_from(epoch, batches * self.training.batch_size)
+
+
+def make_loaders(
+    network: SegmentationModel,
+    split: Split,
+    unlabelled: Sequence[Path],
+    data: DataConfig,
+    recipe: TrainConfig,
+    *,
+    cache: FeatureCache | None = None,
+    lessons: Lessons | None = None,
+    rank: int = 0,
+    pin_memory: bool = False,
+) -> Loaders:
+    """Data sets and loaders of a training.
+
+    Args:
+        network: Gives the sizes of the views.
+        split: The pairs.
+        unlabelled: Images without masks, for the training.
+        data: How images are changed, and how many processes read them.
+        recipe: Gives seed, batch size (a number) and how many devices share an epoch.
+        cache: DINOv2's maps, if they are stored.
+        lessons: A teacher's maps of the training images.
+        rank: Number of this process among those that share an epoch.
+        pin_memory: Hand out batches in memory that a GPU copies from at once.
+    """
+    assert isinstance(recipe.batch_size, int)
+    sam_size, dino_size = network.view_sizes
+    training = PairDataset(
+        split.training,
+        sam_size,
+        dino_size,
+        flips=(data.horizontal_flip, data.vertical_flip),
+        crop=data.crop,
+        colour=data.colour,
+        draft=data.draft,
+        seed=recipe.seed,
+        stored=cache.training if cache is not None else None,
+        unlabelled=unlabelled,
+        lessons=lessons,
+    )
+    validation = PairDataset(
+        split.validation,
+        sam_size,
+        dino_size,
+        keep_truth=True,
+        stored=cache.validation if cache is not None else None,
+    )
+    sampler = EpochSampler(len(training), seed=recipe.seed, rank=rank, world=recipe.devices)
+    common: dict[str, Any] = {
+        "num_workers": data.workers,
+        "persistent_workers": data.workers > 0,
+        "pin_memory": pin_memory,
+        "collate_fn": collate,
+        "worker_init_fn": stay_with_parent,
+    }
+    train_loader: DataLoader[Batch] = DataLoader(
+        training,  # type: ignore[arg-type]  # collate makes batches of its items
+        recipe.batch_size,
+        sampler=sampler,
+        **common,
+    )
+    if not split.validation:
+        return Loaders(train_loader, sampler, None, None)
+    # one image a batch, so that the measures are those of prediction to the last digit
+    in_order = EpochSampler(len(validation), shuffle=False)
+    val_loader: DataLoader[Batch] = DataLoader(
+        validation,  # type: ignore[arg-type]
+        1,
+        sampler=in_order,
+        **common,
+    )
+    return Loaders(train_loader, sampler, val_loader, validation)
