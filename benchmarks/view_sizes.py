@@ -1,7 +1,10 @@
-"""What the shipped weights do in views of other sizes, on the pairs held out of their training.
+"""What the shipped weights do in views of other sizes.
 
     python benchmarks/view_sizes.py --data DIR --held-out RUN/val.txt \
         --output benchmarks/view-sizes.json
+
+Measured are the pairs that were held out of their training: DIR holds the `images/` and `masks/` of
+the run RUN. The sizes of files there, at most 256 px, bound what a larger view can show.
 """
 
 from __future__ import annotations
