@@ -3,6 +3,9 @@
     python benchmarks/distill.py --teacher WEIGHTS --data DIR --held-out LIST \
         --work FOLDER --output benchmarks/distill.json
 
+    python benchmarks/distill.py … --start encoders --encoder tf_efficientnet_lite0 --side 128 \
+        --encoder-lr 3e-4 --output benchmarks/distill-unlabelled.json
+
 `--data` holds images/ and masks/; `--held-out` names the pairs that neither student nor teacher was
 trained on, and that everything here is measured on. For each seed the student is trained on the
 same few pairs, from the same weights (random ones, but for those of `--start`):
