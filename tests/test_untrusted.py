@@ -178,6 +178,7 @@ def test_configs_do_not_fill_the_memory(tmp_path: Path, capsys: pytest.CaptureFi
         ("\n".join(lines).encode(), "has aliases"),
         (b"\xff\xfe\0", "is no YAML"),
         (b"a: [", "is no YAML"),
+        (b"a: " + b"[" * 5000 + b"]" * 5000, "nests deeper than any settings do"),
         (b"lr: 1\nrate: 2\n3: 4", "settings that dsunet train does not know: 3, rate; see"),
     ):
         (tmp_path / "c.yaml").write_bytes(content)

@@ -91,6 +91,10 @@ class Parser(ArgumentParser):
             settings = yaml.safe_load(content)
         except (yaml.YAMLError, UnicodeError) as error:
             raise ArgumentError(None, f"{config} is no YAML ({error})") from error
+        except RecursionError:
+            raise ArgumentError(
+                None, f"{config} nests deeper than any settings do; give one level of them"
+            ) from None
         known = {action.dest for action in self._actions}
         unknown = sorted(map(str, set(settings) - known)) if isinstance(settings, dict) else []
         if unknown:
