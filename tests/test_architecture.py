@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import dsunet
+import public_names
 
 SOURCE = Path(dsunet.__file__).parent
 
@@ -32,9 +33,9 @@ LAYERS = [
     {"encoders"},
     {"fusion", "decoder", "base"},
     {"checkpoint"},
-    {"weights", "hub"},
+    {"weights"},
     {"custom"},
-    {"model"},
+    {"model", "hub"},
     {"losses", "devices", "inference", "inspection", "features", "feature_cache"},
     {"metrics", "visualize"},
     {"predict"},
@@ -74,7 +75,16 @@ def own_imports(file: Path) -> list[str]:
         elif isinstance(node, ast.Import):
             names = [alias.name for alias in node.names if alias.name.startswith("dsunet.")]
             found += [name.removeprefix("dsunet.") for name in names]
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "dsunet":
+            # after a plain `import dsunet`, wherever that stands
+            found += [dsunet._HOMES[node.attr]] if node.attr in dsunet._HOMES else []
     return found
+
+
+def test_a_plain_import_counts(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    file.write_text("def f():\n    import dsunet\n    return dsunet.load, dsunet.__version__\n")
+    assert own_imports(file) == [dsunet._HOMES["load"]]
 
 
 @pytest.mark.parametrize(
@@ -117,6 +127,12 @@ def test_predicting_does_not_need_training_packages() -> None:
     loaded = modules_after("import dsunet; dsunet.Segmenter; dsunet.create_model")
     assert "dsunet.predict" in loaded
     assert not loaded & {"lightning", "matplotlib", "py_sod_metrics", "tensorboard"}
+
+
+def test_public_names_stay() -> None:
+    """What is promised stands in public_names.txt, and nothing is promised by accident."""
+    promised = Path(__file__).with_name("public_names.txt").read_text(encoding="utf-8").splitlines()
+    assert list(public_names.lines()) == promised
 
 
 def test_public_names_exist() -> None:
