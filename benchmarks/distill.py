@@ -43,8 +43,9 @@ from dsunet.config import (
 )
 from dsunet.data import Pair, find_pairs
 from dsunet.data.pairs import read_names
-from dsunet.files import write_json
-from dsunet.model import create_from_config, parameter_counts
+from dsunet.network.counting import parameter_counts
+from dsunet.support.files import write_json
+from dsunet.weights.models import create_from_config
 from measuring import circumstances, measures_of
 
 ARMS = ("truth", "distilled", "masks", "unlabelled")

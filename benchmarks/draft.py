@@ -22,8 +22,8 @@ from PIL import Image
 
 import dsunet
 from dsunet.data.images import decode
-from dsunet.files import write_json
 from dsunet.predict import Options, plan_outputs, predict_files
+from dsunet.support.files import write_json
 from measuring import circumstances
 
 SIZE = (4000, 3000)

@@ -20,9 +20,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from dsunet.checkpoint import read_metadata
-from dsunet.files import sha256_of, write_json
-from dsunet.shipped import DEFAULT, weights_of
+from dsunet.support.files import sha256_of, write_json
+from dsunet.weights.checkpoint import read_metadata
+from dsunet.weights.shipped import DEFAULT, weights_of
 from measuring import circumstances
 
 STARTS = {

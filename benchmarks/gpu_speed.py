@@ -32,7 +32,7 @@ from dsunet.benchmarking import (
 )
 from dsunet.config import model_config
 from dsunet.errors import DsunetError
-from dsunet.files import write_json
+from dsunet.support.files import write_json
 
 BATCH = 8
 GB = 1e9

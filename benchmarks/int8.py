@@ -34,8 +34,8 @@ from torch import nn
 import dsunet
 from dsunet.data.pairs import read_names
 from dsunet.data.synthetic import synthetic_pair
-from dsunet.files import write_json
 from dsunet.predict import plan_outputs, predict_files
+from dsunet.support.files import write_json
 from measuring import circumstances
 
 SCRIPT = Path(__file__).resolve()

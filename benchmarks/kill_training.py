@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from dsunet.checkpoint import read_checkpoint
+from dsunet.weights.checkpoint import read_checkpoint
 
 
 @dataclass

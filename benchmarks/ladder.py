@@ -20,8 +20,9 @@ from typing import Any
 import torch
 
 from dsunet.config import MODEL_PRESETS
-from dsunet.files import write_json
-from dsunet.model import build_model, parameter_counts
+from dsunet.network.build import build_model
+from dsunet.network.counting import parameter_counts
+from dsunet.support.files import write_json
 from measuring import circumstances
 
 MODELS = [name for name in MODEL_PRESETS if name.startswith("dsunet-")]

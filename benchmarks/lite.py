@@ -22,8 +22,8 @@ import torch
 
 import dsunet
 from dsunet.config import MODEL_PRESETS, as_size, model_config
-from dsunet.files import write_json
-from dsunet.pruning.measuring import flops_of
+from dsunet.research.pruning.measuring import flops_of
+from dsunet.support.files import write_json
 from measuring import circumstances
 
 SIZES = ("dsunet-lite", "dsunet-lite1", "dsunet-lite2")

@@ -27,7 +27,7 @@ import dsunet
 from dsunet.config import DataConfig, LossConfig, TrainConfig, model_config
 from dsunet.data import Pair, find_pairs
 from dsunet.data.pairs import read_names
-from dsunet.files import write_json
+from dsunet.support.files import write_json
 from measuring import circumstances, measures_of
 
 VARIANTS: dict[str, dict[str, Any]] = {

@@ -26,9 +26,10 @@ import torch
 
 import dsunet
 from dsunet.config import model_config
-from dsunet.files import write_json
-from dsunet.layers import HAAR_TAPS
-from dsunet.model import DSUNet, build_model
+from dsunet.network.build import build_model
+from dsunet.network.layers import HAAR_TAPS
+from dsunet.network.model import DSUNet
+from dsunet.support.files import write_json
 from dsunet.weights.names import DSU_NET
 from measuring import circumstances
 

@@ -10,8 +10,8 @@ import dsunet
 from dsunet.benchmarking import circumstances
 from dsunet.data import Pair
 from dsunet.data.pairs import read_pair
-from dsunet.inference import quantise
 from dsunet.metrics import Measures
+from dsunet.running.inference import quantise
 
 __all__ = ["circumstances", "measures_of"]
 

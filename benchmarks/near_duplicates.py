@@ -17,8 +17,8 @@ from pathlib import Path
 from PIL import Image, ImageEnhance, ImageOps
 
 from dsunet.data import Pair, find_pairs
-from dsunet.data.check import check_split, look_at
-from dsunet.data.duplicates import CORRELATION, HASH_BITS, Signature, near_duplicates
+from dsunet.data.checks.duplicates import CORRELATION, HASH_BITS, Signature, near_duplicates
+from dsunet.data.checks.look import check_split, look_at
 from dsunet.data.split import Split
 from measuring import circumstances
 

@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsunet.encoders import build_dinov2, build_hiera
-from dsunet.files import write_json
+from dsunet.network.encoders import build_dinov2, build_hiera
+from dsunet.support.files import write_json
 from dsunet.weights.encoders import read_encoder
 from dsunet.weights.fitting import fill_trunk
 from measuring import circumstances

@@ -26,9 +26,9 @@ from PIL import Image
 
 import dsunet
 from dsunet.data.views import Views
-from dsunet.files import write_png
 from dsunet.predict import Job, plan_outputs, predict_files
 from dsunet.predict.files import spare_cores
+from dsunet.support.files import write_png
 
 
 class Timed(dsunet.Segmenter):

@@ -29,10 +29,10 @@ import torch
 
 from dsunet.config import DataConfig, LossConfig, ModelConfig, PruneConfig, TrainConfig
 from dsunet.data.split import split_data
-from dsunet.files import write_json
-from dsunet.inference import lay_out
-from dsunet.model import build_model
-from dsunet.pruning import PruneReport, prune
+from dsunet.network.build import build_model
+from dsunet.research.pruning import PruneReport, prune
+from dsunet.running.inference import lay_out
+from dsunet.support.files import write_json
 from measuring import circumstances
 
 

@@ -3,8 +3,8 @@
     python benchmarks/ship.py RUN --data DIR --output benchmarks/lite-shipped.json
 
 The run's best weights (chosen by the held-out pairs of the training data alone) go into
-`src/dsunet/shipped/` as 16-bit numbers, with what is to be said about them instead of the run's own
-facts. The same pairs are then segmented by the file's weights and by the run's own, in 32 bits, to
+`src/dsunet/weights/shipped/` as 16-bit numbers, with what is to be said about them instead of the
+run's own facts. The same pairs are then segmented by the file's weights and by the run's own, in 32 bits, to
 see what the rounding changes. DIR holds the `images/` and `masks/` that RUN was trained on.
 """
 
@@ -19,11 +19,11 @@ import numpy as np
 from PIL import Image
 
 import dsunet
-from dsunet.checkpoint import find_weights, read_checkpoint, write_checkpoint
 from dsunet.data.pairs import read_names
-from dsunet.files import sha256_of, write_json
 from dsunet.predict import Options, plan_outputs, predict_files
-from dsunet.shipped import DEFAULT, weights_of
+from dsunet.support.files import sha256_of, write_json
+from dsunet.weights.checkpoint import find_weights, read_checkpoint, write_checkpoint
+from dsunet.weights.shipped import DEFAULT, weights_of
 from measuring import circumstances
 
 FACTS = {

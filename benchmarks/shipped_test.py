@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 
 import dsunet
-from dsunet.experiments.statistics import paired_difference
-from dsunet.files import sha256_of, write_json
 from dsunet.metrics import evaluate_folders
 from dsunet.predict import Options, plan_outputs, predict_files
-from dsunet.shipped import DEFAULT, weights_of
+from dsunet.research.experiments.statistics import paired_difference
+from dsunet.support.files import sha256_of, write_json
+from dsunet.weights.shipped import DEFAULT, weights_of
 from measuring import circumstances
 
 MEASURES = ("S", "F", "Fw", "E", "MAE", "IoU")

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from dsunet.cli.entry import COMMANDS
-from dsunet.files import write_json
+from dsunet.support.files import write_json
 from measuring import circumstances
 
 ASK = "import atexit, sys; atexit.register(lambda: print('torch' in sys.modules)); "

@@ -23,13 +23,13 @@ import yaml
 from PIL import Image
 
 import dsunet
-from dsunet.checkpoint import read_metadata
 from dsunet.data import find_pairs, select_pairs
 from dsunet.data.pairs import read_names
 from dsunet.metrics import evaluate_folders
 from dsunet.predict import Job, predict_files
 from dsunet.visualize import panel
 from dsunet.visualize.curves import plot_curves
+from dsunet.weights.checkpoint import read_metadata
 
 
 def main() -> None:

@@ -15,8 +15,8 @@ from pathlib import Path
 import dsunet
 from dsunet.data import find_pairs
 from dsunet.data.pairs import read_names
-from dsunet.files import write_json
-from dsunet.shipped import DEFAULT
+from dsunet.support.files import write_json
+from dsunet.weights.shipped import DEFAULT
 from measuring import circumstances, measures_of
 
 

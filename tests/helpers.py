@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 import dsunet
-from dsunet.data.layouts import Layout
+from dsunet.data.catalogue.layouts import Layout
 from dsunet.data.synthetic import synthetic_pair
-from dsunet.model import DSUNet
+from dsunet.network.model import DSUNet
 
 GOLDEN = Path(__file__).parent / "golden"
 SHARED = Path(__file__).parents[2] / "shared"

@@ -1,6 +1,7 @@
 """The public names and their signatures as text.
 
-`python tests/public_names.py > tests/public_names.txt` writes them down. What is written there is promised to users. A line that changes or goes needs a reason and an entry
+`python tests/public_names.py > tests/public_names.txt` writes them down. What is written there is
+promised to users. A line that changes or goes needs a reason and an entry
 in CHANGELOG.md; a new line is a new promise.
 """
 
@@ -16,7 +17,7 @@ ROOMS = ("config", "data", "errors", "metrics", "predict", "visualize")
 
 
 def signature(value: Any) -> str:
-    """A callable's arguments and their defaults, without types, which versions of Python write apart."""
+    """A callable's arguments and their defaults, without types, which Pythons write apart."""
     try:
         found = inspect.signature(value)
     except (TypeError, ValueError):

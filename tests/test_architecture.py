@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -16,33 +17,20 @@ SOURCE = Path(dsunet.__file__).parent
 
 # Each layer may import from itself and from the layers above it in this list.
 LAYERS = [
-    {
-        "errors",
-        "config",
-        "files",
-        "imports",
-        "known",
-        "lazy",
-        "processes",
-        "published",
-        "shipped",
-        "tables",
-    },
-    {"layers"},
-    {"data"},
-    {"encoders"},
-    {"fusion", "decoder", "base"},
-    {"checkpoint"},
+    {"errors"},
+    {"config"},
+    {"support"},
+    {"network"},
     {"weights"},
-    {"custom"},
-    {"model", "hub"},
-    {"losses", "devices", "inference", "inspection", "features", "feature_cache"},
-    {"metrics", "visualize"},
+    {"data"},
+    {"running"},
+    {"maps"},
+    {"metrics"},
+    {"visualize"},
     {"predict"},
     {"training"},
     {"benchmarking"},
-    {"pruning"},
-    {"experiments"},
+    {"research"},
     {"cli"},
 ]
 
@@ -141,3 +129,21 @@ def test_public_names_exist() -> None:
     assert set(dsunet.__all__) <= set(dir(dsunet))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = dsunet.nothing
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("data.find_benchmarks.find_benchmarks", "data.catalogue.find"),
+        ("features.extract_features", "visualize.extraction"),
+        ("metrics.report.comparison_table", "metrics.comparison_table"),
+        ("pruning.prune", "research.pruning.run"),
+        ("published.published_rows", "metrics.published"),
+    ],
+)
+def test_modules_are_found_by_the_names_that_the_docs_gave_them(old: str, new: str) -> None:
+    module, name = f"dsunet.{old}".rsplit(".", 1)
+    found = importlib.import_module(module)
+    assert getattr(found, name).__module__ == f"dsunet.{new}"
+    assert found.__spec__ is not None
+    assert found.__spec__.name == found.__name__ != module

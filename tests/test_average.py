@@ -11,12 +11,12 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 import dsunet
-from dsunet.checkpoint import read_checkpoint
 from dsunet.config import DataConfig, LossConfig, TrainConfig, model_config
 from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import TrainingError
 from dsunet.training.average import WeightAverage
 from dsunet.training.module import SegmentationModule
+from dsunet.weights.checkpoint import read_checkpoint
 from helpers import nano
 
 FROZEN = {"train_hiera": False, "train_dinov2": False, "adapter_channels": 4}

@@ -13,9 +13,10 @@ import dsunet
 from dsunet.config import DataConfig, LossConfig, TrainConfig, model_config
 from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import TrainingError
-from dsunet.training import batch_size, memory
+from dsunet.running import memory
+from dsunet.running.memory import free_memory, give_back
+from dsunet.training import batch_size
 from dsunet.training.batch_size import Need, fit, memory_of_a_step
-from dsunet.training.memory import free_memory, give_back
 from helpers import nano
 
 AUTO = TrainConfig(batch_size="auto", device="cpu")

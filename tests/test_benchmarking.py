@@ -50,7 +50,7 @@ from dsunet.config import ModelConfig, model_config
 from dsunet.data import find_pairs
 from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import ImageError
-from dsunet.model import build_model
+from dsunet.network.build import build_model
 from helpers import nano
 
 CPU = torch.device("cpu")

@@ -14,10 +14,10 @@ from PIL import Image, ImageEnhance, ImageOps
 import dsunet
 from dsunet.cli import main
 from dsunet.config import DataConfig, TrainConfig, model_config
-from dsunet.data.benchmarks import BENCHMARKS, TASKS, task_named
-from dsunet.data.check_benchmarks import check_benchmarks
-from dsunet.data.duplicates import near_duplicates, sign, without_bars
-from dsunet.data.find_benchmarks import find_benchmarks, joined_pairs, training_sets
+from dsunet.data.catalogue.check import check_benchmarks
+from dsunet.data.catalogue.find import find_benchmarks, joined_pairs, training_sets
+from dsunet.data.catalogue.sets import BENCHMARKS, TASKS, task_named
+from dsunet.data.checks.duplicates import near_duplicates, sign, without_bars
 from dsunet.data.images import decode
 from dsunet.data.pairs import find_pairs
 from dsunet.data.split import split_data
@@ -577,6 +577,6 @@ class TestTraining:
         assert (tmp_path / "run" / "train.txt").read_text().split() == training
         assert (tmp_path / "run" / "val.txt").read_text().split() == validation
         assert result.measures.keys() >= {"S", "MAE"}
-        from dsunet.checkpoint import read_metadata
+        from dsunet.weights.checkpoint import read_metadata
 
         assert read_metadata(result.weights)["training"]["data"] == "CAMO-train+COD10K-train"

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from dsunet.decoder import (
+from dsunet.network.decoder import (
     CrossScaleAttention,
     Decoder,
     SpatialFeatureFusion,
     UpsamplingFusion,
 )
-from dsunet.encoders import AdaptedBlock, Adapter
-from dsunet.fusion import ChannelModulation, ContentGuidedAttention, FeatureInjection
-from dsunet.layers import WaveletConv2d
+from dsunet.network.encoders import AdaptedBlock, Adapter
+from dsunet.network.fusion import ChannelModulation, ContentGuidedAttention, FeatureInjection
+from dsunet.network.layers import WaveletConv2d
 
 
 def test_haar_analysis_equals_pywavelets() -> None:

@@ -14,7 +14,7 @@ from PIL import Image
 from dsunet.cli import main
 from dsunet.config import DataConfig
 from dsunet.data import PairDataset, check_data, find_pairs
-from dsunet.data.check import KINDS, DataReport, check_split
+from dsunet.data.checks.look import KINDS, DataReport, check_split
 from dsunet.data.pairs import read_pair
 from dsunet.data.split import split_data
 from dsunet.data.synthetic import synthetic_pair, write_synthetic

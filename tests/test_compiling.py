@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 import dsunet
-from dsunet.checkpoint import read_checkpoint
 from dsunet.config import DataConfig, LossConfig, TrainConfig, model_config
 from dsunet.data.dataset import Batch
 from dsunet.data.synthetic import write_synthetic
-from dsunet.decoder import SegmentationLogits
 from dsunet.errors import TrainingError
+from dsunet.network.decoder import SegmentationLogits
 from dsunet.training.compiling import require_compiler
 from dsunet.training.module import SegmentationModule
 from dsunet.training.trainer import explained, strategy_for
+from dsunet.weights.checkpoint import read_checkpoint
 from helpers import nano
 
 MODEL = model_config("dsunet-nano", sam_size=128, dino_size=112)

@@ -15,13 +15,14 @@ from PIL import Image
 from torch import nn
 
 import dsunet
-from dsunet.checkpoint import read_checkpoint, read_metadata
 from dsunet.cli import main
 from dsunet.config import CustomConfig, DataConfig, TrainConfig
-from dsunet.custom import CustomSource, ImageFunction
 from dsunet.data import PairDataset, find_pairs
 from dsunet.data.synthetic import synthetic_pair, write_synthetic
 from dsunet.errors import CheckpointError, CustomModelError, InputSizeError
+from dsunet.network.function import ImageFunction
+from dsunet.network.source import CustomSource
+from dsunet.weights.checkpoint import read_checkpoint, read_metadata
 from helpers import nano
 
 CODE = """

@@ -13,22 +13,23 @@ from PIL import Image
 from torch import nn
 
 import dsunet
-from dsunet.checkpoint import read_checkpoint
 from dsunet.cli import main
 from dsunet.config import DataConfig, DistillConfig, LossConfig, TrainConfig, model_config
 from dsunet.data import PairDataset, collate, find_pairs
-from dsunet.data.dataset import Batch
-from dsunet.data.lessons import Lesson, Lessons, MapFolder, logits_of, resize_part
+from dsunet.data.dataset import Batch, Lesson
 from dsunet.data.split import split_data
 from dsunet.data.synthetic import write_synthetic
 from dsunet.data.unlabelled import find_unlabelled
 from dsunet.errors import CheckpointError, DataError, OutputError
-from dsunet.losses import deep_supervision_loss, hint_loss, soft_target_loss
-from dsunet.model import create_from_config
-from dsunet.training import distill, teacher_maps
+from dsunet.maps import teacher as teacher_maps
+from dsunet.maps.lessons import Lessons, MapFolder, logits_of, resize_part
+from dsunet.network.losses import deep_supervision_loss, hint_loss, soft_target_loss
+from dsunet.training import distill
 from dsunet.training.distillation import Distillation, outputs_and_levels
 from dsunet.training.module import SegmentationModule
 from dsunet.training.teacher import Teaching, check_teacher, open_teacher
+from dsunet.weights.checkpoint import read_checkpoint
+from dsunet.weights.models import create_from_config
 from helpers import nano
 
 CPU = torch.device("cpu")

@@ -20,10 +20,11 @@ from PIL import Image
 import dsunet
 from dsunet.cli import main
 from dsunet.config import LossConfig, ModelConfig, TrainConfig
-from dsunet.data.benchmarks import BENCHMARKS, TASKS
+from dsunet.data.catalogue.sets import BENCHMARKS, TASKS
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.errors import DataError, OutputError
-from dsunet.experiments import (
+from dsunet.metrics.published import published_rows
+from dsunet.research.experiments import (
     METHODS,
     TABLES,
     TARGETS,
@@ -33,12 +34,16 @@ from dsunet.experiments import (
     make_plan,
     reproduce,
 )
-from dsunet.experiments import methods as methods_module
-from dsunet.experiments.methods import added_method
-from dsunet.experiments.report import gains_table, paired_table, result_table, write_tables
-from dsunet.experiments.statistics import over_seeds, paired_difference
-from dsunet.published import published_rows
-from dsunet.tables import Cell
+from dsunet.research.experiments import methods as methods_module
+from dsunet.research.experiments.methods import added_method
+from dsunet.research.experiments.paper_tables import (
+    gains_table,
+    paired_table,
+    result_table,
+    write_tables,
+)
+from dsunet.research.experiments.statistics import over_seeds, paired_difference
+from dsunet.support.tables import Cell
 from helpers import SHARED
 
 ROOT = Path(__file__).parents[1]

@@ -18,20 +18,21 @@ import torch
 from PIL import Image
 
 import dsunet
-from dsunet import feature_cache
-from dsunet.checkpoint import read_checkpoint
 from dsunet.cli.entry import main
 from dsunet.config import DataConfig, ModelConfig, TrainConfig, model_config
 from dsunet.data.dataset import PairDataset, collate
-from dsunet.data.feature_store import FeatureKind, FeatureStore, content_key, flip_number
 from dsunet.data.pairs import Pair, find_pairs
 from dsunet.data.split import split_data
 from dsunet.data.synthetic import write_synthetic
-from dsunet.encoders import DINOv2Encoder, build_dinov2
 from dsunet.errors import DataError, OutputError
-from dsunet.feature_cache import FeatureCache, build_cache, obstacle, open_cache
-from dsunet.inference import lay_out
-from dsunet.model import DSUNet, create_from_config
+from dsunet.maps import semantic as feature_cache
+from dsunet.maps.semantic import FeatureCache, build_cache, obstacle, open_cache
+from dsunet.maps.store import FeatureKind, FeatureStore, content_key, flip_number
+from dsunet.network.encoders import DINOv2Encoder, build_dinov2
+from dsunet.network.model import DSUNet
+from dsunet.running.inference import lay_out
+from dsunet.weights.checkpoint import read_checkpoint
+from dsunet.weights.models import create_from_config
 from helpers import nano
 from kill_training import kill_and_compare
 
@@ -127,7 +128,7 @@ def test_bytes_by_hand() -> None:
     """12 + 4 values of two bytes; the paper's model: 1024×11×11 in float16, about 1 MB an image."""
     assert KIND.record_bytes == 32
     with torch.device("meta"):
-        shapes = dsunet.model.build_model(model_config("dsunet-large")).semantic_shapes()
+        shapes = dsunet.network.build.build_model(model_config("dsunet-large")).semantic_shapes()
     assert shapes == [(1024, 11, 11)]
     assert 4 * 2 * 1024 * 11 * 11 == 991_232
 
@@ -139,7 +140,7 @@ def test_bytes_by_hand() -> None:
 def test_the_smaller_grid_is_stored(injection: str, grids: list[int]) -> None:
     with torch.device("meta"):
         config = model_config("dsunet-large", injection=injection)
-        model = dsunet.model.build_model(config)
+        model = dsunet.network.build.build_model(config)
     assert model.semantic_shapes() == [(1024, side, side) for side in grids]
 
 
@@ -570,7 +571,7 @@ def test_a_whole_store_needs_no_writing(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("dsunet.data.feature_store.lock_folder", refuse)
+    monkeypatch.setattr("dsunet.maps.store.lock_folder", refuse)
     again = open_cache(str(tmp_path), model, data, split, torch.float32)
     assert again.missing() == []
     assert again.leave_out(model)

@@ -15,18 +15,19 @@ import dsunet
 from dsunet.cli import main
 from dsunet.data import centre_crop, image_view
 from dsunet.data.synthetic import synthetic_pair
-from dsunet.encoders import without_adapters
 from dsunet.errors import DsunetError, InputSizeError, MissingPackageError
-from dsunet.features import FeatureMap, FeatureMaps, FusedLevel, choose_depths, extract_features
+from dsunet.network.encoders import without_adapters
 from dsunet.visualize.cells import KINDS, plane_colours
+from dsunet.visualize.extraction import (
+    FeatureMap,
+    FeatureMaps,
+    FusedLevel,
+    choose_depths,
+    extract_features,
+)
 from dsunet.visualize.features import FIGURES, draw_features
 from dsunet.visualize.figures import SCREEN_DPI, save_figure
-from dsunet.visualize.projections import (
-    average_down,
-    mean_map,
-    principal_components,
-    tsne_plane,
-)
+from dsunet.visualize.projections import average_down, mean_map, principal_components, tsne_plane
 from helpers import SHARED, nano
 
 IMAGE, _ = synthetic_pair(0, 160)

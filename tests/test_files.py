@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from dsunet.errors import OutputError
-from dsunet.files import (
+from dsunet.support.files import (
     check_writable,
     clear_temporaries,
     decode_text,
@@ -86,7 +86,8 @@ def test_files_in_the_way(tmp_path: Path) -> None:
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     """The lock goes with the process, and its own children do not keep it."""
     code = (
-        "import os, sys, time; from pathlib import Path; from dsunet.files import lock_folder\n"
+        "import os, sys, time; from pathlib import Path\n"
+        "from dsunet.support.files import lock_folder\n"
         "with lock_folder(Path(sys.argv[1])):\n"
         "    child = os.fork()\n"
         "    if child: print('held', child, flush=True)\n"

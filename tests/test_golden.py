@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 import dsunet
-from dsunet.decoder import SpatialFeatureFusion
-from dsunet.encoders import AdaptedBlock
-from dsunet.fusion import ChannelModulation, ContentGuidedAttention
-from dsunet.layers import HAAR_TAPS, ReceptiveFieldBlock, WaveletConv2d
+from dsunet.network.decoder import SpatialFeatureFusion
+from dsunet.network.encoders import AdaptedBlock
+from dsunet.network.fusion import ChannelModulation, ContentGuidedAttention
+from dsunet.network.layers import HAAR_TAPS, ReceptiveFieldBlock, WaveletConv2d
 from dsunet.weights import load_weights
 from helpers import GOLDEN, Golden, fill, golden_image
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dsunet.errors import CustomModelError
-from dsunet.imports import import_path, resolve
+from dsunet.support.imports import import_path, resolve
 
 
 @pytest.fixture
@@ -68,5 +68,5 @@ def test_errors_say_where_was_looked(here: Path, spec: str, message: str) -> Non
 
 
 def test_import_path() -> None:
-    assert import_path(import_path) == "dsunet.imports:import_path"
+    assert import_path(import_path) == "dsunet.support.imports:import_path"
     assert import_path(Path()) == f"{type(Path()).__module__}:{type(Path()).__qualname__}"

@@ -21,10 +21,10 @@ from torch.utils.flop_counter import FlopCounterMode
 import dsunet
 from dsunet.cli import main
 from dsunet.config import IMAGENET_MEAN, IMAGENET_STD, MODEL_PRESETS, ModelConfig, model_config
-from dsunet.decoder import Decoder, SpatialFeatureFusion
-from dsunet.encoders import PyramidEncoder, build_pyramid
 from dsunet.errors import CheckpointError, InputSizeError, MissingPackageError, WeightsError
-from dsunet.model import build_model
+from dsunet.network.build import build_model
+from dsunet.network.decoder import Decoder, SpatialFeatureFusion
+from dsunet.network.encoders import PyramidEncoder, build_pyramid
 from dsunet.weights import PUBLIC_WEIGHTS, find_public, public_name, read_weights
 from dsunet.weights.hub_cache import cached_file
 from dsunet.weights.names import EFFICIENTNET_LITE

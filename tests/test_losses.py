@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 import dsunet
-from dsunet.decoder import SegmentationLogits
-from dsunet.losses import boundary_weight
+from dsunet.network.decoder import SegmentationLogits
+from dsunet.network.losses import boundary_weight
 
 
 def test_weight_equals_one_big_average_pool() -> None:

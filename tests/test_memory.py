@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dsunet.decoder import Decoder, SpatialFeatureFusion
-from dsunet.encoders import HieraEncoder
-from dsunet.losses import deep_supervision_loss
-from dsunet.model import DSUNet
+from dsunet.network.decoder import Decoder, SpatialFeatureFusion
+from dsunet.network.encoders import HieraEncoder
+from dsunet.network.losses import deep_supervision_loss
+from dsunet.network.model import DSUNet
 from helpers import nano
 
 SMALL = {"stages": (1, 2, 3, 1), "global_att_blocks": (4,), "window_spec": (8, 4, 14, 7)}

@@ -22,7 +22,7 @@ from dsunet.cli import main
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.errors import DataError, DsunetError, ImageError
 from dsunet.metrics import Measures, evaluate_folders
-from dsunet.processes import in_processes
+from dsunet.support.processes import in_processes
 from kill_training import remaining
 
 

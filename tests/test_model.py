@@ -9,10 +9,11 @@ import pytest
 import torch
 
 import dsunet
-from dsunet.checkpoint import read_metadata
 from dsunet.config import MODEL_PRESETS, model_config
 from dsunet.errors import CheckpointError, InputSizeError
-from dsunet.model import build_model, parameter_counts
+from dsunet.network.build import build_model
+from dsunet.network.counting import parameter_counts
+from dsunet.weights.checkpoint import read_metadata
 from helpers import nano
 
 FROZEN = {"train_hiera": False, "train_dinov2": False, "adapter_channels": 8}

@@ -18,12 +18,12 @@ from PIL import Image
 
 import dsunet
 from dsunet.data.synthetic import synthetic_pair
-from dsunet.devices import choose_device, choose_precision
 from dsunet.errors import DataError, DeviceError, ImageError, OutputError
-from dsunet.files import lock_folder
-from dsunet.inference import quantise
 from dsunet.predict import Options, plan_outputs, predict_files
 from dsunet.predict.files import spare_cores
+from dsunet.running.inference import quantise
+from dsunet.running.place import choose_device, choose_precision
+from dsunet.support.files import lock_folder
 from helpers import nano
 from predict_folder import resident_mib
 
@@ -374,7 +374,7 @@ def test_a_full_disk_stops_with_one_line(
     workers: int,
 ) -> None:
     jobs = plan_outputs([images], tmp_path / "out")
-    write, calls = dsunet.files.write_atomically, []
+    write, calls = dsunet.support.files.write_atomically, []
 
     def full(path: Path, data: bytes) -> None:
         calls.append(path)
@@ -382,7 +382,7 @@ def test_a_full_disk_stops_with_one_line(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         write(path, data)
 
-    monkeypatch.setattr("dsunet.files.write_atomically", full)
+    monkeypatch.setattr("dsunet.support.files.write_atomically", full)
     report = dsunet.predict.Report()
     with pytest.raises(OutputError, match=r"0\.png|1\.png .*\(No space left .*with --resume"):
         predict_files(segmenter, jobs, tmp_path / "out", workers=workers, report=report)

@@ -17,17 +17,18 @@ from torch import Tensor, nn
 
 import dsunet
 from dsunet.benchmarking.flops import count_flops
-from dsunet.checkpoint import read_checkpoint, write_checkpoint
 from dsunet.cli import main
 from dsunet.config import ModelConfig, PruneConfig, model_config
 from dsunet.data import PairDataset, collate, find_pairs
 from dsunet.data.dataset import Batch
 from dsunet.data.synthetic import write_synthetic
-from dsunet.encoders import AdaptedBlock
 from dsunet.errors import CheckpointError, MissingPackageError
-from dsunet.losses import deep_supervision_loss
-from dsunet.model import DSUNet, build_model, create_from_config, parameter_counts
-from dsunet.pruning import (
+from dsunet.network.build import build_model
+from dsunet.network.counting import parameter_counts
+from dsunet.network.encoders import AdaptedBlock
+from dsunet.network.losses import deep_supervision_loss
+from dsunet.network.model import DSUNet
+from dsunet.research.pruning import (
     BlockEffect,
     Place,
     calibrate_batchnorm,
@@ -42,6 +43,8 @@ from dsunet.pruning import (
     pruned_config,
     seconds_in_turns,
 )
+from dsunet.weights.checkpoint import read_checkpoint, write_checkpoint
+from dsunet.weights.models import create_from_config
 from helpers import nano
 
 HALF = PruneConfig(ratio=0.5)
@@ -506,7 +509,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = functools.partial(seconds_in_turns, rounds=2)
-    monkeypatch.setattr("dsunet.pruning.run.seconds_in_turns", quick)
+    monkeypatch.setattr("dsunet.research.pruning.run.seconds_in_turns", quick)
 
 
 def test_the_command(

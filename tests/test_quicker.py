@@ -20,11 +20,11 @@ from dsunet.cli import main
 from dsunet.data.images import decode
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.errors import CheckpointError, DeviceError, OutputError, TrainingError
-from dsunet.fusion import ChannelModulation
-from dsunet.layers import ConvBN
-from dsunet.model import DSUNet
+from dsunet.network.fusion import ChannelModulation
+from dsunet.network.layers import ConvBN
+from dsunet.network.model import DSUNet
 from dsunet.predict import Options, plan_outputs, predict_files
-from dsunet.predict.quicker import fold_batchnorm, shared_copy
+from dsunet.predict.engines.quicker import fold_batchnorm, shared_copy
 from helpers import SHARED, nano
 
 

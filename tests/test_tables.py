@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from dsunet.published import published_datasets, published_rows, published_tables
-from dsunet.tables import Cell, Column, Row, Table
+from dsunet.metrics.published import published_datasets, published_rows, published_tables
+from dsunet.support.tables import Cell, Column, Row, Table
 from helpers import SHARED
 
 S = Column("", "S", r"$S_\alpha$", True)

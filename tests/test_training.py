@@ -22,17 +22,17 @@ import yaml
 from PIL import Image
 
 import dsunet
-from dsunet.checkpoint import read_checkpoint
 from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig, model_config
-from dsunet.data.check import DataReport
+from dsunet.data.checks.look import DataReport
 from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import DataError, DeviceError, OutputError, TrainingError, WeightsError
-from dsunet.losses import deep_supervision_loss
-from dsunet.model import DSUNet
+from dsunet.network.losses import deep_supervision_loss
+from dsunet.network.model import DSUNet
 from dsunet.training.callbacks import DurableCheckpoints, RunFolder
 from dsunet.training.folder import position_of
 from dsunet.training.module import SegmentationModule, cosine_factor
 from dsunet.training.trainer import explained
+from dsunet.weights.checkpoint import read_checkpoint
 from helpers import nano
 from kill_training import kill_and_compare, remaining
 
@@ -446,7 +446,7 @@ def test_two_runs_in_one_folder(pictures: Path, trained: Path, tmp_path: Path) -
     settings = yaml.safe_load((trained / "config.yaml").read_text())
     data = {key: settings[key] for key in ("data", "val_fraction", "workers")}
     code = (
-        "import sys, time; from pathlib import Path; from dsunet.files import lock_folder\n"
+        "import sys, time; from pathlib import Path; from dsunet.support.files import lock_folder\n"
         "with lock_folder(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
     )
     with subprocess.Popen(
@@ -594,7 +594,7 @@ def test_frozen_encoders_are_left_alone(pictures: Path, tmp_path: Path) -> None:
     import lightning as L
 
     L.seed_everything(3, verbose=False)
-    fresh = dsunet.model.build_model(model).state_dict()
+    fresh = dsunet.network.build.build_model(model).state_dict()
     for name, value in read_checkpoint(result.weights)[1].items():
         frozen = name.startswith(("hiera.trunk", "dinov2.trunk")) and ".adapter." not in name
         assert torch.equal(value, fresh[name]) == frozen, name

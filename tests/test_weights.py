@@ -25,25 +25,26 @@ from timm.models import hieradet_sam2, vision_transformer
 from torch import Tensor, nn
 
 import dsunet
-from dsunet import known
-from dsunet.checkpoint import read_metadata
 from dsunet.cli import main
 from dsunet.config import MODEL_PRESETS, model_config
 from dsunet.data.synthetic import write_synthetic
-from dsunet.encoders import build_dinov2, build_hiera
 from dsunet.errors import CheckpointError, WeightsError
-from dsunet.model import build_model
+from dsunet.network.build import build_model
+from dsunet.network.encoders import build_dinov2, build_hiera
+from dsunet.network.fingerprint import fingerprint
 from dsunet.weights import (
     PUBLIC_WEIGHTS,
     find_public,
     formats,
+    known,
     public_name,
     read_weights,
     resample_positions,
 )
+from dsunet.weights.checkpoint import read_metadata
 from dsunet.weights.encoders import read_encoder
 from dsunet.weights.fitting import compare, fill_trunk, fitted
-from dsunet.weights.formats import EncoderFile, fingerprint
+from dsunet.weights.formats import EncoderFile
 from dsunet.weights.names import DSU_NET, SAM2_UNET
 from helpers import GOLDEN, nano
 from weightfiles import OFFICIAL, dinov2_file, made_up, published_state, sam2_file, with_registers

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from dsunet.config import model_config
-from dsunet.layers import HAAR_TAPS
-from dsunet.model import build_model
+from dsunet.network.build import build_model
+from dsunet.network.layers import HAAR_TAPS
 from dsunet.weights.names import DSU_NET, SAM2_UNET
 from helpers import GOLDEN
 

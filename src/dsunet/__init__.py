@@ -5,39 +5,40 @@ Names are imported when they are first used, so that `import dsunet` is quick.
 
 from typing import TYPE_CHECKING
 
-from dsunet.lazy import lazy_names
+from dsunet.support.lazy import lazy_names, redirect_modules
 
 if TYPE_CHECKING:
-    from dsunet.checkpoint import save
-    from dsunet.custom import CustomModel
-    from dsunet.decoder import SegmentationLogits
     from dsunet.errors import DsunetError
-    from dsunet.losses import deep_supervision_loss, structure_loss
     from dsunet.metrics import evaluate
-    from dsunet.model import DSUNet, create_model, list_models, load
+    from dsunet.network.custom import CustomModel
+    from dsunet.network.decoder import SegmentationLogits
+    from dsunet.network.losses import deep_supervision_loss, structure_loss
+    from dsunet.network.model import DSUNet
     from dsunet.predict import Segmentation, Segmenter
     from dsunet.training import train
     from dsunet.weights import LoadReport, convert, load_weights
+    from dsunet.weights.checkpoint import save
+    from dsunet.weights.models import create_model, list_models, load
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "CustomModel": "custom",
-    "DSUNet": "model",
+    "CustomModel": "network.custom",
+    "DSUNet": "weights.models",
     "DsunetError": "errors",
-    "LoadReport": "weights",
+    "LoadReport": "weights.load",
     "Segmentation": "predict",
-    "SegmentationLogits": "decoder",
+    "SegmentationLogits": "network.decoder",
     "Segmenter": "predict",
-    "convert": "weights",
-    "create_model": "model",
-    "deep_supervision_loss": "losses",
+    "convert": "weights.conversion",
+    "create_model": "weights.models",
+    "deep_supervision_loss": "network.losses",
     "evaluate": "metrics",
-    "list_models": "model",
-    "load": "model",
-    "load_weights": "weights",
-    "save": "checkpoint",
-    "structure_loss": "losses",
+    "list_models": "weights.models",
+    "load": "weights.models",
+    "load_weights": "weights.load",
+    "save": "weights.checkpoint",
+    "structure_loss": "network.losses",
     "train": "training",
 }
 
@@ -60,5 +61,17 @@ __all__ = [
     "structure_loss",
     "train",
 ]
+
+# Modules that users were told of by names that they had before.
+redirect_modules(
+    __name__,
+    {
+        "data.find_benchmarks": "data.catalogue.find",
+        "features": "visualize.extraction",
+        "metrics.report": "metrics.comparison_table",
+        "pruning": "research.pruning",
+        "published": "metrics.published",
+    },
+)
 
 __getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -9,6 +9,7 @@ from collections.abc import Collection
 
 __all__ = [
     "CheckpointError",
+    "ConfigError",
     "CustomModelError",
     "DataError",
     "DeviceError",
@@ -25,6 +26,10 @@ __all__ = [
 
 class DsunetError(Exception):
     """Base of all errors that dsunet raises on purpose."""
+
+
+class ConfigError(DsunetError, ValueError):
+    """A setting is unknown, has a value that it cannot have, or does not go with another."""
 
 
 class DataError(DsunetError):

@@ -3,7 +3,7 @@
 from dsunet.benchmarking.circumstances import circumstances
 from dsunet.benchmarking.loader import LoaderSpeed, measure_loader
 from dsunet.benchmarking.measure import Failure, MatrixRate, Measured, measure, ratios
-from dsunet.benchmarking.report import comparisons, loader_table, record, table_of
+from dsunet.benchmarking.speed_tables import comparisons, loader_table, record, table_of
 from dsunet.benchmarking.variants import Variant
 
 __all__ = [

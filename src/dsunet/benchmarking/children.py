@@ -28,12 +28,12 @@ from dsunet.benchmarking.steps import (
     training_step,
 )
 from dsunet.benchmarking.variants import Variant
-from dsunet.devices import choose_device, choose_precision
 from dsunet.errors import DsunetError
-from dsunet.inference import lay_out
 from dsunet.predict import Segmenter
-from dsunet.processes import process_context, stay_with_parent
-from dsunet.training.memory import give_back
+from dsunet.running.inference import lay_out
+from dsunet.running.memory import give_back
+from dsunet.running.place import choose_device, choose_precision
+from dsunet.support.processes import process_context, stay_with_parent
 
 __all__ = ["Child", "ChildError", "Matrices"]
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 import dsunet
-from dsunet.processes import available_cores
+from dsunet.support.processes import available_cores
 
 __all__ = ["circumstances"]
 

@@ -12,7 +12,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from dsunet.data import EpochSampler, Pair, PairDataset, collate
-from dsunet.processes import stay_with_parent
+from dsunet.support.processes import stay_with_parent
 
 __all__ = ["LoaderSpeed", "measure_loader"]
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from dsunet.benchmarking.children import Child, ChildError, Matrices
 from dsunet.benchmarking.variants import Variant
-from dsunet.devices import choose_device, choose_precision
+from dsunet.running.place import choose_device, choose_precision
 
 __all__ = ["Failure", "MatrixRate", "Measured", "measure", "ratios"]
 

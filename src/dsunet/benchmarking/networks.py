@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from dsunet.benchmarking.variants import Variant
 from dsunet.config import Family, ModelConfig, as_size
-from dsunet.decoder import CrossScaleAttention
-from dsunet.encoders import HieraEncoder, build_dinov2, build_hiera
-from dsunet.model import DSUNet, build_model
+from dsunet.network.decoder import CrossScaleAttention
+from dsunet.network.encoders import HieraEncoder, build_dinov2, build_hiera
+from dsunet.network.model import DSUNet
 from dsunet.weights import EncoderFile
+from dsunet.weights.models import build_filled
 
 __all__ = ["full_attention", "network_of", "use_full_attention"]
 
@@ -38,7 +39,7 @@ def network_of(variant: Variant) -> DSUNet:
         for family in config.encoders
         if family == "dinov2" or config.has_hiera  # others are small, and have variances
     }
-    model = build_model(config, files, carried=list(files))
+    model = build_filled(config, files, carried=list(files))
     if variant.feature_cache:
         assert model.dinov2 is not None
         model.dinov2.leave_out()

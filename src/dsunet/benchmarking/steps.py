@@ -14,8 +14,8 @@ from dsunet.data import Sample, collate
 from dsunet.data.dataset import Batch
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.data.views import Views, make_views, mask_view
-from dsunet.decoder import SegmentationLogits
-from dsunet.losses import deep_supervision_loss
+from dsunet.network.decoder import SegmentationLogits
+from dsunet.network.losses import deep_supervision_loss
 
 __all__ = [
     "FeatureFile",

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from dsunet.config import ModelConfig
-from dsunet.devices import Precision
+from dsunet.running.place import Precision
 
 __all__ = ["Variant"]
 

@@ -14,7 +14,7 @@ from jsonargparse import Namespace
 from dsunet.cli.output import Progress, check_outputs, fail, print_line, print_table
 from dsunet.cli.parser import PRECISIONS, Command, Parser, fields_of
 from dsunet.config import MODEL_PRESETS, ModelConfig, as_size, model_config
-from dsunet.files import write_json
+from dsunet.support.files import write_json
 
 if TYPE_CHECKING:
     from dsunet.benchmarking import Failure, Measured, Variant

@@ -18,8 +18,8 @@ from dsunet.config import (
     TrainConfig,
     model_config,
 )
-from dsunet.files import write_json
-from dsunet.imports import is_import_path
+from dsunet.support.files import write_json
+from dsunet.support.imports import is_import_path
 
 __all__ = ["CACHE_BUILD", "CACHE_INFO", "CACHE_VERIFY"]
 
@@ -58,10 +58,10 @@ def _build(arguments: Namespace) -> int:
     import torch
 
     from dsunet.data.split import split_data
-    from dsunet.devices import choose_device, choose_precision
-    from dsunet.feature_cache import build_cache, obstacle, open_cache
-    from dsunet.inference import lay_out
-    from dsunet.model import create_from_config
+    from dsunet.maps.semantic import build_cache, obstacle, open_cache
+    from dsunet.running.inference import lay_out
+    from dsunet.running.place import choose_device, choose_precision
+    from dsunet.weights.models import create_from_config
 
     if arguments.feature_cache == "off":
         raise ValueError("--feature-cache is off; give auto, or the folder to build it in")
@@ -132,7 +132,7 @@ def _info(arguments: Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from dsunet.feature_cache import cache_root, find_stores, gigabytes
+    from dsunet.maps.semantic import cache_root, find_stores, gigabytes
 
     check_outputs(arguments.json)
     readable, reasons = find_stores(arguments.folder)
@@ -166,7 +166,7 @@ def _info(arguments: Namespace) -> int:
 
 def _status(command: str, folder: str, stores: int, reasons: Sequence[str]) -> int:
     """Tells of stores that cannot be read, and if there are none; returns the exit status."""
-    from dsunet.feature_cache import cache_root
+    from dsunet.maps.semantic import cache_root
 
     for reason in reasons:
         fail(f"dsunet cache {command}", reason, 1)
@@ -176,7 +176,7 @@ def _status(command: str, folder: str, stores: int, reasons: Sequence[str]) -> i
 
 
 def _verify(arguments: Namespace) -> int:
-    from dsunet.feature_cache import find_stores
+    from dsunet.maps.semantic import find_stores
 
     check_outputs(arguments.json)
     stores, reasons = find_stores(arguments.folder)

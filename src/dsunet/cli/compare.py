@@ -70,12 +70,12 @@ def _compare_arguments(parser: Parser) -> None:
 
 def _compare(arguments: Namespace) -> int:
     from dsunet.data.pairs import list_images, read_names
-    from dsunet.files import check_writable
     from dsunet.metrics import ALL_MEASURES, compare_folders
+    from dsunet.metrics.comparison_table import comparison_table, write_per_image
     from dsunet.metrics.definitions import check_measures
-    from dsunet.metrics.report import comparison_table, write_per_image
-    from dsunet.processes import available_cores
-    from dsunet.published import published_rows
+    from dsunet.metrics.published import published_rows
+    from dsunet.support.files import check_writable
+    from dsunet.support.processes import available_cores
     from dsunet.visualize.figures import require_matplotlib
 
     if arguments.workers < 0:
@@ -186,11 +186,7 @@ def _pair(given: str | None, methods: Sequence[str]) -> tuple[str, str] | None:
 def _draw_curves(result: Comparison, output: Path) -> None:
     """Draws curves over thresholds, and histograms."""
     from dsunet.metrics import ALL_MEASURES
-    from dsunet.visualize.comparison import (
-        plot_histograms,
-        plot_precision_recall,
-        plot_thresholds,
-    )
+    from dsunet.visualize.comparison import plot_histograms, plot_precision_recall, plot_thresholds
 
     curves = {method: each.curves for method, each in result.evaluations.items()}
     scores = {method: each.per_image for method, each in result.evaluations.items()}

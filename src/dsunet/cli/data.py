@@ -13,11 +13,11 @@ from dsunet.cli.output import Progress, check_outputs, visible
 from dsunet.cli.parser import Command, Parser, pick
 from dsunet.config import MODEL_PRESETS, DataConfig, ModelConfig, model_config
 from dsunet.errors import DataError
-from dsunet.files import write_json, write_png
+from dsunet.support.files import write_json, write_png
 
 if TYPE_CHECKING:
     from dsunet.data import Pair
-    from dsunet.data.find_benchmarks import FoundBenchmark
+    from dsunet.data.catalogue.find import FoundBenchmark
 
 __all__ = ["DATA_CHECK", "GENERATE"]
 
@@ -58,7 +58,7 @@ def _data_check_arguments(parser: Parser) -> None:
 
 
 def _data_check(arguments: Namespace) -> int:
-    from dsunet.data.check import check_split
+    from dsunet.data.checks.look import check_split
     from dsunet.data.split import split_data
 
     check_outputs(arguments.json, arguments.sheet)
@@ -89,8 +89,8 @@ def _data_check(arguments: Namespace) -> int:
 
 def _benchmarks(arguments: Namespace) -> dict[str, FoundBenchmark]:
     """The public sets below the folder; none if it holds images/ and masks/ itself."""
-    from dsunet.data.benchmarks import BENCHMARKS, task_named
-    from dsunet.data.find_benchmarks import find_benchmarks
+    from dsunet.data.catalogue.find import find_benchmarks
+    from dsunet.data.catalogue.sets import BENCHMARKS, task_named
 
     if arguments.data is None or arguments.benchmarks is not None:
         return {}
@@ -116,8 +116,8 @@ def _benchmarks(arguments: Namespace) -> dict[str, FoundBenchmark]:
 
 
 def _check_benchmarks(found: dict[str, FoundBenchmark], arguments: Namespace) -> int:
-    from dsunet.data.check_benchmarks import check_benchmarks
-    from dsunet.data.findings import lines_of
+    from dsunet.data.catalogue.check import check_benchmarks
+    from dsunet.data.checks.findings import lines_of
 
     with Progress("checking") as progress:
         report = check_benchmarks(found, full=arguments.check == "full", progress=progress)

@@ -33,7 +33,7 @@ def _evaluate(arguments: Namespace) -> int:
 
     from dsunet.data.pairs import read_names
     from dsunet.metrics import MEASURES, evaluate_folders
-    from dsunet.processes import available_cores
+    from dsunet.support.processes import available_cores
 
     names = read_names(arguments.list) if arguments.list else None
     if arguments.workers < 0:

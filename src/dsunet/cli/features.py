@@ -11,10 +11,10 @@ from jsonargparse import Namespace
 from dsunet.cli.output import Progress, print_failures
 from dsunet.cli.parser import Command, Parser, add_encoder_arguments
 from dsunet.config import MODEL_PRESETS
-from dsunet.imports import is_import_path
+from dsunet.support.imports import is_import_path
 
 if TYPE_CHECKING:
-    from dsunet.model import DSUNet
+    from dsunet.network.model import DSUNet
 
 __all__ = ["FEATURES"]
 
@@ -96,10 +96,10 @@ def _features(arguments: Namespace) -> int:
     import torch
 
     from dsunet.data import read_image
-    from dsunet.devices import choose_device
     from dsunet.errors import DeviceError, ImageError
-    from dsunet.features import extract_features
     from dsunet.predict.plan import output_path, plan_outputs
+    from dsunet.running.place import choose_device
+    from dsunet.visualize.extraction import extract_features
     from dsunet.visualize.features import FIGURES, draw_features, need_packages
     from dsunet.visualize.figures import save_figure
 
@@ -178,7 +178,7 @@ def _words(text: str) -> list[str]:
 
 def _check_free(folder: Path, files: Sequence[Path], arguments: Namespace) -> None:
     from dsunet.errors import OutputError
-    from dsunet.files import check_writable
+    from dsunet.support.files import check_writable
 
     check_writable(folder)
     there = [file for file in files if file.exists()]
@@ -193,9 +193,9 @@ def _model(arguments: Namespace) -> tuple[DSUNet, str]:
     """The model, and what to call it in the figures."""
     import torch
 
-    from dsunet.checkpoint import find_weights
-    from dsunet.model import create_model, load
     from dsunet.weights import ModelFile, custom_config_of, read_weights
+    from dsunet.weights.checkpoint import find_weights
+    from dsunet.weights.models import create_model, load
 
     encoders = {
         "hiera_weights": arguments.hiera_weights,

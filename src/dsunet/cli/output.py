@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsunet.cli.parser import with_hyphens
-from dsunet.files import check_writable
+from dsunet.support.files import check_writable
 
 if TYPE_CHECKING:
-    from dsunet.tables import Table
+    from dsunet.support.tables import Table
 
 __all__ = [
     "Progress",

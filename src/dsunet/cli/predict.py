@@ -6,11 +6,11 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from dsunet import shipped
 from dsunet.cli.output import Progress, fail, print_failures
 from dsunet.cli.parser import LIST_HELP, PRECISIONS, Command, Parser, add_encoder_arguments
 from dsunet.errors import few
-from dsunet.imports import is_import_path
+from dsunet.support.imports import is_import_path
+from dsunet.weights import shipped
 
 __all__ = ["PREDICT"]
 
@@ -103,9 +103,10 @@ def _predict_arguments(parser: Parser) -> None:
 
 
 def _predict(arguments: Namespace) -> int:
-    from dsunet.base import SegmentationModel
-    from dsunet.custom import CustomSource, ImageFunction
     from dsunet.data.pairs import read_names
+    from dsunet.network.base import SegmentationModel
+    from dsunet.network.function import ImageFunction
+    from dsunet.network.source import CustomSource
     from dsunet.predict import KINDS, Options, Report, Segmenter, plan_outputs, predict_files
 
     kinds = tuple(kind.strip() for kind in arguments.save.split(",") if kind.strip())

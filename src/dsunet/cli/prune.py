@@ -39,7 +39,7 @@ def _prune(arguments: Namespace) -> int:
     recipe = pick(TrainConfig, arguments)
     settings, loss = pick(PruneConfig, arguments), pick(LossConfig, arguments)
 
-    from dsunet.pruning import prune
+    from dsunet.research.pruning import prune
 
     try:
         with Progress("measuring blocks") as progress:

@@ -11,7 +11,7 @@ from dsunet.cli.output import Progress, fail, print_line, print_table
 from dsunet.cli.parser import PRECISIONS, Command, Parser
 
 if TYPE_CHECKING:
-    from dsunet.experiments import Method, Plan
+    from dsunet.research.experiments import Method, Plan
 
 __all__ = ["REPRODUCE"]
 
@@ -90,7 +90,7 @@ def _reproduce_arguments(parser: Parser) -> None:
 
 
 def _reproduce(arguments: Namespace) -> int:
-    from dsunet.experiments import (
+    from dsunet.research.experiments import (
         Protocol,
         Results,
         check_protocol,
@@ -150,7 +150,7 @@ def _reproduce(arguments: Namespace) -> int:
 
 
 def _added(given: list[str] | None) -> list[Method]:
-    from dsunet.experiments import added_method
+    from dsunet.research.experiments import added_method
 
     parts = [each.partition("=") for each in given or []]
     for name, sign, spec in parts:
@@ -171,7 +171,7 @@ def _show(plan: Plan) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from dsunet.experiments import estimate
+    from dsunet.research.experiments import estimate
 
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("run", no_wrap=True)

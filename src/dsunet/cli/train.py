@@ -21,10 +21,10 @@ from dsunet.config import (
     TrainConfig,
     model_config,
 )
-from dsunet.imports import is_import_path, resolve
+from dsunet.support.imports import is_import_path, resolve
 
 if TYPE_CHECKING:
-    from dsunet.custom import CustomSource
+    from dsunet.network.source import CustomSource
 
 __all__ = ["TRAIN", "add_train_arguments", "run_training"]
 
@@ -66,7 +66,7 @@ def _model(arguments: Namespace) -> ModelConfig | CustomSource:
     settings = {name: arguments[name] for name in fields_of(ModelConfig)}
     if not is_import_path(arguments.model):
         return model_config(arguments.model, **settings)
-    from dsunet.custom import CustomSource
+    from dsunet.network.source import CustomSource
 
     sizes = {name: settings.pop(name) for name in ("sam_size", "dino_size")}
     given = [f"--{name}" for name, value in settings.items() if value is not None]

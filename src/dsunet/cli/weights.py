@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 from dsunet.cli.output import check_outputs, visible
 from dsunet.cli.parser import Command, Parser, add_encoder_arguments
 from dsunet.config import MODEL_PRESETS
-from dsunet.files import write_json
+from dsunet.support.files import write_json
 
 __all__ = [
     "CONVERT",
@@ -31,7 +31,8 @@ def _models(arguments: Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from dsunet.model import build_model, parameter_counts
+    from dsunet.network.build import build_model
+    from dsunet.network.counting import parameter_counts
 
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("model", "encoder", "DINOv2", "sizes"):
@@ -89,7 +90,7 @@ def _info_arguments(parser: Parser) -> None:
 
 
 def _info(arguments: Namespace) -> int:
-    from dsunet.inspection import describe_file
+    from dsunet.weights.inspection import describe_file
 
     check_outputs(arguments.json)
     if arguments.json and Path(arguments.json).resolve() == Path(arguments.file).resolve():
@@ -266,8 +267,8 @@ def _weights_verify_arguments(parser: Parser) -> None:
 
 
 def _weights_verify(arguments: Namespace) -> int:
-    from dsunet.inspection import verify_file
     from dsunet.weights import PUBLIC_WEIGHTS, fetch
+    from dsunet.weights.inspection import verify_file
 
     file = arguments.file
     if file in PUBLIC_WEIGHTS:

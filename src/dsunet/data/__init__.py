@@ -5,10 +5,10 @@ Names are imported when they are first used: decoding and checking files needs n
 
 from typing import TYPE_CHECKING
 
-from dsunet.lazy import lazy_names
+from dsunet.support.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dsunet.data.check import check_data
+    from dsunet.data.checks.look import check_data
     from dsunet.data.dataset import EpochSampler, PairDataset, Sample, collate
     from dsunet.data.images import read_image, read_mask
     from dsunet.data.pairs import Pair, find_pairs, select_pairs, split_pairs
@@ -21,7 +21,7 @@ _HOMES = {
     "Sample": "dataset",
     "Views": "views",
     "centre_crop": "views",
-    "check_data": "check",
+    "check_data": "checks.look",
     "collate": "dataset",
     "find_pairs": "pairs",
     "image_view": "views",

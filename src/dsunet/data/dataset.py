@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -11,15 +11,67 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from dsunet.data.augment import crop_box, vary
-from dsunet.data.feature_store import Place, StoredImages
+from dsunet.data.augment import Box, crop_box, vary
 from dsunet.data.images import read_image
-from dsunet.data.lessons import Lesson, Lessons
 from dsunet.data.pairs import Pair, read_pair, stem_of
 from dsunet.data.sources import Source
 from dsunet.data.views import Views, make_views, mask_view
 
-__all__ = ["EpochSampler", "PairDataset", "Sample", "collate"]
+__all__ = [
+    "Batch",
+    "EpochSampler",
+    "KeptMaps",
+    "Lesson",
+    "PairDataset",
+    "Sample",
+    "Slot",
+    "Teaching",
+    "collate",
+]
+
+
+# Where the maps of one image and flip are in a store: the image's number and the flip's.
+Slot = tuple[int, int]
+
+
+class Lesson(NamedTuple):
+    """What a teacher says of one image, or, with a leading batch axis, of several.
+
+    `logits` is 1×H×W at the size of the student's view, `hints` holds feature maps, each C×h×w on
+    the grid of the student's level, and `labelled` is whether the image has a mask of its own.
+    """
+
+    logits: Tensor
+    hints: tuple[Tensor, ...]
+    labelled: Tensor
+
+
+class KeptMaps(Protocol):
+    """Maps of a data set's images that may have been computed before; see `dsunet.maps`."""
+
+    def place(self, index: int, source: Source, axes: Iterable[int]) -> Slot | None:
+        """Where the maps of an image, flipped along some axes, are or belong; `None`: nowhere."""
+        ...
+
+    def read(self, place: Slot) -> tuple[np.ndarray, ...] | None:
+        """The maps, each C×h×w; `None` if they are not there."""
+        ...
+
+
+class Teaching(Protocol):
+    """What a teacher says of the images; see `dsunet.maps.lessons.Lessons.of`."""
+
+    def of(
+        self,
+        index: int,
+        image: Image.Image,
+        size: tuple[int, int],
+        box: Box | None,
+        axes: list[int],
+        labelled: bool,
+    ) -> Lesson:
+        """Of one image."""
+        ...
 
 
 class Sample(NamedTuple):
@@ -37,7 +89,7 @@ class Sample(NamedTuple):
     dino: Tensor | None
     mask: Tensor
     truth: np.ndarray | None = None
-    place: Place | None = None
+    place: Slot | None = None
     maps: tuple[Tensor, ...] | None = None
     lesson: Lesson | None = None
 
@@ -53,7 +105,7 @@ class Batch(NamedTuple):
     dino: Tensor | None
     mask: Tensor
     truths: list[np.ndarray | None]
-    places: list[Place | None]
+    places: list[Slot | None]
     maps: list[tuple[Tensor, ...] | None]
     lesson: Lesson | None = None
 
@@ -116,9 +168,9 @@ class PairDataset(Dataset[Sample]):
         draft: bool = False,
         seed: int = 0,
         keep_truth: bool = False,
-        stored: StoredImages | None = None,
+        stored: KeptMaps | None = None,
         unlabelled: Sequence[Source] = (),
-        lessons: Lessons | None = None,
+        lessons: Teaching | None = None,
     ) -> None:
         self.pairs = list(pairs)
         self.sam_size = sam_size
@@ -179,15 +231,13 @@ class PairDataset(Dataset[Sample]):
             np.random.Philox(key=self.seed, counter=[0, purpose, epoch, index])
         )
 
-    def _stored(
-        self, index: int, axes: list[int]
-    ) -> tuple[Place | None, tuple[Tensor, ...] | None]:
+    def _stored(self, index: int, axes: list[int]) -> tuple[Slot | None, tuple[Tensor, ...] | None]:
         if self.stored is None or index >= len(self.pairs):
             return None, None
         place = self.stored.place(index, self.pairs[index].image, axes)
         if place is None:
             return None, None
-        maps = self.stored.store.read(place)
+        maps = self.stored.read(place)
         return place, None if maps is None else tuple(map(torch.from_numpy, maps))
 
 

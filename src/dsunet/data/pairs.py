@@ -15,7 +15,7 @@ from PIL import Image
 from dsunet.data.images import Header, decode
 from dsunet.data.sources import IMAGE_SUFFIXES, Source, TarMember, is_image_name, name_of
 from dsunet.errors import DataError, few
-from dsunet.files import decode_text
+from dsunet.support.files import decode_text
 
 __all__ = [
     "Pair",

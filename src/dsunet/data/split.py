@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dsunet.config import DataConfig
-from dsunet.data.benchmarks import task_named
-from dsunet.data.find_benchmarks import joined_pairs, training_sets
+from dsunet.data.catalogue.find import joined_pairs, training_sets
+from dsunet.data.catalogue.sets import task_named
 from dsunet.data.pairs import Pair, Pairing, pair_up, read_names, select_pairs, split_pairs
 from dsunet.data.sources import stamp_of
 from dsunet.errors import DataError
-from dsunet.files import encode_text
+from dsunet.support.files import encode_text
 
 __all__ = ["Split", "data_name", "split_data"]
 

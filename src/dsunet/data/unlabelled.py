@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from dsunet.data.check import can_compare
-from dsunet.data.duplicates import Signature, near_duplicates, sign
+from dsunet.data.checks.duplicates import Signature, near_duplicates, sign
+from dsunet.data.checks.look import can_compare
 from dsunet.data.images import decode, read_header
 from dsunet.data.pairs import list_folder
 from dsunet.data.sources import Source, content_sum
 from dsunet.data.split import Split
 from dsunet.errors import DataError, ImageError, few
-from dsunet.processes import available_cores
+from dsunet.support.processes import available_cores
 
 __all__ = ["find_unlabelled"]
 

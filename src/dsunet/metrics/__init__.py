@@ -5,7 +5,7 @@ Names are imported when they are first used: a list of the measures needs no Num
 
 from typing import TYPE_CHECKING
 
-from dsunet.lazy import lazy_names
+from dsunet.support.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dsunet.metrics.comparison import compare_folders

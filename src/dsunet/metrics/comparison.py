@@ -18,7 +18,7 @@ from dsunet.metrics.inputs import Truth
 from dsunet.metrics.measures import ImageMeasures, Measures, measure
 from dsunet.metrics.packages import cv2
 from dsunet.metrics.results import Comparison, Evaluation, ObjectFacts
-from dsunet.processes import in_processes
+from dsunet.support.processes import in_processes
 
 __all__ = ["compare_folders"]
 

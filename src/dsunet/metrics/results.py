@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsunet.files import encode_text, write_atomically, write_json
+from dsunet.support.files import encode_text, write_atomically, write_json
 
 __all__ = ["Comparison", "Evaluation", "ObjectFacts"]
 

@@ -18,11 +18,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dsunet.base import SegmentationModel
-from dsunet.custom import ImageFunction
 from dsunet.data.images import decode
 from dsunet.errors import CustomModelError, DeviceError, ImageError, OutputError
-from dsunet.files import (
+from dsunet.network.base import SegmentationModel
+from dsunet.network.function import ImageFunction
+from dsunet.predict.plan import Job, output_path
+from dsunet.predict.segmenter import Prepared, Segmentation, Segmenter
+from dsunet.support.files import (
     check_writable,
     clear_temporaries,
     encode_text,
@@ -32,9 +34,7 @@ from dsunet.files import (
     write_json,
     write_png,
 )
-from dsunet.predict.plan import Job, output_path
-from dsunet.predict.segmenter import Prepared, Segmentation, Segmenter
-from dsunet.processes import available_cores
+from dsunet.support.processes import available_cores
 
 __all__ = ["KINDS", "Options", "Report", "predict_files", "spare_cores"]
 

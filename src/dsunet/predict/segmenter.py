@@ -11,25 +11,27 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dsunet import shipped
-from dsunet.base import SegmentationModel
-from dsunet.checkpoint import find_weights
-from dsunet.custom import CustomModel, CustomSource, ImageFunction
 from dsunet.data.images import read_image
 from dsunet.data.pixels import to_rgb
 from dsunet.data.views import Views, make_views
-from dsunet.devices import Precision, choose_device, choose_precision
 from dsunet.errors import ImageError
-from dsunet.inference import lay_out, predict_probabilities, quantise
-from dsunet.model import load
-from dsunet.predict.quicker import (
+from dsunet.network.base import SegmentationModel
+from dsunet.network.custom import CustomModel
+from dsunet.network.function import ImageFunction
+from dsunet.network.source import CustomSource
+from dsunet.predict.engines.quicker import (
     compile_network,
     fold_batchnorm,
     quantise_encoders,
     run_compiled,
     shared_copy,
 )
+from dsunet.running.inference import lay_out, predict_probabilities, quantise
+from dsunet.running.place import Precision, choose_device, choose_precision
 from dsunet.visualize import cutout, overlay
+from dsunet.weights import shipped
+from dsunet.weights.checkpoint import find_weights
+from dsunet.weights.models import load
 
 __all__ = ["Segmentation", "Segmenter"]
 
@@ -52,7 +54,7 @@ class Segmentation:
         return self.probability >= threshold
 
     def map(self, *, benchmark_normalization: bool = False) -> np.ndarray:
-        """The probability as H×W uint8, see `dsunet.inference.quantise`."""
+        """The probability as H×W uint8, see `dsunet.running.inference.quantise`."""
         return quantise(self.probability, benchmark_normalization=benchmark_normalization)
 
     def overlay(self, threshold: float = 0.5) -> Image.Image:

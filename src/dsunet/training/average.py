@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import nn
 
-from dsunet.base import SegmentationModel
 from dsunet.errors import TrainingError
+from dsunet.network.base import SegmentationModel
 
 __all__ = ["WeightAverage"]
 

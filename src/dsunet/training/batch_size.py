@@ -14,12 +14,12 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dsunet.base import SegmentationModel
 from dsunet.config import RECIPE_BATCH, LossConfig, TrainConfig
 from dsunet.errors import DsunetError, TrainingError
-from dsunet.losses import deep_supervision_loss
-from dsunet.model import DSUNet
-from dsunet.training.memory import free_memory
+from dsunet.network.base import SegmentationModel
+from dsunet.network.losses import deep_supervision_loss
+from dsunet.network.model import DSUNet
+from dsunet.running.memory import free_memory
 
 __all__ = ["Need", "choose_batch_size", "fit", "memory_of_a_step"]
 

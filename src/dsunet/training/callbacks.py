@@ -17,16 +17,16 @@ import numpy as np
 import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from dsunet.checkpoint import save
 from dsunet.data.dataset import PairDataset, collate
 from dsunet.data.pairs import read_pair
-from dsunet.devices import choose_precision
-from dsunet.files import replace_durably, temporary_beside, write_atomically, write_png
-from dsunet.inference import quantise
 from dsunet.metrics import MEASURES
+from dsunet.running.inference import quantise
+from dsunet.running.place import choose_precision
+from dsunet.support.files import replace_durably, temporary_beside, write_atomically, write_png
 from dsunet.training.module import SegmentationModule
 from dsunet.visualize import overlay, panel
 from dsunet.visualize.curves import plot_curves
+from dsunet.weights.checkpoint import save
 
 __all__ = ["DurableCheckpoints", "RunFolder", "SafeInterrupt"]
 

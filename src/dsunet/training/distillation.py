@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from dsunet.config import DistillConfig
-from dsunet.data.lessons import Lesson
-from dsunet.decoder import SegmentationLogits
-from dsunet.losses import hint_loss, soft_target_loss
-from dsunet.model import DSUNet
+from dsunet.data.dataset import Lesson
+from dsunet.network.decoder import SegmentationLogits
+from dsunet.network.losses import hint_loss, soft_target_loss
+from dsunet.network.model import DSUNet
 
 __all__ = ["Distillation", "outputs_and_levels"]
 

@@ -17,15 +17,15 @@ from typing import Any
 import torch
 import yaml
 
-from dsunet.base import SegmentationModel
 from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
-from dsunet.custom import CustomSource
 from dsunet.data import Pair
-from dsunet.data.check import check_split
+from dsunet.data.checks.look import check_split
 from dsunet.data.split import Split, data_name
 from dsunet.errors import CheckpointError, DataError, OutputError
-from dsunet.files import PREFIX, decode_text, encode_text, write_atomically, write_json
-from dsunet.model import parameter_counts
+from dsunet.network.base import SegmentationModel
+from dsunet.network.counting import parameter_counts
+from dsunet.network.source import CustomSource
+from dsunet.support.files import PREFIX, decode_text, encode_text, write_atomically, write_json
 
 __all__ = [
     "check_folder",

@@ -9,14 +9,14 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from dsunet.base import SegmentationModel
 from dsunet.config import DataConfig, TrainConfig
 from dsunet.data import EpochSampler, PairDataset, collate
 from dsunet.data.dataset import Batch
-from dsunet.data.lessons import Lessons
 from dsunet.data.split import Split
-from dsunet.feature_cache import FeatureCache
-from dsunet.processes import stay_with_parent
+from dsunet.maps.lessons import Lessons
+from dsunet.maps.semantic import FeatureCache
+from dsunet.network.base import SegmentationModel
+from dsunet.support.processes import stay_with_parent
 
 __all__ = ["Loaders", "make_loaders"]
 

@@ -12,20 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dsunet.base import SegmentationModel
-from dsunet.checkpoint import about_json, describe
 from dsunet.config import LossConfig, TrainConfig
 from dsunet.data.dataset import Batch
-from dsunet.decoder import SegmentationLogits
 from dsunet.errors import CheckpointError, TrainingError
-from dsunet.feature_cache import FeatureCache
-from dsunet.inference import predict_probabilities, quantise
-from dsunet.losses import deep_supervision_loss
+from dsunet.maps.semantic import FeatureCache
 from dsunet.metrics import Measures
-from dsunet.model import DSUNet
+from dsunet.network.base import SegmentationModel
+from dsunet.network.decoder import SegmentationLogits
+from dsunet.network.losses import deep_supervision_loss
+from dsunet.network.model import DSUNet
+from dsunet.running.inference import predict_probabilities, quantise
+from dsunet.running.memory import give_back
 from dsunet.training.average import WeightAverage
 from dsunet.training.distillation import Distillation, outputs_and_levels
-from dsunet.training.memory import give_back
+from dsunet.weights.checkpoint import about_json, describe
 
 __all__ = ["SegmentationModule", "cosine_factor"]
 

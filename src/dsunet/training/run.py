@@ -12,20 +12,20 @@ from typing import Any
 
 import torch
 
-from dsunet.base import SegmentationModel
-from dsunet.checkpoint import read_metadata
 from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
-from dsunet.custom import CustomSource, create_custom
 from dsunet.data.sources import name_of
 from dsunet.data.split import Split, split_data
 from dsunet.data.unlabelled import find_unlabelled
-from dsunet.devices import choose_device, choose_precision
-from dsunet.encoders import HieraEncoder
 from dsunet.errors import DeviceError, MissingPackageError, TrainingError
-from dsunet.feature_cache import FeatureCache, disk_needed, gigabytes, obstacle, open_cache
-from dsunet.files import check_writable, clear_temporaries, lock_folder, write_json
-from dsunet.inference import lay_out
-from dsunet.model import DSUNet, create_from_config, parameter_counts
+from dsunet.maps.semantic import FeatureCache, disk_needed, gigabytes, obstacle, open_cache
+from dsunet.network.base import SegmentationModel
+from dsunet.network.counting import parameter_counts
+from dsunet.network.encoders import HieraEncoder
+from dsunet.network.model import DSUNet
+from dsunet.network.source import CustomSource
+from dsunet.running.inference import lay_out
+from dsunet.running.place import choose_device, choose_precision
+from dsunet.support.files import check_writable, clear_temporaries, lock_folder, write_json
 from dsunet.training.batch_size import choose_batch_size
 from dsunet.training.compiling import require_compiler
 from dsunet.training.folder import (
@@ -41,6 +41,9 @@ from dsunet.training.folder import (
     write_start,
 )
 from dsunet.training.loaders import make_loaders
+from dsunet.weights.checkpoint import read_metadata
+from dsunet.weights.custom import create_custom
+from dsunet.weights.models import create_from_config
 
 __all__ = ["TrainResult", "create_network", "distill", "train"]
 

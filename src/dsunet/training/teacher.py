@@ -13,23 +13,25 @@ from typing import Any
 
 import torch
 
-from dsunet.base import SegmentationModel
 from dsunet.config import DistillConfig, TrainConfig
-from dsunet.custom import CustomSource, ImageFunction
 from dsunet.data.dataset import PairDataset
-from dsunet.data.feature_store import FeatureKind
-from dsunet.data.lessons import Lessons, MapFolder, StoredMaps
 from dsunet.data.pairs import Pair, list_folder
 from dsunet.data.sources import Source
 from dsunet.errors import DataError
-from dsunet.feature_cache import cache_root, gigabytes
-from dsunet.imports import is_import_path, resolve
-from dsunet.inference import lay_out
-from dsunet.model import DSUNet, load
-from dsunet.processes import available_cores
+from dsunet.maps.lessons import Lessons, MapFolder, StoredMaps
+from dsunet.maps.semantic import cache_root, gigabytes
+from dsunet.maps.store import FeatureKind
+from dsunet.maps.teacher import compute_maps, logits_shape, open_store
+from dsunet.network.base import SegmentationModel
+from dsunet.network.fingerprint import fingerprint
+from dsunet.network.function import ImageFunction
+from dsunet.network.model import DSUNet
+from dsunet.network.source import CustomSource
+from dsunet.running.inference import lay_out
+from dsunet.support.imports import is_import_path, resolve
+from dsunet.support.processes import available_cores
 from dsunet.training.distillation import Distillation
-from dsunet.training.teacher_maps import compute_maps, logits_shape, open_store
-from dsunet.weights.formats import fingerprint
+from dsunet.weights.models import load
 
 __all__ = ["Teaching", "check_teacher", "open_teacher"]
 

@@ -14,12 +14,12 @@ import torch
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 
-from dsunet.base import SegmentationModel
 from dsunet.config import DistillConfig, LossConfig, TrainConfig
-from dsunet.encoders import HieraEncoder
 from dsunet.errors import DsunetError, TrainingError
-from dsunet.files import stopped_writing
-from dsunet.model import DSUNet
+from dsunet.network.base import SegmentationModel
+from dsunet.network.encoders import HieraEncoder
+from dsunet.network.model import DSUNet
+from dsunet.support.files import stopped_writing
 from dsunet.training.callbacks import DurableCheckpoints, RunFolder, SafeInterrupt
 from dsunet.training.loaders import Loaders
 from dsunet.training.module import SegmentationModule

@@ -6,16 +6,12 @@ and `panel`, which as modules of these names would hide the functions.
 
 from typing import TYPE_CHECKING
 
-from dsunet.lazy import lazy_names
+from dsunet.support.lazy import lazy_names
 from dsunet.visualize.overlay import cutout, overlay
 from dsunet.visualize.panel import panel
 
 if TYPE_CHECKING:
-    from dsunet.visualize.comparison import (
-        plot_histograms,
-        plot_precision_recall,
-        plot_thresholds,
-    )
+    from dsunet.visualize.comparison import plot_histograms, plot_precision_recall, plot_thresholds
     from dsunet.visualize.differences import GridRow, difference_grid, most_different
     from dsunet.visualize.sheet import data_sheet
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dsunet.features import FeatureMap
+from dsunet.visualize.extraction import FeatureMap
 from dsunet.visualize.figures import INK
 from dsunet.visualize.projections import mean_map, principal_components, tsne_plane
 

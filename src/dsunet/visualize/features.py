@@ -14,15 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dsunet.errors import MissingPackageError
-from dsunet.features import FeatureMap, FeatureMaps, FusedLevel
-from dsunet.visualize.cells import (
-    COLOURS,
-    KINDS,
-    Projected,
-    check_kinds,
-    draw_map,
-    plane_colours,
-)
+from dsunet.visualize.cells import COLOURS, KINDS, Projected, check_kinds, draw_map, plane_colours
+from dsunet.visualize.extraction import FeatureMap, FeatureMaps, FusedLevel
 from dsunet.visualize.figures import Sheet
 from dsunet.visualize.projections import PERPLEXITY, TSNE_POSITIONS
 

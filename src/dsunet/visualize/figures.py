@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dsunet.errors import MissingPackageError
-from dsunet.files import write_atomically
+from dsunet.support.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

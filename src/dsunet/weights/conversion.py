@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dsunet import known
-from dsunet.checkpoint import CARRIED, find_weights, write_checkpoint
 from dsunet.config import FAMILIES, Family, ModelConfig, model_config
-from dsunet.encoders import in_trunk
 from dsunet.errors import CheckpointError, WeightsError
-from dsunet.files import replace_durably, temporary_beside
-from dsunet.layers import HAAR_TAPS
+from dsunet.network.encoders import in_trunk
+from dsunet.network.layers import HAAR_TAPS
+from dsunet.support.files import replace_durably, temporary_beside
+from dsunet.weights import known
+from dsunet.weights.checkpoint import CARRIED, find_weights, write_checkpoint
 from dsunet.weights.encoders import find_encoder, fingerprint_of
 from dsunet.weights.fitting import LABELS
 from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, read_weights, with_adapter

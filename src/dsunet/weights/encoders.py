@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dsunet import known
-from dsunet.checkpoint import find_weights
 from dsunet.config import Family, ModelConfig
-from dsunet.encoders import EncoderReference
 from dsunet.errors import CheckpointError, WeightsError
+from dsunet.network.encoders import EncoderReference
+from dsunet.weights import known
+from dsunet.weights.checkpoint import find_weights
 from dsunet.weights.fitting import LABELS
 from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, read_weights
 from dsunet.weights.hub_cache import fetch
@@ -125,7 +125,7 @@ def find_encoder(
     file that needs them, and on the Hugging Face Hub.
 
     Args:
-        reference: `name` and `fingerprint`, see `dsunet.checkpoint`.
+        reference: `name` and `fingerprint`, see `dsunet.weights.checkpoint`.
         family: Which encoder.
         config: Of the model that it is for.
         needed_by: The file that refers to it.

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dsunet.checkpoint import read_safetensors
 from dsunet.errors import CheckpointError
+from dsunet.weights.checkpoint import read_safetensors
 
 __all__ = ["read_file", "unwrap"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -14,13 +13,14 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dsunet.checkpoint import CARRIED, read_about
 from dsunet.config import Family, as_size
-from dsunet.encoders import in_trunk
 from dsunet.errors import CheckpointError
-from dsunet.known import Stamp, stamp_of
-from dsunet.layers import HAAR_TAPS
+from dsunet.network.encoders import in_trunk
+from dsunet.network.fingerprint import fingerprint
+from dsunet.network.layers import HAAR_TAPS
+from dsunet.weights.checkpoint import CARRIED, read_about
 from dsunet.weights.files import read_file, unwrap
+from dsunet.weights.known import Stamp, stamp_of
 from dsunet.weights.names import (
     DSU_NET,
     EFFICIENTNET_LITE,
@@ -36,7 +36,6 @@ __all__ = [
     "EncoderFile",
     "ModelFile",
     "count_blocks",
-    "fingerprint",
     "read_weights",
     "with_adapter",
     "without_adapter",
@@ -73,9 +72,9 @@ class ModelFile:
     ignored: dict[str, Tensor] = field(default_factory=dict)
     """Tensors that are known and not needed, by the file's own names."""
     about: dict[str, Any] | None = None
-    """What a file of ours says about itself, see `dsunet.checkpoint`."""
+    """What a file of ours says about itself, see `dsunet.weights.checkpoint`."""
     stamp: Stamp | None = None
-    """What the file looked like before it was read, see `dsunet.known`."""
+    """What the file looked like before it was read, see `dsunet.weights.known`."""
 
     def reference(self, family: Family) -> dict[str, Any]:
         """What it says of an encoder that is not in it: `name` and `fingerprint`, or nothing."""
@@ -123,7 +122,7 @@ class EncoderFile:
     grid: tuple[int, int] | None = None
     """Rows and columns of patches that position embeddings are for; a square by default."""
     stamp: Stamp | None = None
-    """What the file looked like before it was read, see `dsunet.known`."""
+    """What the file looked like before it was read, see `dsunet.weights.known`."""
 
     @cached_property
     def fingerprint(self) -> str:
@@ -208,19 +207,6 @@ def count_blocks(tensors: Mapping[str, Tensor]) -> int:
         return len(in_stages)
     numbers = [int(m[1]) for name in tensors if (m := re.match(r"blocks\.(\d+)\.", name))]
     return max(numbers, default=-1) + 1
-
-
-def fingerprint(tensors: Mapping[str, Tensor]) -> str:
-    """A sum over an encoder's tensors that is the same in every file format.
-
-    The SHA-256 of all names, shapes and float32 values, sorted by name: `sha256:` and 64 digits.
-    """
-    total = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().float().contiguous()
-        total.update(f"{name} {tuple(tensor.shape)}\n".encode())
-        total.update(tensor.view(-1).numpy().data)
-    return f"sha256:{total.hexdigest()}"
 
 
 def read_weights(path: str | Path, *, plain: bool = False) -> ModelFile | EncoderFile:

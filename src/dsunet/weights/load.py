@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from dsunet.checkpoint import find_weights, state_to_save
 from dsunet.config import FAMILIES, Family, ModelConfig
-from dsunet.encoders import in_trunk
 from dsunet.errors import CheckpointError
+from dsunet.network.encoders import in_trunk
+from dsunet.weights.checkpoint import find_weights, state_to_save
 from dsunet.weights.encoders import check_encoder, reference_to
 from dsunet.weights.fitting import LABELS, Differences, compare, fit_positions, fitted, require_real
 from dsunet.weights.formats import (
@@ -27,8 +27,8 @@ from dsunet.weights.formats import (
 )
 
 if TYPE_CHECKING:
-    from dsunet.base import SegmentationModel
-    from dsunet.model import DSUNet
+    from dsunet.network.base import SegmentationModel
+    from dsunet.network.model import DSUNet
 
 __all__ = ["LoadReport", "fill_model", "load_weights"]
 

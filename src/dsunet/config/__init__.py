@@ -1,0 +1,47 @@
+"""All settings, as frozen and validated dataclasses.
+
+The string below each field is its documentation and, through jsonargparse, the help text of the
+flag with the same name. Nothing heavy is imported, so that the command line can show its help at
+once. A wrong value raises `ConfigError`.
+
+Defaults are the paper's (section IV-C) or, where paper and published code differ, those named in
+docs/architecture.md.
+"""
+
+from dsunet.config.data import DataConfig
+from dsunet.config.distill import DistillConfig
+from dsunet.config.network import (
+    FAMILIES,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    CustomConfig,
+    Family,
+    Injection,
+    ModelConfig,
+    as_size,
+    is_hiera,
+)
+from dsunet.config.presets import MODEL_PRESETS, model_config
+from dsunet.config.prune import FINE_TUNING, PruneConfig
+from dsunet.config.training import RECIPE_BATCH, LossConfig, TrainConfig
+
+__all__ = [
+    "FAMILIES",
+    "FINE_TUNING",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "MODEL_PRESETS",
+    "RECIPE_BATCH",
+    "CustomConfig",
+    "DataConfig",
+    "DistillConfig",
+    "Family",
+    "Injection",
+    "LossConfig",
+    "ModelConfig",
+    "PruneConfig",
+    "TrainConfig",
+    "as_size",
+    "is_hiera",
+    "model_config",
+]

@@ -1,0 +1,108 @@
+"""Where pairs come from, and how training changes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dsunet.config.checking import require
+from dsunet.errors import ConfigError
+
+__all__ = ["DataConfig"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where training and validation pairs come from."""
+
+    data: str | None = None
+    """Folder, or .tar file, that holds `images/` and `masks/` for training; pairs share a stem."""
+
+    images: str | None = None
+    """Folder of training images, instead of `--data`."""
+
+    masks: str | None = None
+    """Folder of training masks, instead of `--data`."""
+
+    benchmarks: str | None = None
+    """Folder below which the field's public sets lie, instead of `--data`: train on those of
+    `--task`, joined."""
+
+    task: str | None = None
+    """Task of `--benchmarks`: `sod` trains on DUTS-TR, `cod` on CAMO-train and COD10K-train;
+    `polyp`, `marine`, `mirror`."""
+
+    val: str | None = None
+    """Folder, or .tar file, with `images/` and `masks/` for validation."""
+
+    val_fraction: float = 0.0
+    """Share of the training pairs, chosen by the seed, that is held out for validation."""
+
+    train_list: str | None = None
+    """Text file with one stem per line: train on these pairs of `--data` only."""
+
+    val_list: str | None = None
+    """Text file with one stem per line: validate on these pairs of `--data`; they are left out of
+    training."""
+
+    limit: int | None = None
+    """Train on the first so many pairs only, an even share from each set: a rehearsal. A
+    `--val-fraction` is taken from these."""
+
+    horizontal_flip: float = 0.5
+    """Probability of mirroring left and right."""
+
+    vertical_flip: float = 0.5
+    """Probability of mirroring top and bottom."""
+
+    crop: float = 0.0
+    """Probability of a random crop of 40 to 100 % of the image's area; the paper has none."""
+
+    colour: float = 0.0
+    """Probability of a random change of brightness, contrast and saturation; the paper has none."""
+
+    draft: bool = False
+    """Decode large JPEGs for training at the smallest of 1/2, 1/4 and 1/8 that still has the views'
+    pixels: quicker with photographs of many megapixels, and slightly other values. Not done where
+    images are cropped."""
+
+    check: Literal["full", "headers"] = "full"
+    """How the files are checked before the start: `full` reads every one; `headers` is quicker, but
+    finds no cut-off files, odd masks and near-duplicates."""
+
+    workers: int = 2
+    """Processes that decode and resize images beside the training; 0 uses the training's own."""
+
+    def __post_init__(self) -> None:
+        for field in ("data", "images", "masks", "benchmarks", "val", "train_list", "val_list"):
+            if getattr(self, field) is not None:  # paths are welcome; settings are kept as text
+                object.__setattr__(self, field, str(getattr(self, field)))
+        folders = self.images is not None or self.masks is not None
+        places = [
+            flag
+            for flag, given in (
+                ("--data", self.data is not None),
+                ("--images/--masks", folders),
+                ("--benchmarks", self.benchmarks is not None),
+            )
+            if given
+        ]
+        if not places:
+            raise ConfigError(
+                "no training data: give --data DIR, or --images DIR and --masks DIR, or "
+                "--benchmarks ROOT and --task NAME"
+            )
+        if len(places) > 1:
+            raise ConfigError(f"{' and '.join(places)} exclude each other: give one of them")
+        if (self.benchmarks is None) != (self.task is None):
+            raise ConfigError("--benchmarks and --task belong together: give both, or neither")
+        if folders and (self.images is None or self.masks is None):
+            raise ConfigError("--images and --masks belong together: give both")
+        sources = [self.val is not None, self.val_list is not None, self.val_fraction > 0]
+        if sum(sources) > 1:
+            raise ConfigError("--val, --val-list and --val-fraction exclude each other: give one")
+        require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "needs [0, 1)")
+        require(self.limit is None or self.limit >= 1, "limit", self.limit, "needs at least 1")
+        for field in ("horizontal_flip", "vertical_flip", "crop", "colour"):
+            require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "needs [0, 1]")
+        require(self.workers >= 0, "workers", self.workers, "needs at least 0")

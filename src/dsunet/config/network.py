@@ -1,0 +1,247 @@
+"""Which network: everything that a weights file has to say to build it again."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from dsunet.config.checking import require, require_choices
+
+__all__ = [
+    "FAMILIES",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "CustomConfig",
+    "Family",
+    "Injection",
+    "ModelConfig",
+    "as_size",
+    "is_hiera",
+]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+
+
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+# The two kinds of encoders, and the names under which a model has them.
+Family = Literal["hiera", "dinov2"]
+
+
+FAMILIES: tuple[Family, Family] = ("hiera", "dinov2")
+
+
+Injection = Literal["final", "none", "hierarchical", "broadcast"]
+
+
+def as_size(value: int | tuple[int, int]) -> tuple[int, int]:
+    """Returns `(height, width)` for one side of a square or for a pair."""
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
+
+
+def is_hiera(name: str) -> bool:
+    """Whether the name of a hierarchical encoder is that of a Hiera with SAM 2's layout."""
+    return name == "hiera_nano" or name.startswith(("sam2_hiera", "hieradet"))
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that is needed to build a network; saved in every weights file."""
+
+    name: str = "dsunet-large"
+    """The preset that this configuration started from."""
+
+    hiera: str = "sam2_hiera_large"
+    """Hierarchical encoder: any `sam2_hiera_*` of timm, `hiera_nano`, our own small size, or any
+    backbone of timm with feature maps at strides 4, 8, 16 and 32 (`tf_efficientnet_lite0`, say),
+    which is trained as a whole and takes no adapters."""
+
+    dinov2: str = "vit_large_patch14_dinov2"
+    """Plain encoder: any ViT of timm, or `vit_nano_patch14`, our own small size."""
+
+    sam_version: Literal["2.1", "2.0"] = "2.1"
+    """Which SAM 2 release pretrained Hiera weights come from; the published code takes 2.1."""
+
+    sam_size: int | tuple[int, int] = 352
+    """Side of Hiera's view in pixels, or height and width as `[192,256]`; multiples of 32, at least
+    128."""
+
+    dino_size: int | tuple[int, int] = 518
+    """Side of DINOv2's view in pixels, or height and width as `[182,252]`; multiples of the patch
+    size (14)."""
+
+    injection: Injection = "final"
+    """Where DINOv2 enters: `final` (last layer into the last level: the paper), `none` (ablation
+    A), `hierarchical` (four depths into four levels: B), `broadcast` (last layer into all: C)."""
+
+    dinov2_norm: bool = True
+    """Take DINOv2's patch tokens after its final LayerNorm, as the published code does; false
+    takes the plain output of the block, as the paper's text can be read."""
+
+    dino_depth: int | None = None
+    """Keep only so many of DINOv2's blocks, the first ones; all if not given. `dsunet prune` finds
+    out how many the results need."""
+
+    interpolate: Literal["official", "timm"] = "official"
+    """How position embeddings are brought to `dino_size`, once when weights are read: as DINOv2's
+    own code does, or as timm does."""
+
+    train_hiera: bool = False
+    """Train the whole of the hierarchical encoder instead of its adapters alone."""
+
+    train_dinov2: bool = False
+    """Train DINOv2 instead of keeping it frozen."""
+
+    adapter_channels: int = 32
+    """Bottleneck of the adapter before every Hiera block; 0 leaves the adapters out."""
+
+    decoder: Literal["sff", "unet"] = "sff"
+    """Decoder: spatial feature fusion (DSU-Net), or upsampling and double convolutions (SAM2-UNet,
+    the baseline)."""
+
+    decoder_channels: int | tuple[int, int, int, int] = 64
+    """Channels of every level after its receptive field block, and of the decoder; or one number
+    for each of the four levels, fine to coarse, as `[16,32,48,48]`."""
+
+    attention_channels: int = 32
+    """Channels of query, key and value in the decoder's spatial feature fusion."""
+
+    attention_pooling: bool = False
+    """Average keys and values of the finer fusions to the grid of stride 16, which makes their
+    attention affordable on small machines; the paper does not."""
+
+    channel_modulation: Literal["resize_first", "resize_last"] = "resize_first"
+    """Order inside WTD: bilinear resize before the wavelet convolution (published code and Fig. 3)
+    or after it (the wording of section III)."""
+
+    pixel_attention: Literal["published", "single_sigmoid"] = "published"
+    """Content-guided attention's weights: sigmoid applied twice, as in the published code (and in
+    DEA-Net's, where it comes from), or once."""
+
+    decoder_merge: Literal["concat", "add"] = "concat"
+    """How attention and the finer map meet in the decoder: concatenation and one convolution
+    (published code), or a sum and two convolutions (Fig. 4)."""
+
+    def __post_init__(self) -> None:
+        require_choices(self)
+        for field in ("sam_size", "dino_size"):
+            value = getattr(self, field)
+            if isinstance(value, list):  # as YAML and JSON give it
+                object.__setattr__(self, field, tuple(value))
+                value = getattr(self, field)
+            require(
+                isinstance(value, int) or len(value) == 2, field, value, "needs one or two integers"
+            )
+        smallest = 32 if self.injection == "none" else 128
+        for side in as_size(self.sam_size):
+            nearest = max(smallest, round(side / 32) * 32)
+            require(
+                side == nearest,
+                "sam_size",
+                self.sam_size,
+                f"sides need to be multiples of 32 and at least {smallest}; nearest: {nearest}",
+            )
+        for side in as_size(self.dino_size):
+            require(side > 0, "dino_size", self.dino_size, "sides need to be positive")
+        require(
+            self.dino_depth is None or self.dino_depth >= 1,
+            "dino_depth",
+            self.dino_depth,
+            "needs at least 1, or nothing for all blocks",
+        )
+        require(
+            self.decoder == "sff" or self.injection == "none",
+            "decoder",
+            self.decoder,
+            "SAM2-UNet has no DINOv2 branch: set injection to none",
+        )
+        if isinstance(self.decoder_channels, list):  # as YAML and JSON give it
+            object.__setattr__(self, "decoder_channels", tuple(self.decoder_channels))
+        for field in ("adapter_channels", "decoder_channels", "attention_channels"):
+            value, least = getattr(self, field), 0 if field == "adapter_channels" else 1
+            each = value if isinstance(value, tuple) else (value,) * 4
+            require(
+                len(each) == 4 and all(least <= one <= 4096 for one in each),
+                field,
+                value,
+                f"needs {least} to 4096" + (", once or four times" if len(each) != 4 else ""),
+            )
+        require(
+            self.decoder == "sff" or not self.attention_pooling,
+            "attention_pooling",
+            self.attention_pooling,
+            "SAM2-UNet's decoder has no attention: leave it out",
+        )
+        require(
+            self.has_hiera or (self.train_hiera and self.adapter_channels == 0),
+            "hiera",
+            self.hiera,
+            "a backbone that is no Hiera of SAM 2 is trained as a whole and takes no adapters: set "
+            "train_hiera to true and adapter_channels to 0",
+        )
+
+    @property
+    def has_hiera(self) -> bool:
+        """Whether the hierarchical encoder is a Hiera, and not another backbone of timm."""
+        return is_hiera(self.hiera)
+
+    @property
+    def uses_dinov2(self) -> bool:
+        """Whether the network has a DINOv2 branch."""
+        return self.injection != "none"
+
+    @property
+    def encoders(self) -> dict[Family, str]:
+        """The architectures of the encoders that the network has."""
+        both: dict[Family, str] = {"hiera": self.hiera, "dinov2": self.dinov2}
+        return both if self.uses_dinov2 else {"hiera": self.hiera}
+
+    def trains(self, family: Family) -> bool:
+        """Whether an encoder is trained as a whole."""
+        return self.train_hiera if family == "hiera" else self.train_dinov2
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dictionary for JSON and YAML; `ModelConfig(**it)` gives the same back."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class CustomConfig:
+    """What a weights file says about a model of the user's own; see docs/custom-models.md."""
+
+    name: str
+    """Import path of what makes the network, `PACKAGE.MODULE:NAME`; it is never imported from here.
+    """
+
+    sam_size: int | tuple[int, int] = 352
+    """Side of the network's view in pixels, or height and width."""
+
+    dino_size: int | tuple[int, int] | None = None
+    """The same of a second view, for networks that take two."""
+
+    def __post_init__(self) -> None:
+        require(isinstance(self.name, str), "name", self.name, "needs to be text")
+        for field in ("sam_size", "dino_size"):
+            value = getattr(self, field)
+            if isinstance(value, list):  # as YAML and JSON give it
+                object.__setattr__(self, field, tuple(value))
+            sides = value if isinstance(value, list | tuple) else (value, value)
+            require(
+                (value is None and field == "dino_size")
+                or (len(sides) == 2 and all(isinstance(s, int) and s > 0 for s in sides)),
+                field,
+                value,
+                "needs one or two integers above 0",
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain dictionary for JSON; `custom` tells it from that of a `ModelConfig`."""
+        return {
+            "custom" if key == "name" else key: list(value) if isinstance(value, tuple) else value
+            for key, value in dataclasses.asdict(self).items()
+        }

@@ -1,0 +1,169 @@
+"""The training recipe, and its loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dsunet.config.checking import require, require_choices
+
+__all__ = ["RECIPE_BATCH", "LossConfig", "TrainConfig"]
+
+# The paper's images per step (section IV-C).
+RECIPE_BATCH = 8
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """The paper's loss (equations 1 and 2)."""
+
+    bce: Literal["mean", "boundary_weighted"] = "mean"
+    """Binary cross-entropy: plain mean, as published, or weighted towards boundaries like the
+    IoU term, as the published code means it."""
+
+    output_weights: tuple[float, float, float] = (0.25, 0.5, 1.0)
+    """Weights of the coarse, middle and fine output in the total."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "output_weights", tuple(self.output_weights))  # YAML has lists
+        require(
+            len(self.output_weights) == 3 and min(self.output_weights) >= 0,
+            "output_weights",
+            self.output_weights,
+            "needs three numbers of at least 0",
+        )
+        require(
+            self.output_weights[2] > 0,
+            "output_weights",
+            self.output_weights,
+            "the last, of the output that prediction uses, needs to be above 0",
+        )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The training recipe; the defaults are the paper's."""
+
+    epochs: int = 50
+    """How often every training image is seen."""
+
+    batch_size: int | Literal["auto"] = RECIPE_BATCH
+    """Images per step and device; `auto` is the largest of 8, 4, 2 and 1 that fits into the memory
+    that is free, with `--accumulate` so that 8, the paper's number, make a step."""
+
+    lr: float = 1e-3
+    """AdamW's learning rate at the start."""
+
+    encoder_lr: float | None = None
+    """Learning rate of encoders that are trained as a whole; a fifth of `--lr` if not given.
+    Adapters always take `--lr`."""
+
+    min_lr: float = 1e-7
+    """What `--lr` falls to at the end of the cosine schedule, which steps once an epoch; the
+    encoders' rate falls by the same factor."""
+
+    warmup_epochs: int = 0
+    """Epochs of linear warm-up before the cosine schedule; the paper has none."""
+
+    weight_decay: float = 5e-4
+    """AdamW's weight decay, on every trained tensor (norms and biases too, as published)."""
+
+    average: float = 0.0
+    """Decay, such as 0.998, of an exponential moving average of the weights over the steps, which
+    is then what is validated and saved; 0 for none, as in the paper."""
+
+    accumulate: int = 1
+    """Batches whose gradients are averaged before a step. BatchNorm still sees single batches.
+    Above 1, `--batch-size auto` leaves it as it is."""
+
+    clip_grad_norm: float | None = None
+    """Largest norm of the gradient; longer ones are scaled down."""
+
+    early_stop: int | None = None
+    """Stop after this many epochs without a better S-measure on the validation set."""
+
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Autocast type; `auto` is bfloat16 where the GPU computes in it, and float32 elsewhere."""
+
+    feature_cache: str = "off"
+    """Keep the maps of a frozen DINOv2 on disk, for each image and flip, so that they are computed
+    once only: `off`; `auto`, in the user's folder for caches; or a folder."""
+
+    cache_type: Literal["float16", "float32"] = "float16"
+    """Number type of the stored maps. Training from float16 is training on rounded maps; float32
+    takes twice the disk, and gives what training without a cache gives."""
+
+    cache_budget: float = 50.0
+    """The most that the feature cache may take of the disk, in GB (10⁹ bytes)."""
+
+    activation_checkpointing: bool = False
+    """Keep less of Hiera for the backward pass and compute it again there: less memory, longer
+    steps, the very same results. May change on `--resume`."""
+
+    compile: bool = False
+    """Compile the training step's network with `torch.compile`, which takes some minutes at the
+    start and needs a C++ compiler; results differ in the last digits. Validation is not compiled.
+    """
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+
+    devices: int = 1
+    """How many devices of that kind to train on (distributed data parallel)."""
+
+    seed: int = 0
+    """Seed of initial weights, split, order and flips."""
+
+    deterministic: bool = False
+    """Ask torch for deterministic algorithms; it warns of those that it has none for, such as the
+    gradient of reflect padding on GPUs. The CPU is deterministic anyway."""
+
+    save_every: float = 10.0
+    """Minutes after which the state to go on from is saved inside an epoch, too; 0 saves it after
+    every step."""
+
+    val_every: int = 1
+    """Validate after every this many epochs, and after the last."""
+
+    val_pictures: int = 6
+    """Validation images in the panel that is drawn at each new best epoch; 0 for none."""
+
+    log_every: int = 10
+    """Steps between two entries in TensorBoard."""
+
+    def __post_init__(self) -> None:
+        for field in ("epochs", "batch_size", "accumulate", "devices", "val_every", "log_every"):
+            value = getattr(self, field)
+            if field == "batch_size" and isinstance(value, str):
+                require(value == "auto", field, value, "needs auto, or a number of at least 1")
+                continue
+            require(value >= 1, field, value, "needs at least 1")
+        for field in (
+            "min_lr",
+            "warmup_epochs",
+            "weight_decay",
+            "save_every",
+            "val_pictures",
+            "seed",
+        ):
+            require(getattr(self, field) >= 0, field, getattr(self, field), "needs at least 0")
+        require_choices(self)
+        if (word := self.feature_cache.lower()) in ("off", "auto"):
+            object.__setattr__(self, "feature_cache", word)
+        require(
+            word not in ("", "on", "none", "no", "yes", "true", "false"),
+            "feature_cache",
+            self.feature_cache,
+            "needs off, auto or a folder (./NAME for one that is called so)",
+        )
+        for field in ("lr", "encoder_lr", "clip_grad_norm", "early_stop", "cache_budget"):
+            value = getattr(self, field)
+            require(value is None or value > 0, field, value, "needs to be above 0")
+        require(0 <= self.average < 1, "average", self.average, "needs [0, 1)")
+        require(self.min_lr <= self.lr, "min_lr", self.min_lr, f"needs at most lr, {self.lr}")
+        require(
+            self.warmup_epochs < self.epochs,
+            "warmup_epochs",
+            self.warmup_epochs,
+            f"needs fewer than the {self.epochs} epochs",
+        )

@@ -1,0 +1,1 @@
+"""The public data sets of the field: which there are, how they lie on disk, and finding them."""

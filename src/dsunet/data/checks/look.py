@@ -1,0 +1,194 @@
+"""Looking for trouble in a data set before a minute is spent on training."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import numpy as np
+
+from dsunet.config import DataConfig
+from dsunet.data.checks.duplicates import Signature, describe, near_duplicates, sign
+from dsunet.data.checks.findings import KINDS, DataReport, Finding, finding
+from dsunet.data.images import Decoded, Header, decode, read_header
+from dsunet.data.pairs import Pair, Pairing, choose_orientation
+from dsunet.data.split import Split, split_data
+from dsunet.errors import DataError, ImageError
+from dsunet.support.processes import available_cores
+
+__all__ = [
+    "KINDS",
+    "NOT_COMPARED",
+    "DataReport",
+    "Finding",
+    "Look",
+    "can_compare",
+    "check_data",
+    "check_split",
+    "look_at",
+    "pairing_findings",
+]
+
+NOT_COMPARED = Finding(
+    "not_compared", (), "the package ImageHash is needed: pip install 'dsunet[train]'"
+)
+
+# What a mask may have between black and white before it is odd: soft edges take less.
+_GREY_SHARE = 0.1
+
+
+def check_data(config: DataConfig, seed: int = 0) -> DataReport:
+    """Checks the data set that some settings mean, as `check_split` does.
+
+    Raises:
+        DataError: There is no data set to check.
+    """
+    return check_split(split_data(config, seed), full=config.check == "full")
+
+
+def check_split(
+    split: Split, *, full: bool = True, progress: Callable[[int, int], None] | None = None
+) -> DataReport:
+    """Looks at every file of a data set and reports all that is wrong or odd.
+
+    Args:
+        split: The pairs.
+        full: Read every file; otherwise headers alone, which finds no cut-off files, no odd masks
+            and no near-duplicates.
+        progress: Called with the number of pairs done and the number of all.
+    """
+    started = time.monotonic()
+    report = DataReport(len(split.training), len(split.validation))
+    for pairing in split.pairings:
+        report.findings += pairing_findings(pairing)
+    pairs = [*split.training, *split.validation]
+    wanted = full and bool(split.validation)
+    compare = wanted and can_compare()
+    known: list[Signature] = []
+    asked: list[Signature] = []
+    for done, look in enumerate(look_at(pairs, full=full, compare=compare), 1):
+        report.findings += look.findings
+        if look.signature is not None:
+            (known if done <= len(split.training) else asked).append(look.signature)
+        if progress:
+            progress(done, len(pairs))
+    for alike in near_duplicates(known, asked):
+        report.findings.append(finding("near_duplicate", alike, describe(alike)))
+    if wanted and not compare:
+        report.findings.append(NOT_COMPARED)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def can_compare() -> bool:
+    """Whether the package is there that near-duplicates are looked for with."""
+    return find_spec("imagehash") is not None
+
+
+def pairing_findings(pairing: Pairing) -> Iterator[Finding]:
+    """What is odd about how files paired up."""
+    for group in pairing.duplicates:
+        yield finding("duplicate", group, " and ".join(map(str, group)))
+    for source in pairing.lone_images:
+        yield finding("orphan_image", [source])
+    for source in pairing.lone_masks:
+        yield finding("orphan_mask", [source])
+    for path in pairing.unused:
+        yield finding("unused", [path])
+    for source in pairing.unsafe_names:
+        yield finding("name", [source], repr(str(source)))
+
+
+class Look(NamedTuple):
+    """What was seen of one pair."""
+
+    findings: list[Finding]
+    signature: Signature | None
+
+
+def look_at(pairs: Sequence[Pair], *, full: bool, compare: bool) -> Iterator[Look]:
+    """Looks at pairs, in their order.
+
+    Decoding leaves Python's lock alone, so threads are as good as processes here.
+
+    Args:
+        pairs: What to look at.
+        full: Read every file, not its header alone.
+        compare: Sign the images, for `near_duplicates`.
+    """
+    pool = ThreadPoolExecutor(min(8, available_cores()))
+    try:
+        yield from pool.map(partial(_look, full, compare), pairs)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _look(full: bool, compare: bool, pair: Pair) -> Look:
+    findings: list[Finding] = []
+    image: Header | None = None
+    mask: Header | None = None
+    signature = None
+    try:
+        if full:
+            image = decoded = decode(pair.image, preview=64)
+            rgb = decoded.as_image()
+            signature = sign(pair.image, rgb) if compare else None
+        else:
+            image = read_header(pair.image)
+    except ImageError as error:
+        findings.append(finding("unreadable", [pair.image], str(error)))
+    try:
+        if full:
+            mask = decoded = decode(pair.mask)
+            findings += _mask_findings(decoded)
+        else:
+            mask = read_header(pair.mask)
+    except ImageError as error:
+        findings.append(finding("unreadable", [pair.mask], str(error)))
+    if image is not None and mask is not None:
+        findings += _orientation_findings(pair, image, mask)
+    for header in (image, mask):
+        if header is not None:
+            findings += _header_findings(header)
+    return Look(findings, signature)
+
+
+def _header_findings(header: Header) -> Iterator[Finding]:
+    if header.frames:
+        yield finding("frames", [header.source])
+    if header.mislabelled:
+        yield finding("mislabelled", [header.source], f"{header.source} is {header.format}")
+
+
+def _orientation_findings(pair: Pair, image: Header, mask: Header) -> Iterator[Finding]:
+    try:
+        upright = choose_orientation(image, mask)
+    except DataError as error:
+        yield finding("size", [pair.mask, pair.image], str(error))
+        return
+    if not all(upright):
+        turned = image if not upright[0] else mask
+        yield finding("raw_orientation", [turned.source])
+    elif image.orientation != mask.orientation and image.seen_size() == image.seen_size(
+        upright=False
+    ):
+        yield finding("square_turned", [pair.image, pair.mask])
+
+
+def _mask_findings(mask: Decoded) -> Iterator[Finding]:
+    try:
+        values = np.asarray(mask.as_mask(upright=False))
+    except ImageError as error:
+        yield finding("mask_values", [mask.source], str(error))
+        return
+    if not (values >= 128).any():
+        yield finding("empty_mask", [mask.source])
+    elif (values >= 128).all():
+        yield finding("full_mask", [mask.source])
+    grey = float(((values > 25) & (values < 230)).mean())
+    if grey > _GREY_SHARE:
+        yield finding("grey_mask", [mask.source], f"{mask.source} is grey in {100 * grey:.0f} %")

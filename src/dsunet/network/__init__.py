@@ -1,0 +1,1 @@
+"""The paper's figure: encoders, fusion, decoder and loss. Opens no file and asks no hub."""

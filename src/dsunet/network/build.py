@@ -1,0 +1,128 @@
+"""From settings to the parts of a network, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import cast
+
+from timm.models.hieradet_sam2 import HieraDet
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from dsunet.config import Family, ModelConfig, as_size
+from dsunet.errors import InputSizeError
+from dsunet.network.decoder import Decoder, SpatialFeatureFusion, UpsamplingFusion
+from dsunet.network.encoders import (
+    DINOv2Encoder,
+    HieraEncoder,
+    PyramidEncoder,
+    build_dinov2,
+    build_hiera,
+    build_pyramid,
+)
+from dsunet.network.fusion import FeatureInjection
+from dsunet.network.model import DSUNet
+
+__all__ = ["build_decoder", "build_model", "build_trunk"]
+
+
+def build_trunk(config: ModelConfig, family: Family) -> nn.Module:
+    """The trunk of one of the encoders that `config` names, with random weights.
+
+    Raises:
+        ValueError: timm does not know it, or it does not fit.
+    """
+    if family == "dinov2":
+        return build_dinov2(config.dinov2, as_size(config.dino_size), config.dino_depth)
+    return build_hiera(config.hiera) if config.has_hiera else build_pyramid(config.hiera)
+
+
+def build_model(
+    config: ModelConfig,
+    trunks: Mapping[Family, nn.Module] | None = None,
+    *,
+    kind: type[DSUNet] = DSUNet,
+) -> DSUNet:
+    """Builds the parts that `config` names and puts them together.
+
+    Args:
+        config: What to build.
+        trunks: By encoder (`hiera`, `dinov2`), a trunk with its weights, in place of one with
+            random weights; as `build_trunk` makes it.
+        kind: The class to make.
+
+    Raises:
+        ValueError: An encoder is unknown.
+        InputSizeError: The view of DINOv2 does not fit its patches.
+    """
+    made = {
+        family: trunk
+        if trunks is not None and (trunk := trunks.get(family)) is not None
+        else build_trunk(config, family)
+        for family in config.encoders
+    }
+    levels = _levels(config, made["hiera"])
+    decoder = build_decoder(config, levels.channels)
+    if not config.uses_dinov2:
+        return kind(levels, None, None, decoder, config)
+
+    vit = cast(VisionTransformer, made["dinov2"])
+    depth, ranks = len(vit.blocks), len(levels.channels)
+    four_depths = [depth * (i + 1) // ranks for i in range(ranks)]  # 6, 12, 18, 24 of 24
+    semantic = DINOv2Encoder(
+        vit,
+        depths=four_depths if config.injection == "hierarchical" else None,
+        norm=config.dinov2_norm,
+        trainable=config.train_dinov2,
+    )
+    _check_patches(config, semantic)
+    fusion = FeatureInjection(
+        levels.channels,
+        semantic.channels[0],
+        levels=[ranks - 1] if config.injection == "final" else range(ranks),
+        order=config.channel_modulation,
+        pixel_attention=config.pixel_attention,
+    )
+    return kind(levels, semantic, fusion, decoder, config)
+
+
+def _levels(config: ModelConfig, trunk: nn.Module) -> HieraEncoder | PyramidEncoder:
+    """The encoder with the four levels."""
+    if not config.has_hiera:
+        return PyramidEncoder(trunk, trainable=config.train_hiera)
+    return HieraEncoder(
+        cast(HieraDet, trunk),
+        trainable=config.train_hiera,
+        adapter_channels=config.adapter_channels,
+    )
+
+
+def build_decoder(config: ModelConfig, in_channels: Sequence[int]) -> Decoder:
+    """The decoder that `config` describes, for levels of so many channels, fine to coarse."""
+    fuse = (
+        UpsamplingFusion
+        if config.decoder == "unet"
+        else partial(
+            SpatialFeatureFusion,
+            attention_channels=config.attention_channels,
+            merge=config.decoder_merge,
+        )
+    )
+    return Decoder(
+        in_channels,
+        fuse,
+        config.decoder_channels,
+        pooling=config.attention_pooling,
+        spare=1 if config.decoder == "unet" else 0,
+    )
+
+
+def _check_patches(config: ModelConfig, dinov2: DINOv2Encoder) -> None:
+    for side in as_size(config.dino_size):
+        nearest = max(1, round(side / dinov2.multiple)) * dinov2.multiple
+        if side != nearest:
+            raise InputSizeError(
+                f"dino_size is {config.dino_size}, but sides need to be multiples of "
+                f"{dinov2.multiple}, the patch size of {config.dinov2}; nearest: {nearest}"
+            )

@@ -1,0 +1,144 @@
+"""The paper's loss (section III, equations 1 and 2), and those of distillation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dsunet.network.decoder import SegmentationLogits
+
+Bce = Literal["mean", "boundary_weighted"]
+
+__all__ = [
+    "boundary_weight",
+    "deep_supervision_loss",
+    "hint_loss",
+    "soft_target_loss",
+    "structure_loss",
+]
+
+
+def boundary_weight(target: Tensor) -> Tensor:
+    """1 + 5·|avgpool31(m) − m|: up to 6 near the object's boundary and 1 far from it.
+
+    Args:
+        target: B×1×H×W mask in 0..1. Pixels outside the image count as zero.
+    """
+    # A box filter is separable: two passes of 31 instead of one of 961 per pixel.
+    rows = F.avg_pool2d(target, (31, 1), stride=1, padding=(15, 0))
+    local_mean = F.avg_pool2d(rows, (1, 31), stride=1, padding=(0, 15))
+    return 1 + 5 * (local_mean - target).abs()
+
+
+def structure_loss(logits: Tensor, target: Tensor, bce: Bce = "mean") -> Tensor:
+    """Boundary-weighted IoU loss plus binary cross-entropy of one output, a scalar.
+
+    Source: paper equation 1; F³Net (Wei et al., AAAI 2020), where the loss comes from. The
+    published code means to weight the cross-entropy by the boundary weight as well, but passes
+    `reduce="none"`, which torch takes for true, so that a plain mean over the whole batch is what
+    was trained with. That is the default; `boundary_weighted` is what was meant.
+
+    Args:
+        logits: B×1×H×W.
+        target: B×1×H×W in 0..1; soft values are fine.
+        bce: Which cross-entropy to add.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    _check_shapes(logits, target)
+    return _structure_loss(logits, target, boundary_weight(target), bce)
+
+
+def _structure_loss(logits: Tensor, target: Tensor, weight: Tensor, bce: Bce) -> Tensor:
+    if bce == "mean":
+        cross_entropy = F.binary_cross_entropy_with_logits(logits, target)
+    else:
+        per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        cross_entropy = ((weight * per_pixel).sum((2, 3)) / weight.sum((2, 3))).mean()
+    probability = torch.sigmoid(logits)
+    intersection = (probability * target * weight).sum((2, 3))
+    total = ((probability + target) * weight).sum((2, 3))
+    weighted_iou = 1 - (intersection + 1) / (total - intersection + 1)
+    return weighted_iou.mean() + cross_entropy
+
+
+def deep_supervision_loss(
+    outputs: SegmentationLogits,
+    target: Tensor,
+    bce: Bce = "mean",
+    weights: tuple[float, float, float] = (0.25, 0.5, 1.0),
+) -> Tensor:
+    """Weighted sum of `structure_loss` over the coarse, middle and fine output (equation 2).
+
+    Raises:
+        ValueError: An output that has a weight is missing, or the shapes differ.
+    """
+    boundary = boundary_weight(target)  # the same for every output
+    total = target.new_zeros(())
+    for logits, weight in zip(outputs, weights, strict=True):
+        if weight:
+            if logits is None:
+                raise ValueError('an output with a weight is missing; run the model with "all"')
+            _check_shapes(logits, target)
+            total = total + weight * _structure_loss(logits, target, boundary, bce)
+    return total
+
+
+def soft_target_loss(logits: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """How far a student's map is from its teacher's, a scalar of at least 0.
+
+    T²·KL(teacher ‖ student) of the classes object and background at every pixel, with both logits
+    divided by the temperature T, as a mean over pixels and images. Its gradient is that of
+    cross-entropy with the teacher's soft map as target; the factor T² keeps its size the same
+    whatever T is. Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network"
+    (2015), section 2; a sigmoid is their softmax of two classes.
+
+    The IoU term of `structure_loss` is not for soft targets: where the target is 0.5 it is lowest
+    at a probability of 1.
+
+    Args:
+        logits: The student's, B×1×H×W.
+        teacher: The teacher's, of the same shape.
+        temperature: T, above 0.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    _check_shapes(logits, teacher)
+    student, target = logits / temperature, teacher / temperature
+    probability = torch.sigmoid(target)
+    object_ = F.logsigmoid(target) - F.logsigmoid(student)
+    background = F.logsigmoid(-target) - F.logsigmoid(-student)
+    divergence = probability * object_ + (1 - probability) * background
+    return temperature**2 * divergence.mean()
+
+
+def hint_loss(features: Tensor, teacher: Tensor) -> Tensor:
+    """How far a student's feature map is from its teacher's, a scalar of at least 0.
+
+    The squared distance of the two maps of an image, as a share of the squared length of the
+    teacher's: 0 is the same map, and 1 is what zeros come to, whatever the teacher's scale. Source:
+    FitNets (Romero et al., ICLR 2015), equation 3, there without that denominator.
+
+    Args:
+        features: The student's, behind the layer that gives it the teacher's channels; B×C×H×W.
+        teacher: The teacher's, of the same shape.
+
+    Raises:
+        ValueError: The shapes differ.
+    """
+    _check_shapes(features, teacher)
+    distance = (features - teacher).square().sum((1, 2, 3))
+    return (distance / teacher.square().sum((1, 2, 3)).clamp_min(1e-6)).mean()
+
+
+def _check_shapes(logits: Tensor, target: Tensor) -> None:
+    if logits.shape != target.shape:
+        raise ValueError(
+            f"logits have shape {tuple(logits.shape)} and the target {tuple(target.shape)}; "
+            "the loss needs the same B×C×H×W for both"
+        )

@@ -1,0 +1,1 @@
+"""What goes beyond training and predicting: the paper's experiments, and pruning."""

@@ -1,0 +1,369 @@
+"""What a reproduction has to do, and how far it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dsunet.config import DataConfig, Family, ModelConfig, TrainConfig
+from dsunet.data.catalogue.find import FoundBenchmark, find_benchmarks
+from dsunet.data.catalogue.sets import TASKS
+from dsunet.data.sources import TarMember
+from dsunet.errors import DataError, DsunetError, OutputError
+from dsunet.network.source import CustomSource
+from dsunet.research.experiments.methods import METHODS, SIZES, TABLES, TARGETS, Method, PaperTable
+from dsunet.support.files import encode_text
+from dsunet.weights import PUBLIC_WEIGHTS, public_name
+from dsunet.weights.checkpoint import read_metadata
+
+__all__ = [
+    "PROTOCOL",
+    "Plan",
+    "Protocol",
+    "Run",
+    "TestSet",
+    "check_protocol",
+    "fingerprint",
+    "make_plan",
+]
+
+PROTOCOL = "protocol.json"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What of the paper's protocol is changed, and on what it runs."""
+
+    size: str = "large"
+    """Size of the networks: `large` is the paper's, `nano` needs no pretrained encoders."""
+
+    seeds: tuple[int, ...] = (0,)
+    """Seeds to train every method with; with several, tables show mean and standard deviation."""
+
+    epochs: int | None = None
+    """Epochs of every method, instead of the paper's."""
+
+    batch_size: int | None = None
+    """Batch size of every method, instead of the paper's."""
+
+    limit: int | None = None
+    """Train on this many pairs, and test on this many of each set: a rehearsal."""
+
+    weights: str = "default"
+    """What encoders start from: `default`, their public weights (random ones for nano), or
+    `none`."""
+
+    encoders: str | None = None
+    """Folder with the official files of SAM2 and DINOv2, to take instead of a download."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+
+    precision: str = "auto"
+    """Number type of training and prediction: `auto`, `float32`, `bfloat16`, `float16`."""
+
+    workers: int = 2
+    """Processes that read images beside a training."""
+
+    feature_cache: str = "off"
+    """Where trainings keep DINOv2's maps, as in `TrainConfig`."""
+
+    cache_budget: float = 50.0
+    """The most that the maps of one method and task may take of the disk, in GB (10⁹ bytes)."""
+
+    def __post_init__(self) -> None:
+        if self.size not in SIZES:
+            raise ValueError(f"size is {self.size!r}, but needs one of {', '.join(SIZES)}")
+        if self.weights not in ("default", "none"):
+            raise ValueError(f"weights is {self.weights!r}, but needs default or none")
+        object.__setattr__(self, "seeds", tuple(self.seeds))
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
+            raise ValueError(f"seeds is {self.seeds}, but needs different numbers of at least 0")
+        for name, least in (("limit", 2), ("epochs", 1), ("batch_size", 1), ("workers", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(f"{name} is {value}, but needs at least {least}")
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """What decides the results, but for the seeds."""
+        whole = asdict(self) | {"feature_cache": self.feature_cache != "off"}
+        names = ("size", "epochs", "batch_size", "limit", "weights", "feature_cache")
+        return {name: whole[name] for name in names}
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """The images that a method is tested on."""
+
+    __test__ = False  # not a test of pytest's
+
+    name: str
+    """The set's published name."""
+    images: dict[str, Path]
+    """By stem."""
+    masks: dict[str, Path]
+
+
+def fingerprint(files: Mapping[str, Path]) -> str:
+    """Changes with the names of some files, their sizes and the times of their last change.
+
+    Raises:
+        OSError: One is not there.
+    """
+    facts = []
+    for name in sorted(files):
+        stat = files[name].stat()
+        facts.append(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}")
+    return hashlib.sha256(encode_text("\n".join(facts))).hexdigest()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method, trained for one task with one seed."""
+
+    method: Method
+    task: str
+    seed: int
+    folder: Path
+    """The reproduction's folder."""
+
+    @property
+    def key(self) -> str:
+        """Its name in folders: `sod-dsunet-seed0`."""
+        return f"{self.task}-{self.method.key}-seed{self.seed}"
+
+    @property
+    def training(self) -> Path:
+        """Folder of its training."""
+        return self.folder / "runs" / self.key
+
+    @property
+    def weights(self) -> Path:
+        """Its last epoch's weights, which the paper tests."""
+        return self.training / "last.safetensors"
+
+    def maps(self, test: str) -> Path:
+        """Folder of its maps of one test set."""
+        if self.method.maps is not None:
+            return self.method.maps / test
+        return self.folder / "maps" / self.key / test
+
+    def scores(self, test: str) -> Path:
+        """File with its measures on one test set."""
+        return self.folder / "scores" / self.key / f"{test}.json"
+
+    def epochs_done(self) -> int:
+        """Epochs that it was trained for."""
+        try:
+            return int(read_metadata(self.weights)["training"]["epoch"])
+        except (DsunetError, OSError, KeyError, TypeError, ValueError):
+            return 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a target needs, in the order in which it is done."""
+
+    folder: Path
+    root: Path
+    """Where the data sets lie."""
+    protocol: Protocol
+    tables: tuple[PaperTable, ...]
+    rows: dict[str, tuple[Method, ...]]
+    """What is trained and tested for each table, by its number."""
+    runs: tuple[Run, ...]
+    tests: dict[str, dict[str, TestSet]]
+    """The test sets that were found, by task and name."""
+    training_pairs: dict[str, int]
+    """Pairs to train on, by task."""
+    absent: tuple[str, ...] = ()
+    """Test sets of the tables that were not found."""
+    found: dict[str, FoundBenchmark] = field(default_factory=dict)
+    stale: set[str] = field(default_factory=set)
+    """Keys of runs whose results on disk are not this plan's."""
+
+    def recipe(self, run: Run) -> TrainConfig:
+        """The training of one run."""
+        protocol = self.protocol
+        return run.method.train_config(
+            epochs=protocol.epochs,
+            batch_size=protocol.batch_size,
+            seed=run.seed,
+            device=protocol.device,
+            precision=protocol.precision,
+            feature_cache=protocol.feature_cache,
+            cache_budget=protocol.cache_budget,
+        )
+
+    def network(self, run: Run) -> ModelConfig | CustomSource:
+        """The network of one run, or what makes it."""
+        return run.method.source or run.method.model_config(self.protocol.size)
+
+    def data(self, run: Run) -> DataConfig:
+        """What one run is trained on."""
+        return DataConfig(
+            benchmarks=str(self.root),
+            task=run.task,
+            limit=self.protocol.limit,
+            workers=self.protocol.workers,
+        )
+
+    def encoder_files(self, run: Run) -> dict[Family, Path]:
+        """The official files in `protocol.encoders` that a run needs.
+
+        Raises:
+            DsunetError: The folder lacks one.
+        """
+        if self.protocol.encoders is None or run.method.maps is not None:
+            return {}
+        config = self.network(run)
+        if isinstance(config, CustomSource):
+            return {}
+        files: dict[Family, Path] = {}
+        for family, architecture in config.encoders.items():
+            if config.trains(family):
+                continue
+            version = config.sam_version if family == "hiera" else "2.1"
+            official = PUBLIC_WEIGHTS[public_name(architecture, version)].official_file
+            files[family] = Path(self.protocol.encoders, official)
+            if not files[family].is_file():
+                raise DataError(
+                    f"{self.protocol.encoders} lacks {official}, which {run.method.title} needs; "
+                    "dsunet weights list names the page of every file"
+                )
+        return files
+
+    def methods_of(self, task: str) -> list[Method]:
+        """All methods of the task's tables, each once."""
+        tables = [table for table in self.tables if table.task == task]
+        every = {m.key: m for table in tables for m in self.rows[table.number]}
+        ordered = [key for key in METHODS if key in every]
+        return [every[key] for key in dict.fromkeys([*ordered, *every])]
+
+    def runs_of(self, method: Method, task: str) -> list[Run]:
+        """A method's runs for a task, one per seed."""
+        return [run for run in self.runs if run.method == method and run.task == task]
+
+
+def make_plan(
+    target: str,
+    root: str | Path,
+    folder: str | Path,
+    protocol: Protocol | None = None,
+    methods: Sequence[str] | None = None,
+    added: Sequence[Method] = (),
+) -> Plan:
+    """Finds the data that a target needs, and says what is to be trained and tested.
+
+    Args:
+        target: A key of `TARGETS`: a table of the paper, a task, or `all`.
+        root: Folder below which the data sets lie, see `find_benchmarks`.
+        folder: Where runs, maps, measures and tables go.
+        protocol: What of the paper's protocol is changed.
+        methods: Keys of `METHODS` to take instead of those in the tables.
+        added: Methods of your own beside them, see `added_method`.
+
+    Raises:
+        DataError: A training set, or every test set of a table, is not there.
+        ValueError: The target or a method is unknown.
+    """
+    protocol = protocol or Protocol()
+    if target not in TARGETS:
+        raise ValueError(f"the target is {target!r}, but needs one of {', '.join(TARGETS)}")
+    tables = tuple(TABLES[number] for number in TARGETS[target])
+    rows = {table.number: (*_methods(table, methods), *added) for table in tables}
+    tasks = list(dict.fromkeys(table.task for table in tables))
+    names = [name for task in tasks for name in TASKS[task].train]
+    sets = list(dict.fromkeys(name for table in tables for name in table.sets))
+    found = find_benchmarks(root, [*names, *sets])
+    counts = {}
+    for task in tasks:
+        lacking = [n for n in TASKS[task].train if n not in found or not found[n].pairs]
+        for name in lacking:
+            if name in found and found[name].broken:
+                raise DataError(found[name].broken)
+        if lacking:
+            raise DataError(
+                f"{root} has no {' and no '.join(lacking)}, which {task} is trained on; "
+                f"dsunet data check {root} tells what is there, docs/benchmarks.md what is needed"
+            )
+        every = sum(len(found[name].pairs) for name in TASKS[task].train)
+        counts[task] = min(every, protocol.limit or every)
+    tests: dict[str, dict[str, TestSet]] = {task: {} for task in tasks}
+    for table in tables:
+        for name in table.sets:
+            if name in found and found[name].pairs:
+                tests[table.task][name] = _test_set(found[name], protocol.limit)
+    for task in tasks:
+        if not tests[task]:
+            missing = [n for table in tables if table.task == task for n in table.sets]
+            raise DataError(
+                f"{root} has none of the test sets {', '.join(dict.fromkeys(missing))}; dsunet "
+                f"data check {root} tells what is there, docs/benchmarks.md what is needed"
+            )
+    absent = tuple(name for name in sets if name not in found or not found[name].pairs)
+    taken: dict[str, str] = {}
+    for method in added:
+        if method.key in taken:
+            raise ValueError(
+                f"{taken[method.key]!r} and {method.title!r} are too much alike to name folders "
+                "after; give one of them another name"
+            )
+        taken[method.key] = method.title
+    plan = Plan(Path(folder), Path(root), protocol, tables, rows, (), tests, counts, absent, found)
+    runs = (
+        Run(method, task, seed, plan.folder)
+        for task in tasks
+        for method in plan.methods_of(task)
+        for seed in (protocol.seeds if method.trained else protocol.seeds[:1])
+    )
+    return replace(plan, runs=tuple(runs))
+
+
+def _methods(table: PaperTable, keys: Sequence[str] | None) -> tuple[Method, ...]:
+    wanted = table.methods if keys is None else keys
+    unknown = [key for key in wanted if key not in METHODS]
+    if unknown:
+        raise ValueError(f"method {unknown[0]!r} is unknown; known: {', '.join(METHODS)}")
+    return tuple(METHODS[key] for key in dict.fromkeys(wanted))
+
+
+def _test_set(found: FoundBenchmark, limit: int | None) -> TestSet:
+    pairs = found.pairs
+    count = min(len(pairs), limit or len(pairs))
+    images, masks = {}, {}
+    for pair in (pairs[i * len(pairs) // count] for i in range(count)):
+        if isinstance(pair.image, TarMember) or isinstance(pair.mask, TarMember):
+            raise DataError(f"{found.images} is an archive; unpack {found.name} to test on it")
+        images[pair.name], masks[pair.name] = pair.image, pair.mask
+    return TestSet(found.name, images, masks)
+
+
+def check_protocol(plan: Plan) -> None:
+    """Compares with how a folder's results were made.
+
+    Raises:
+        OutputError: The folder holds results of another protocol.
+    """
+    note = plan.folder / PROTOCOL
+    now = plan.protocol.changes
+    if not note.is_file():
+        return
+    try:
+        before = {"feature_cache": False, **json.loads(note.read_bytes())}  # older ones lack it
+        changed = [name for name in now if before[name] != now[name]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise OutputError(
+            f"{note} cannot be read; remove it, or choose another --output"
+        ) from error
+    if changed:
+        name = changed[0]
+        raise OutputError(
+            f"the results in {plan.folder} were made with {name} = {before[name]!r}, not "
+            f"{now[name]!r}; go on as they were made, or choose another --output"
+        )

@@ -1,0 +1,151 @@
+"""Leaving out the last blocks of DINOv2, by measured effect."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+
+from dsunet.config import ModelConfig
+from dsunet.data.pairs import Pair
+from dsunet.metrics import Measures
+from dsunet.network.counting import parameter_counts
+from dsunet.network.encoders import DINOv2Encoder
+from dsunet.network.model import DSUNet
+from dsunet.research.pruning.channels import copy_with
+from dsunet.research.pruning.measuring import Place, flops_of, validation
+from dsunet.running.inference import probabilities_of, quantise
+
+__all__ = ["BlockEffect", "choose_blocks", "drop_blocks", "effects_of_blocks"]
+
+
+@dataclass(frozen=True)
+class BlockEffect:
+    """What a network is without the last blocks of its DINOv2, with nothing else changed."""
+
+    dropped: int
+    """How many blocks are left out."""
+    parameters: int
+    """Of the whole network."""
+    flops: int
+    """Of one prediction."""
+    measures: dict[str, float]
+    """S, F, E and MAE."""
+
+
+def drop_blocks(model: DSUNet, count: int) -> DSUNet:
+    """A copy of a network without the last blocks of its DINOv2.
+
+    The map comes from the last block that is kept, through DINOv2's final LayerNorm if the original
+    had it so. Its `config` says how many blocks are left (`dino_depth`); frozen tensors are shared
+    with the original.
+
+    Args:
+        model: A model with DINOv2 that takes the map of one block.
+        count: How many blocks to leave out; at least one has to stay.
+
+    Raises:
+        ValueError: The model has no DINOv2, takes maps of several blocks, or has too few.
+    """
+    if model.config is None or model.dinov2 is None:
+        raise ValueError(
+            "there are no blocks of DINOv2 to drop: the network has no DINOv2 branch; leave "
+            "--drop_dino_blocks out"
+        )
+    if len(model.dinov2.depths) > 1:
+        raise ValueError(
+            f"injection is {model.config.injection}, which takes maps of several of DINOv2's "
+            "blocks: none can be dropped; leave --drop_dino_blocks out"
+        )
+    blocks = model.dinov2.block_count
+    if not 0 <= count < blocks:
+        raise ValueError(
+            f"drop_dino_blocks is {count}, but needs 0 to {blocks - 1}: {model.config.dinov2} has "
+            f"{blocks} blocks here, one of which has to stay"
+        )
+    if count == 0:
+        return copy_with(model, model.config)
+    twin = copy_with(model, dataclasses.replace(model.config, dino_depth=blocks - count))
+    assert twin.dinov2 is not None
+    twin.dinov2.keep_blocks(blocks - count)
+    return twin
+
+
+def effects_of_blocks(
+    model: DSUNet,
+    pairs: Sequence[Pair],
+    place: Place,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[BlockEffect]:
+    """Measures every number of blocks that can be left out, without any further training.
+
+    Hiera and DINOv2 run once for each image; fusion and decoder once for each number of blocks.
+
+    Args:
+        model: As for `drop_blocks`.
+        pairs: Validation pairs.
+        place: Where to compute.
+        progress: Called with the images done and their number.
+
+    Returns:
+        For 0, 1, 2, … blocks left out.
+
+    Raises:
+        ValueError: As `drop_blocks`.
+        ImageError: A file cannot be read.
+    """
+    twin = drop_blocks(model, 0)  # raises if there are none
+    dinov2, fusion, config = twin.dinov2, twin.fusion, twin.config
+    assert dinov2 is not None
+    assert fusion is not None
+    assert config is not None
+    place.settle(twin)
+    depths = range(1, dinov2.block_count + 1)
+    measures = {depth: Measures() for depth in depths}
+    for number, (batch, truth) in enumerate(validation(twin, pairs, place), start=1):
+        assert batch.dino is not None
+        sam, dino = batch.sam.to(place.device), batch.dino.to(place.device)
+        with torch.inference_mode(), place.autocast():
+            levels = twin.hiera(sam)
+            for depth, semantics in zip(
+                depths, dinov2.after_blocks(dino, depths, norm=dinov2.norm), strict=True
+            ):
+                fused = fusion(levels, [semantics])
+                fine = twin.decoder(fused, sam.shape[-2:], "fine").fine
+                (map_,) = probabilities_of(fine.float(), [truth.shape])
+                measures[depth].update(quantise(map_), truth)
+        if progress is not None:
+            progress(number, len(pairs))
+    return [
+        BlockEffect(
+            depths[-1] - depth,
+            parameter_counts(twin)["total"] - _parameters_after(dinov2, depth),
+            flops,
+            measures[depth].compute(),
+        )
+        for depth, flops in zip(reversed(depths), _flops_by_depth(config, depths[-1]), strict=True)
+    ]
+
+
+def _parameters_after(dinov2: DINOv2Encoder, depth: int) -> int:
+    blocks = cast(VisionTransformer, dinov2.trunk).blocks
+    return sum(p.numel() for block in blocks[depth:] for p in block.parameters())
+
+
+def _flops_by_depth(config: ModelConfig, blocks: int) -> list[int]:
+    """With all blocks, with one less, and so on: all of a plain ViT's blocks take the same."""
+    whole = flops_of(config)
+    if blocks == 1:
+        return [whole]
+    each = whole - flops_of(dataclasses.replace(config, dino_depth=blocks - 1))
+    return [whole - dropped * each for dropped in range(blocks)]
+
+
+def choose_blocks(effects: Sequence[BlockEffect], tolerance: float) -> int:
+    """The largest number of blocks without which S is at most `tolerance` lower."""
+    before = effects[0].measures["S"]
+    return max(e.dropped for e in effects if e.measures["S"] >= before - tolerance)

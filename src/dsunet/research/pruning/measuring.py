@@ -1,0 +1,127 @@
+"""What a network costs and what it is worth."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from dsunet.benchmarking.flops import count_flops
+from dsunet.benchmarking.steps import example_views, seconds_of
+from dsunet.config import ModelConfig
+from dsunet.data import EpochSampler, PairDataset, collate
+from dsunet.data.dataset import Batch
+from dsunet.data.pairs import Pair
+from dsunet.metrics import Measures
+from dsunet.network.build import build_model
+from dsunet.network.model import DSUNet
+from dsunet.running.inference import lay_out, predict_probabilities, quantise
+from dsunet.support.processes import stay_with_parent
+
+__all__ = ["Place", "evaluate_network", "flops_of", "seconds_in_turns", "validation"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how to compute."""
+
+    device: torch.device
+    precision: torch.dtype
+    """Autocast type."""
+    workers: int = 0
+    """Processes that read images."""
+
+    def autocast(self) -> torch.autocast:
+        """A context for computing."""
+        enabled = self.precision != torch.float32
+        return torch.autocast(self.device.type, self.precision, enabled=enabled)
+
+    def settle(self, model: DSUNet) -> DSUNet:
+        """Brings a model to the device, in the layout that prediction uses; returns it."""
+        return lay_out(model.to(self.device), self.device).eval()
+
+
+def validation(
+    model: DSUNet, pairs: Sequence[Pair], place: Place
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Pairs as validation during training sees them, one a batch, with their truths.
+
+    Raises:
+        ImageError: A file cannot be read.
+    """
+    data = PairDataset(pairs, *model.view_sizes, keep_truth=True)
+    loader = DataLoader(
+        data,
+        1,
+        sampler=EpochSampler(len(data), shuffle=False),
+        num_workers=place.workers,
+        collate_fn=collate,
+        worker_init_fn=stay_with_parent,
+    )
+    for batch in loader:
+        (truth,) = batch.truths
+        yield batch, truth
+
+
+def evaluate_network(model: DSUNet, pairs: Sequence[Pair], place: Place) -> dict[str, float]:
+    """S, F, E and MAE over some pairs, computed as validation during training does.
+
+    Raises:
+        ImageError: A file cannot be read.
+    """
+    place.settle(model)
+    measures = Measures()
+    for batch, truth in validation(model, pairs, place):
+        sam, dino = (x if x is None else x.to(place.device) for x in (batch.sam, batch.dino))
+        assert sam is not None
+        with place.autocast():
+            (map_,) = predict_probabilities(model, sam, dino, [truth.shape])
+        measures.update(quantise(map_), truth)
+    return measures.compute()
+
+
+@functools.lru_cache
+def flops_of(config: ModelConfig) -> int:
+    """Floating-point operations of one prediction, see `count_flops`; no tensor has values."""
+    with torch.device("meta"), torch.no_grad():
+        model = build_model(config).eval()
+        sizes = [size for size in model.view_sizes if size is not None]
+        views = [torch.empty(1, 3, *size) for size in sizes]
+        return count_flops(lambda: model(*views, outputs="fine"))
+
+
+def seconds_in_turns(
+    models: Sequence[DSUNet], place: Place, *, rounds: int = 15, budget: float = 60.0
+) -> list[list[float]]:
+    """Seconds of single predictions of one image, by models that take turns.
+
+    What else the machine does falls on all of them alike that way.
+
+    Args:
+        models: All of them with views of the same sizes.
+        place: Where.
+        rounds: How often each of them predicts, after a round to warm up.
+        budget: Seconds after which there is no further round; three there are in any case.
+
+    Returns:
+        For each model its seconds.
+    """
+    (views,) = example_views(models[0].view_sizes, 1)
+    inputs = [x[None].to(place.device) for x in (views.sam, views.dino) if x is not None]
+    taken: list[list[float]] = [[] for _ in models]
+    until = time.monotonic() + budget
+    for number in range(rounds + 1):
+        pairs = list(zip(models, taken, strict=True))
+        for model, seconds in reversed(pairs) if number % 2 else pairs:  # nobody is always first
+            place.settle(model)
+            predict = functools.partial(model, *inputs, outputs="fine")
+            with torch.inference_mode(), place.autocast():
+                seconds.append(seconds_of(predict, place.device))
+        if number >= 3 and time.monotonic() > until:
+            break
+    return [seconds[1:] for seconds in taken]

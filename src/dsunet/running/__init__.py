@@ -1,0 +1,1 @@
+"""What runs a model: device and precision, one training step, one loader, logits to map."""

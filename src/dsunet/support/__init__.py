@@ -1,0 +1,1 @@
+"""Files, processes, imports, tables: knows nothing of images or networks."""
