@@ -4,8 +4,9 @@
 
 The run's best weights (chosen by the held-out pairs of the training data alone) go into
 `src/dsunet/weights/shipped/` as 16-bit numbers, with what is to be said about them instead of the
-run's own facts. The same pairs are then segmented by the file's weights and by the run's own, in 32 bits, to
-see what the rounding changes. DIR holds the `images/` and `masks/` that RUN was trained on.
+run's own facts. The same pairs are then segmented by the file's weights and by the run's own, in
+32 bits, to see what the rounding changes. DIR holds the `images/` and `masks/` that RUN was trained
+on.
 """
 
 from __future__ import annotations

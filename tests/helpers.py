@@ -14,8 +14,10 @@ from dsunet.data.catalogue.layouts import Layout
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.network.model import DSUNet
 
-GOLDEN = Path(__file__).parent / "golden"
-SHARED = Path(__file__).parents[2] / "shared"
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+GOLDEN = TESTS / "golden"
+SHARED = ROOT.parent / "shared"
 
 
 class Golden:

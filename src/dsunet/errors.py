@@ -1,7 +1,9 @@
 """Every error that dsunet raises on purpose.
 
-Each message says what was given, what is needed and what to do. The command line prints it as one
-line and exits with status 1; from Python the classes let a caller tell causes apart.
+Each message says what was given, what is needed and what to do. It names arguments and settings as
+Python does, in backticks (`val_fraction`), which the command line turns into flags before it prints
+the message as one line and exits with status 1. From Python the classes let a caller tell causes
+apart. Any other exception is a mistake in dsunet, and shows as one.
 """
 
 import itertools

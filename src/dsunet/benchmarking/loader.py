@@ -12,6 +12,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from dsunet.data import EpochSampler, Pair, PairDataset, collate
+from dsunet.errors import ConfigError
 from dsunet.support.processes import stay_with_parent
 
 __all__ = ["LoaderSpeed", "measure_loader"]
@@ -67,13 +68,13 @@ def measure_loader(
 
     Raises:
         ImageError: A pair cannot be read.
-        ValueError: A number is too small.
+        ConfigError: A number is too small.
     """
     for name, value in (("batch_size", batch_size), ("repeats", repeats), ("warmup", warmup)):
         if value < 1:
-            raise ValueError(f"{name} is {value}, but needs at least 1")
+            raise ConfigError(f"{name} is {value}, but needs at least 1")
     if not workers or min(workers) < 0:
-        raise ValueError(f"workers is {list(workers)}, but needs numbers of at least 0")
+        raise ConfigError(f"workers is {list(workers)}, but needs numbers of at least 0")
     dataset = PairDataset(pairs, *sizes, flips=(0.5, 0.5))
     for index in range(len(dataset)):
         dataset[0, index]

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from dsunet.benchmarking.children import Child, ChildError, Matrices
 from dsunet.benchmarking.variants import Variant
+from dsunet.errors import ConfigError
 from dsunet.running.place import choose_device, choose_precision
 
 __all__ = ["Failure", "MatrixRate", "Measured", "measure", "ratios"]
@@ -124,11 +125,11 @@ def measure(
     Raises:
         ChildError: Matrices cannot be multiplied.
         DeviceError: The device or precision cannot be used.
-        ValueError: A number is too small.
+        ConfigError: A number is too small.
     """
     for name, value in (("repeats", repeats), ("warmup", warmup)):
         if value < 1:
-            raise ValueError(f"{name} is {value}, but needs at least 1")
+            raise ConfigError(f"{name} is {value}, but needs at least 1")
     device = choose_device(variants[0].device)
     kinds = [str(choose_precision(v.precision, device)).removeprefix("torch.") for v in variants]
     side = matrix_side or (2048 if device.type == "cpu" else 8192)

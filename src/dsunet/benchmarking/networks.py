@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dsunet.benchmarking.variants import Variant
 from dsunet.config import Family, ModelConfig, as_size
+from dsunet.errors import ConfigError
 from dsunet.network.decoder import CrossScaleAttention
 from dsunet.network.encoders import HieraEncoder, build_dinov2, build_hiera
 from dsunet.network.model import DSUNet
@@ -30,7 +31,7 @@ def network_of(variant: Variant) -> DSUNet:
     and then given noise; drawing 500 million values one by one would take longer than a step.
 
     Raises:
-        ValueError: The model is unknown, or cannot do what is asked for.
+        ConfigError: The model is unknown, or cannot do what is asked for.
     """
     config = variant.model
     left_out: Sequence[Family] = ("dinov2",) if variant.feature_cache else ()
@@ -50,7 +51,7 @@ def network_of(variant: Variant) -> DSUNet:
     if isinstance(model.hiera, HieraEncoder):
         model.hiera.checkpointing = variant.checkpointing
     elif variant.checkpointing:
-        raise ValueError("activation checkpointing is for Hiera: leave it out")
+        raise ConfigError("activation checkpointing is for Hiera: leave it out")
     return model
 
 

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from dsunet.config import ModelConfig
+from dsunet.errors import ConfigError
 from dsunet.running.place import Precision
 
 __all__ = ["Variant"]
@@ -16,7 +17,7 @@ class Variant:
     """One way to train or to predict.
 
     Raises:
-        ValueError: The settings exclude each other.
+        ConfigError: The settings exclude each other.
     """
 
     name: str
@@ -41,14 +42,14 @@ class Variant:
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:
-            raise ValueError(f"batch_size is {self.batch_size}, but needs at least 1")
+            raise ConfigError(f"batch_size is {self.batch_size}, but needs at least 1")
         if self.feature_cache and not self.model.uses_dinov2:
-            raise ValueError(
+            raise ConfigError(
                 f"feature_cache is on, but {self.model.name} has no DINOv2 whose features could be "
                 "kept: turn it off"
             )
         if self.feature_cache and self.model.train_dinov2:
-            raise ValueError(
+            raise ConfigError(
                 f"feature_cache is on, but {self.model.name} trains DINOv2, so its features change "
                 "with every step: turn it off, or freeze DINOv2 (--train_dinov2 false)"
             )

@@ -14,6 +14,7 @@ from jsonargparse import Namespace
 from dsunet.cli.output import Progress, check_outputs, fail, print_line, print_table
 from dsunet.cli.parser import PRECISIONS, Command, Parser, fields_of
 from dsunet.config import MODEL_PRESETS, ModelConfig, as_size, model_config
+from dsunet.errors import ConfigError
 from dsunet.support.files import write_json
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def _numbers(flag: str, text: Any) -> list[int]:
     try:
         return [int(part) for part in str(text).split(",")]
     except ValueError:
-        raise ValueError(f"--{flag} is {text!r}, but needs numbers such as 1,8,32") from None
+        raise ConfigError(f"--{flag} is {text!r}, but needs numbers such as 1,8,32") from None
 
 
 def _step(arguments: Namespace, config: ModelConfig) -> Variant:
@@ -214,7 +215,7 @@ def _data(arguments: Namespace) -> int:
     check_outputs(arguments.json)
     given = [name for name in ("compile", "activation_checkpointing") if arguments[name]]
     if given and not arguments.step:
-        raise ValueError(f"--{given[0]} is about the training step: give --step, too")
+        raise ConfigError(f"--{given[0]} is about the training step: give --step, too")
     config = _config(arguments)
     step = _step(arguments, config)
     workers = _numbers("workers", arguments.workers)
@@ -255,7 +256,7 @@ def _pairs(arguments: Namespace, folder: str) -> list[Pair]:
     from dsunet.data.synthetic import write_synthetic
 
     if arguments.images < 1:
-        raise ValueError(f"--images is {arguments.images}, but needs at least 1")
+        raise ConfigError(f"--images is {arguments.images}, but needs at least 1")
     if arguments.data is None:
         print_line(f"generating {arguments.images} pairs of 400×400 pixels …")
         write_synthetic(Path(folder, "pairs"), arguments.images, 400)

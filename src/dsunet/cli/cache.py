@@ -18,6 +18,7 @@ from dsunet.config import (
     TrainConfig,
     model_config,
 )
+from dsunet.errors import ConfigError
 from dsunet.support.files import write_json
 from dsunet.support.imports import is_import_path
 
@@ -64,9 +65,9 @@ def _build(arguments: Namespace) -> int:
     from dsunet.weights.models import create_from_config
 
     if arguments.feature_cache == "off":
-        raise ValueError("--feature-cache is off; give auto, or the folder to build it in")
+        raise ConfigError("--feature-cache is off; give auto, or the folder to build it in")
     if is_import_path(arguments.model):
-        raise ValueError(
+        raise ConfigError(
             f"{arguments.model} is a network of your own, of which dsunet does not know what could "
             "be kept; give one of dsunet's models"
         )
@@ -86,7 +87,7 @@ def _build(arguments: Namespace) -> int:
     )
     reason = obstacle(model, data)
     if reason is not None:
-        raise ValueError(f"there is nothing to keep: {reason}")
+        raise ConfigError(f"there is nothing to keep: {reason}")
     model = lay_out(model.eval(), device)
     if model.dinov2 is not None:
         model.dinov2.to(device)

@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, print_failures, print_table, visible
 from dsunet.cli.parser import LIST_HELP, Command, Parser
-from dsunet.errors import DataError, few
+from dsunet.errors import ConfigError, DataError, few
 
 if TYPE_CHECKING:
     from dsunet.metrics import Comparison
@@ -79,9 +79,9 @@ def _compare(arguments: Namespace) -> int:
     from dsunet.visualize.figures import require_matplotlib
 
     if arguments.workers < 0:
-        raise ValueError(f"--workers is {arguments.workers}, but needs at least 0")
+        raise ConfigError(f"--workers is {arguments.workers}, but needs at least 0")
     if arguments.rows < 1:
-        raise ValueError(f"--rows is {arguments.rows}, but needs at least 1")
+        raise ConfigError(f"--rows is {arguments.rows}, but needs at least 1")
     methods = name_methods(arguments.folders)
     measures = tuple(ALL_MEASURES)
     if arguments.measures is not None:
@@ -89,7 +89,7 @@ def _compare(arguments: Namespace) -> int:
     pair = _pair(arguments.differ, list(methods))
     key = arguments.differ_by or ("S" if "S" in measures else measures[0])
     if key not in measures:
-        raise ValueError(f"--differ-by is {key!r}, but needs one of {', '.join(measures)}")
+        raise ConfigError(f"--differ-by is {key!r}, but needs one of {', '.join(measures)}")
     published = published_rows(arguments.published) if arguments.published else []
     names = read_names(arguments.list) if arguments.list else None
     if arguments.output:
@@ -98,7 +98,7 @@ def _compare(arguments: Namespace) -> int:
         if arguments.images:
             list_images(arguments.images)
     elif given := [f"--{flag}" for flag in ("images", "differ", "differ_by") if arguments[flag]]:
-        raise ValueError(f"{' and '.join(given)} shape the figures; give --output DIR for them")
+        raise ConfigError(f"{' and '.join(given)} shape the figures; give --output DIR for them")
 
     workers = arguments.workers or available_cores()
     with Progress("comparing") as progress:
@@ -134,7 +134,7 @@ def name_methods(folders: Sequence[str]) -> dict[str, Path]:
 
     Raises:
         DataError: A folder is not there.
-        ValueError: A name, or a folder without one, is given twice.
+        ConfigError: A name, or a folder without one, is given twice.
     """
     paths, names = [], []
     for given in folders:
@@ -160,7 +160,7 @@ def name_methods(folders: Sequence[str]) -> dict[str, Path]:
             return dict(zip(found, paths, strict=True))
         growing = [i for i in clashing if not names[i] and depths[i] < len(parts[i])]
         if not growing:
-            raise ValueError(
+            raise ConfigError(
                 f"two methods are called {found[clashing[0]]!r}; give each a name by NAME=DIR"
             )
         for i in growing:
@@ -177,7 +177,7 @@ def _pair(given: str | None, methods: Sequence[str]) -> tuple[str, str] | None:
         return (methods[0], methods[1]) if len(methods) > 1 else None
     wanted = _split(given)
     if len(set(wanted)) != 2 or len(wanted) != 2 or not set(wanted) <= set(methods):
-        raise ValueError(
+        raise ConfigError(
             f"--differ is {given!r}, but needs two of {', '.join(methods)}, separated by a comma"
         )
     return wanted[0], wanted[1]

@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 from dsunet.cli.output import Progress, check_outputs, visible
 from dsunet.cli.parser import Command, Parser, pick
 from dsunet.config import MODEL_PRESETS, DataConfig, ModelConfig, model_config
-from dsunet.errors import DataError
+from dsunet.errors import ConfigError, DataError
 from dsunet.support.files import write_json, write_png
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def _data_check(arguments: Namespace) -> int:
 
     check_outputs(arguments.json, arguments.sheet)
     if arguments.sheet and Path(arguments.sheet).suffix.lower() != ".png":
-        raise ValueError(f"--sheet is {arguments.sheet!r}, but needs a name that ends with .png")
+        raise ConfigError(f"--sheet is {arguments.sheet!r}, but needs a name that ends with .png")
     if arguments.rows < 1:
-        raise ValueError(f"--rows is {arguments.rows}, but needs at least 1")
+        raise ConfigError(f"--rows is {arguments.rows}, but needs at least 1")
     model = model_config(arguments.model)
     if found := _benchmarks(arguments):
         return _check_benchmarks(found, arguments)
@@ -108,7 +108,7 @@ def _benchmarks(arguments: Namespace) -> dict[str, FoundBenchmark]:
         )
     given = [flag for flag in _OF_ONE_SET if arguments[flag] not in (None, 0.0)]
     if found and given:
-        raise ValueError(
+        raise ConfigError(
             f"--{given[0]} is about one folder of images/ and masks/, but {root} holds public "
             f"sets ({', '.join(found)}); leave it out, or give the folder of one set"
         )

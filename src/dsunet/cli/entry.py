@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
         return fail(prog, f"{one_line(error)}; see {prog} --help", 2)
     try:
         return command.run(arguments)
-    except (DsunetError, ValueError) as error:
+    except DsunetError as error:
         if os.environ.get("DSUNET_DEBUG"):
             raise
         return fail(prog, one_line(error), 1)

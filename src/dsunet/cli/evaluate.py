@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, check_outputs, print_failures
 from dsunet.cli.parser import LIST_HELP, Command, Parser
-from dsunet.errors import few
+from dsunet.errors import ConfigError, few
 
 __all__ = ["EVALUATE"]
 
@@ -37,7 +37,7 @@ def _evaluate(arguments: Namespace) -> int:
 
     names = read_names(arguments.list) if arguments.list else None
     if arguments.workers < 0:
-        raise ValueError(f"--workers is {arguments.workers}, but needs at least 0")
+        raise ConfigError(f"--workers is {arguments.workers}, but needs at least 0")
     workers = arguments.workers or available_cores()
     check_outputs(arguments.json, arguments.csv)
     with Progress("evaluating") as progress:

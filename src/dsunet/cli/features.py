@@ -11,6 +11,7 @@ from jsonargparse import Namespace
 from dsunet.cli.output import Progress, print_failures
 from dsunet.cli.parser import Command, Parser, add_encoder_arguments
 from dsunet.config import MODEL_PRESETS
+from dsunet.errors import ConfigError
 from dsunet.support.imports import is_import_path
 
 if TYPE_CHECKING:
@@ -156,18 +157,18 @@ def _checked(arguments: Namespace) -> tuple[list[str], list[str], list[int] | No
     kinds, formats = _words(arguments.maps), _words(arguments.formats)
     check_kinds(kinds)
     if not formats or len(set(formats)) != len(formats) or set(formats) - set(FORMATS):
-        raise ValueError(f"--formats is {arguments.formats!r}, but needs png, pdf or png,pdf")
+        raise ConfigError(f"--formats is {arguments.formats!r}, but needs png, pdf or png,pdf")
     if arguments.model is not None and is_import_path(arguments.model):
-        raise ValueError(f"--model is {arguments.model}; {OURS}")
+        raise ConfigError(f"--model is {arguments.model}; {OURS}")
     for flag, least in (("size", 1), ("dino_size", 1), ("tsne_positions", 30)):
         if arguments[flag] is not None and arguments[flag] < least:
-            raise ValueError(f"--{flag} is {arguments[flag]}, but needs at least {least}")
+            raise ConfigError(f"--{flag} is {arguments[flag]}, but needs at least {least}")
     if arguments.depths is None:
         return kinds, formats, None
     try:
         return kinds, formats, [int(word) for word in _words(arguments.depths)]
     except ValueError as error:
-        raise ValueError(
+        raise ConfigError(
             f"--depths is {arguments.depths!r}, but needs numbers of blocks, such as 2,8,18,24"
         ) from error
 
@@ -203,13 +204,13 @@ def _model(arguments: Namespace) -> tuple[DSUNet, str]:
     }
     if arguments.model is None:
         if arguments.weights in (None, *NO_FILES):
-            raise ValueError(
+            raise ConfigError(
                 "no model is given: name a weights file or a run's folder with --weights, or a "
                 f"preset with --model ({', '.join(MODEL_PRESETS)})"
             )
         file = read_weights(find_weights(arguments.weights))
         if isinstance(file, ModelFile) and (custom := custom_config_of(file)):
-            raise ValueError(f"--weights is a file of {custom.name}; {OURS}")
+            raise ConfigError(f"--weights is a file of {custom.name}; {OURS}")
         model, state = load(arguments.weights, **encoders), ""
     else:
         torch.manual_seed(0)

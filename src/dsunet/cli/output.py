@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import replace
@@ -27,6 +28,7 @@ __all__ = [
     "print_table",
     "scores",
     "visible",
+    "with_flags",
 ]
 
 
@@ -46,13 +48,18 @@ def visible(text: str) -> str:
 def one_line(error: BaseException) -> str:
     """An error's message without line breaks, with settings written as flags."""
     text = " ".join(part.strip() for part in str(error).splitlines() if part.strip())
-    return with_hyphens(text)
+    return with_flags(text)
+
+
+def with_flags(text: str) -> str:
+    """Text in which arguments, `so_written`, are written as flags, --so-written."""
+    return with_hyphens(re.sub(r"`([a-z]\w*)`", r"--\1", text))
 
 
 def print_line(line: str) -> None:
     """Prints at once; whoever reads our output may go away, and training goes on."""
     try:
-        print(visible(line), flush=True)
+        print(visible(with_flags(line)), flush=True)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -72,7 +79,7 @@ def check_outputs(*files: str | None) -> None:
 def print_failures(prog: str, reasons: Collection[str], outcome: str) -> None:
     """The first few reasons, and what became of all these images; nothing if there are none."""
     for reason in itertools.islice(reasons, 10):
-        print(f"{prog}: failed: {visible(reason)}", file=sys.stderr)
+        print(f"{prog}: failed: {visible(with_flags(reason))}", file=sys.stderr)
     if reasons:
         print(f"{prog}: {len(reasons)} images {outcome}", file=sys.stderr)
 

@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, fail, print_failures
 from dsunet.cli.parser import LIST_HELP, PRECISIONS, Command, Parser, add_encoder_arguments
-from dsunet.errors import few
+from dsunet.errors import ConfigError, few
 from dsunet.support.imports import is_import_path
 from dsunet.weights import shipped
 
@@ -112,20 +112,20 @@ def _predict(arguments: Namespace) -> int:
     kinds = tuple(kind.strip() for kind in arguments.save.split(",") if kind.strip())
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds or len(set(kinds)) != len(kinds):
-        raise ValueError(
+        raise ConfigError(
             f"--save is {arguments.save!r}, but needs some of {', '.join(KINDS)}, each once"
         )
     if not 0 <= arguments.threshold <= 1:
-        raise ValueError(f"--threshold is {arguments.threshold}, but needs 0 to 1")
+        raise ConfigError(f"--threshold is {arguments.threshold}, but needs 0 to 1")
     if arguments.batch_size < 1:
-        raise ValueError(f"--batch-size is {arguments.batch_size}, but needs at least 1")
+        raise ConfigError(f"--batch-size is {arguments.batch_size}, but needs at least 1")
     if (arguments.workers or 0) < 0:
-        raise ValueError(f"--workers is {arguments.workers}, but needs at least 0")
+        raise ConfigError(f"--workers is {arguments.workers}, but needs at least 0")
     by_default = arguments.weights is None and arguments.model is None
     model = shipped.DEFAULT if by_default else arguments.weights
     if arguments.model is not None:
         if not is_import_path(arguments.model):
-            raise ValueError(
+            raise ConfigError(
                 f"--model is {arguments.model!r}, but needs PACKAGE.MODULE:NAME; of dsunet's own "
                 f"models the weights file says which (--weights {shipped.DEFAULT}, say)"
             )

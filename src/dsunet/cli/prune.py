@@ -7,6 +7,7 @@ from jsonargparse import Namespace
 from dsunet.cli.output import Progress, fail, print_line, print_table
 from dsunet.cli.parser import Command, Parser, add_encoder_arguments, pick
 from dsunet.config import FINE_TUNING, DataConfig, LossConfig, PruneConfig, TrainConfig
+from dsunet.errors import ConfigError
 
 __all__ = ["PRUNE"]
 
@@ -34,7 +35,7 @@ def _prune(arguments: Namespace) -> int:
     places = [arguments[name] for name in ("data", "images", "masks", "benchmarks")]
     lacking = not any(places)
     if lacking and fine_tune:
-        raise ValueError("fine-tuning needs training images: give --data; --epochs 0 goes without")
+        raise ConfigError("fine-tuning needs training images: give --data; --epochs 0 goes without")
     data = None if lacking else pick(DataConfig, arguments)
     recipe = pick(TrainConfig, arguments)
     settings, loss = pick(PruneConfig, arguments), pick(LossConfig, arguments)

@@ -9,6 +9,7 @@ from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, fail, print_line, print_table
 from dsunet.cli.parser import PRECISIONS, Command, Parser
+from dsunet.errors import ConfigError
 
 if TYPE_CHECKING:
     from dsunet.research.experiments import Method, Plan
@@ -155,7 +156,7 @@ def _added(given: list[str] | None) -> list[Method]:
     parts = [each.partition("=") for each in given or []]
     for name, sign, spec in parts:
         if not (name and sign and spec):
-            raise ValueError(f"--add is {name + sign + spec!r}, but needs NAME=SPEC")
+            raise ConfigError(f"--add is {name + sign + spec!r}, but needs NAME=SPEC")
     return [added_method(name, spec) for name, _, spec in parts]
 
 
@@ -163,7 +164,7 @@ def _numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(f"--seeds is {text!r}, but needs numbers such as 0,1,2") from None
+        raise ConfigError(f"--seeds is {text!r}, but needs numbers such as 0,1,2") from None
 
 
 def _show(plan: Plan) -> None:

@@ -21,6 +21,7 @@ from dsunet.config import (
     TrainConfig,
     model_config,
 )
+from dsunet.errors import ConfigError
 from dsunet.support.imports import is_import_path, resolve
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _model(arguments: Namespace) -> ModelConfig | CustomSource:
     sizes = {name: settings.pop(name) for name in ("sam_size", "dino_size")}
     given = [f"--{name}" for name, value in settings.items() if value is not None]
     if given:
-        raise ValueError(f"{given[0]} is a setting of dsunet's models, not of {arguments.model}")
+        raise ConfigError(f"{given[0]} is a setting of dsunet's models, not of {arguments.model}")
     return CustomSource(arguments.model, resolve(arguments.model), **sizes)
 
 

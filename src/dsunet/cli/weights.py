@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 from dsunet.cli.output import check_outputs, visible
 from dsunet.cli.parser import Command, Parser, add_encoder_arguments
 from dsunet.config import MODEL_PRESETS
+from dsunet.errors import ConfigError
 from dsunet.support.files import write_json
 
 __all__ = [
@@ -94,7 +95,7 @@ def _info(arguments: Namespace) -> int:
 
     check_outputs(arguments.json)
     if arguments.json and Path(arguments.json).resolve() == Path(arguments.file).resolve():
-        raise ValueError("--json names the weights file itself; choose another name")
+        raise ConfigError("--json names the weights file itself; choose another name")
     about = describe_file(arguments.file)
     if arguments.json:
         write_json(Path(arguments.json), about)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dsunet.errors import OutputError
+from dsunet.errors import ConfigError, OutputError
 
 __all__ = ["synthetic_pair", "write_synthetic"]
 
@@ -33,10 +33,10 @@ def write_synthetic(output: str | Path, count: int, size: int = 224, seed: int =
 
     Raises:
         OutputError: The folder is not empty.
-        ValueError: `count` or `size` is too small.
+        ConfigError: `count` or `size` is too small.
     """
     if count < 1 or size < 32:
-        raise ValueError(f"count is {count} and size {size}, but at least 1 and 32 are needed")
+        raise ConfigError(f"count is {count} and size {size}, but at least 1 and 32 are needed")
     root = Path(output)
     if root.exists() and any(root.iterdir()):
         raise OutputError(f"{root} is not empty; choose another folder")

@@ -27,7 +27,7 @@ from dsunet.data.pairs import Pair, read_pair
 from dsunet.data.sources import Stamp, stamp_of
 from dsunet.data.split import Split, data_name
 from dsunet.data.views import image_view
-from dsunet.errors import DataError, OutputError
+from dsunet.errors import ConfigError, DataError, OutputError
 from dsunet.maps.store import (
     FLIPS,
     FeatureKind,
@@ -94,11 +94,11 @@ def kind_of(model: DSUNet, precision: torch.dtype, dtype: str) -> FeatureKind:
     """What the maps of a model are.
 
     Raises:
-        ValueError: The model has no config.
+        ConfigError: The model has no config.
     """
     config, dinov2 = model.config, model.dinov2
     if config is None or dinov2 is None:
-        raise ValueError("the model needs a config and a DINOv2")
+        raise ConfigError("the model needs a config and a DINOv2")
     weights = dinov2.source.fingerprint if dinov2.source is not None else None
     return FeatureKind(
         encoder=config.dinov2,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from dsunet.data.images import read_map, read_mask
 from dsunet.data.pairs import by_stem, list_images, match_by_stem, select_names
-from dsunet.errors import DataError, ImageError
+from dsunet.errors import ConfigError, DataError, ImageError
 from dsunet.metrics.definitions import ALL_MEASURES, check_measures
 from dsunet.metrics.inputs import Truth
 from dsunet.metrics.measures import ImageMeasures, Measures, measure
@@ -79,11 +79,11 @@ def compare_folders(
     Raises:
         DataError: A folder is missing or empty, or a method's maps and the masks differ in stems.
         ImageError: No image can be measured with every method.
-        ValueError: A measure is unknown, or there is no method.
+        ConfigError: A measure is unknown, or there is no method.
     """
     keys = check_measures(measures)
     if not methods:
-        raise ValueError("no method is given; at least one folder of maps is needed")
+        raise ConfigError("no method is given; at least one folder of maps is needed")
     tasks = _tasks(methods, masks, names, keys, count_objects)
     gathered = {method: Measures(keys) for method in methods}
     result = Comparison({method: Evaluation() for method in methods}, {}, [], [])

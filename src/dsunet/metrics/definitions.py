@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import numpy as np
 
+from dsunet.errors import ConfigError
+
 __all__ = ["ALL_MEASURES", "CURVES", "MEASURES", "Measure", "check_measures"]
 
 CURVES = ("precision", "recall", "F", "E")
@@ -139,11 +141,11 @@ def check_measures(measures: Iterable[str]) -> tuple[str, ...]:
     """The same keys once each, in their order.
 
     Raises:
-        ValueError: One is unknown, or there is none.
+        ConfigError: One is unknown, or there is none.
     """
     keys = tuple(dict.fromkeys(measures))
     unknown = [key for key in keys if key not in ALL_MEASURES]
     if unknown or not keys:
         what = f"there is no measure {', '.join(unknown)}" if unknown else "no measure is asked for"
-        raise ValueError(f"{what}; choose among {', '.join(ALL_MEASURES)}")
+        raise ConfigError(f"{what}; choose among {', '.join(ALL_MEASURES)}")
     return keys

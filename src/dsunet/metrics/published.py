@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
+from dsunet.errors import ConfigError
+
 __all__ = ["PublishedResult", "published_datasets", "published_rows", "published_tables"]
 
 MEASURES = ("S", "F", "E", "MAE")
@@ -41,7 +43,7 @@ def published_rows(dataset: str | None = None, table: str | None = None) -> list
         table: Those of this table only: `III` to `VIII`, or `later`.
 
     Raises:
-        ValueError: There is no such data set or table.
+        ConfigError: There is no such data set or table.
     """
     rows = list(_all_rows())
     for given, known, kind in (
@@ -49,7 +51,7 @@ def published_rows(dataset: str | None = None, table: str | None = None) -> list
         (table, published_tables(), "table"),
     ):
         if given is not None and given.casefold() not in {name.casefold() for name in known}:
-            raise ValueError(
+            raise ConfigError(
                 f"there are no published results for the {kind} {given!r}; "
                 f"known: {', '.join(known)}"
             )

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from torch import Tensor, nn
 
 from dsunet.config import CustomConfig, Family, ModelConfig, as_size
-from dsunet.errors import TrainingError
+from dsunet.errors import ConfigError, TrainingError
 from dsunet.network.decoder import SegmentationLogits
 from dsunet.network.encoders import Encoder, EncoderReference
 
@@ -60,11 +60,11 @@ class SegmentationModel(nn.Module):
         """Height and width of the view, and of the second one in models that take two.
 
         Raises:
-            ValueError: The model has no config, which says them.
+            ConfigError: The model has no config, which says them.
         """
         config = self.config
         if config is None:
-            raise ValueError("the model has no config to take its image sizes from")
+            raise ConfigError("the model has no config to take its image sizes from")
         takes_two = isinstance(config, CustomConfig) or "dinov2" in self.encoders
         second = config.dino_size if takes_two else None
         return as_size(config.sam_size), None if second is None else as_size(second)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dsunet.errors import ConfigError
 from dsunet.network.decoder import SegmentationLogits
 
 Bce = Literal["mean", "boundary_weighted"]
@@ -47,7 +48,7 @@ def structure_loss(logits: Tensor, target: Tensor, bce: Bce = "mean") -> Tensor:
         bce: Which cross-entropy to add.
 
     Raises:
-        ValueError: The shapes differ.
+        ConfigError: The shapes differ.
     """
     _check_shapes(logits, target)
     return _structure_loss(logits, target, boundary_weight(target), bce)
@@ -75,14 +76,14 @@ def deep_supervision_loss(
     """Weighted sum of `structure_loss` over the coarse, middle and fine output (equation 2).
 
     Raises:
-        ValueError: An output that has a weight is missing, or the shapes differ.
+        ConfigError: An output that has a weight is missing, or the shapes differ.
     """
     boundary = boundary_weight(target)  # the same for every output
     total = target.new_zeros(())
     for logits, weight in zip(outputs, weights, strict=True):
         if weight:
             if logits is None:
-                raise ValueError('an output with a weight is missing; run the model with "all"')
+                raise ConfigError('an output with a weight is missing; run the model with "all"')
             _check_shapes(logits, target)
             total = total + weight * _structure_loss(logits, target, boundary, bce)
     return total
@@ -106,7 +107,7 @@ def soft_target_loss(logits: Tensor, teacher: Tensor, temperature: float = 1.0) 
         temperature: T, above 0.
 
     Raises:
-        ValueError: The shapes differ.
+        ConfigError: The shapes differ.
     """
     _check_shapes(logits, teacher)
     student, target = logits / temperature, teacher / temperature
@@ -129,7 +130,7 @@ def hint_loss(features: Tensor, teacher: Tensor) -> Tensor:
         teacher: The teacher's, of the same shape.
 
     Raises:
-        ValueError: The shapes differ.
+        ConfigError: The shapes differ.
     """
     _check_shapes(features, teacher)
     distance = (features - teacher).square().sum((1, 2, 3))
@@ -138,7 +139,7 @@ def hint_loss(features: Tensor, teacher: Tensor) -> Tensor:
 
 def _check_shapes(logits: Tensor, target: Tensor) -> None:
     if logits.shape != target.shape:
-        raise ValueError(
+        raise ConfigError(
             f"logits have shape {tuple(logits.shape)} and the target {tuple(target.shape)}; "
             "the loss needs the same B×C×H×W for both"
         )

@@ -8,7 +8,7 @@ from typing import Literal
 from torch import Tensor
 
 from dsunet.config import Family, ModelConfig
-from dsunet.errors import InputSizeError
+from dsunet.errors import ConfigError, InputSizeError
 from dsunet.network.base import SegmentationModel
 from dsunet.network.decoder import Decoder, SegmentationLogits
 from dsunet.network.encoders import DINOv2Encoder, Encoder, HieraEncoder, PyramidEncoder
@@ -44,7 +44,7 @@ class DSUNet(SegmentationModel):
     ) -> None:
         super().__init__()
         if (dinov2 is None) != (fusion is None):
-            raise ValueError("dinov2 and fusion belong together: give both, or None for both")
+            raise ConfigError("dinov2 and fusion belong together: give both, or None for both")
         self.hiera = hiera
         self.dinov2 = dinov2
         self.fusion = fusion
@@ -139,7 +139,7 @@ class DSUNet(SegmentationModel):
 
         Raises:
             InputSizeError: The model has no DINOv2 branch.
-            ValueError: The model has no config, which says the sizes of its views.
+            ConfigError: The model has no config, which says the sizes of its views.
         """
         if self.dinov2 is None or self.fusion is None:
             raise InputSizeError("this model has no DINOv2 branch, so it has no features")

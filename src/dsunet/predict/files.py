@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from dsunet.data.images import decode
-from dsunet.errors import CustomModelError, DeviceError, ImageError, OutputError
+from dsunet.errors import ConfigError, CustomModelError, DeviceError, ImageError, OutputError
 from dsunet.network.base import SegmentationModel
 from dsunet.network.function import ImageFunction
 from dsunet.predict.plan import Job, output_path
@@ -118,7 +118,7 @@ def predict_files(
         report: Is kept up to date while it goes on, for whoever interrupts it.
 
     Raises:
-        ValueError: `draft` does not go with the other options or with the model.
+        ConfigError: `draft` does not go with the other options or with the model.
         OutputError: The folder cannot be written to, the disk is full, or its outputs were made in
             another way than those to go on with.
     """
@@ -148,12 +148,12 @@ def _check_draft(options: Options, segmenter: Segmenter) -> None:
         return
     whole = [kind for kind in options.save if kind in ("overlay", "cutout")]
     if whole:
-        raise ValueError(
+        raise ConfigError(
             f"--draft leaves out pixels that {' and '.join(whole)} would show; leave --draft "
             "out, or --save probability or binary alone"
         )
     if isinstance(segmenter.model, ImageFunction):
-        raise ValueError(
+        raise ConfigError(
             f"--draft is for networks, but {segmenter.model.name} is a function that takes the "
             "image with all its pixels; leave --draft out"
         )

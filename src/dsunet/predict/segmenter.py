@@ -14,7 +14,7 @@ from PIL import Image
 from dsunet.data.images import read_image
 from dsunet.data.pixels import to_rgb
 from dsunet.data.views import Views, make_views
-from dsunet.errors import ImageError
+from dsunet.errors import ConfigError, ImageError
 from dsunet.network.base import SegmentationModel
 from dsunet.network.custom import CustomModel
 from dsunet.network.function import ImageFunction
@@ -91,7 +91,7 @@ class Segmenter:
         CheckpointError: The file is missing, broken or not ours.
         CustomModelError: A model of your own cannot be made.
         DeviceError: The device is not usable, or not with `int8` or `compile`.
-        ValueError: Settings do not go together.
+        ConfigError: Settings do not go together.
 
     Attributes:
         model: The network, or the function of an image; with `fold_batchnorm`, `int8` or `compile`
@@ -127,14 +127,14 @@ class Segmenter:
         made: SegmentationModel | ImageFunction
         if isinstance(model, str | Path):
             if weights is not None:
-                raise ValueError(
+                raise ConfigError(
                     f"weights is {weights}, but goes with a network of your own; of dsunet's "
                     "models give the file itself as model"
                 )
             self.weights: Path | None = find_weights(model)
             made = load(model, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights)
         elif hiera_weights is not None or dinov2_weights is not None:
-            raise ValueError("--hiera-weights and --dinov2-weights go with a weights file alone")
+            raise ConfigError("--hiera-weights and --dinov2-weights go with a weights file alone")
         else:
             self.weights = None if weights is None else find_weights(weights)
             made = self._made(model, weights)
@@ -148,13 +148,13 @@ class Segmenter:
     def _made_quicker(self, model: SegmentationModel | ImageFunction) -> SegmentationModel:
         asked = ", ".join(name for name, wanted in self.settings.items() if wanted)
         if isinstance(model, SegmentationModel) and model.only_predicts:
-            raise ValueError(f"{asked}: this model is a copy already ({model.only_predicts})")
+            raise ConfigError(f"{asked}: this model is a copy already ({model.only_predicts})")
         if isinstance(model, ImageFunction):
-            raise ValueError(f"{asked}: that is for networks, but {model.name} is a function")
+            raise ConfigError(f"{asked}: that is for networks, but {model.name} is a function")
         twin = shared_copy(model, asked)
         if self.settings["fold_batchnorm"]:
             if not fold_batchnorm(twin):
-                raise ValueError("fold_batchnorm: no BatchNorm follows a convolution in it")
+                raise ConfigError("fold_batchnorm: no BatchNorm follows a convolution in it")
             if isinstance(model, CustomModel):
                 self._require_the_same(model, twin)
         if self.settings["int8"]:
@@ -169,7 +169,7 @@ class Segmenter:
         with torch.inference_mode():
             expected, actual = model(*views).fine, twin(*views).fine
         if not torch.allclose(expected, actual, rtol=1e-3, atol=1e-3):
-            raise ValueError(
+            raise ConfigError(
                 "fold_batchnorm: this network gives other values then, because it does not use its "
                 "parts in the order in which they stand; leave it out"
             )

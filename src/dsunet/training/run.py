@@ -16,7 +16,7 @@ from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, Tr
 from dsunet.data.sources import name_of
 from dsunet.data.split import Split, split_data
 from dsunet.data.unlabelled import find_unlabelled
-from dsunet.errors import DeviceError, MissingPackageError, TrainingError
+from dsunet.errors import ConfigError, DeviceError, MissingPackageError, TrainingError
 from dsunet.maps.semantic import FeatureCache, disk_needed, gigabytes, obstacle, open_cache
 from dsunet.network.base import SegmentationModel
 from dsunet.network.counting import parameter_counts
@@ -149,7 +149,7 @@ def train(
     _check_devices(device, recipe.devices)
     split = split_data(data, recipe.seed)
     if recipe.early_stop is not None and not split.validation:
-        raise ValueError(
+        raise ConfigError(
             "early_stop needs a validation set: give --val, --val-list or --val-fraction"
         )
     lists = {"train.txt": names_of(split.training), "val.txt": names_of(split.validation)}
@@ -271,7 +271,7 @@ def distill(
 
     Raises:
         DsunetError: As in `train`; or the teacher or its maps cannot be used.
-        ValueError: Settings do not go together.
+        ConfigError: Settings do not go together.
         KeyboardInterrupt: Interrupted; what the teacher has computed is kept, too.
     """
     if not isinstance(teacher, DistillConfig):
@@ -327,16 +327,16 @@ def checkpoint_activations(network: SegmentationModel) -> None:
     """Switches activation checkpointing on.
 
     Raises:
-        ValueError: It is a network of the user's own, whose blocks nobody knows, or has another
+        ConfigError: It is a network of the user's own, whose blocks nobody knows, or has another
             encoder than Hiera.
     """
     if not isinstance(network, DSUNet):
-        raise ValueError(
+        raise ConfigError(
             "--activation-checkpointing is for dsunet's models: leave it out, and let your network "
             "call torch.utils.checkpoint itself"
         )
     if not isinstance(network.hiera, HieraEncoder):
-        raise ValueError(
+        raise ConfigError(
             "--activation-checkpointing is for Hiera: leave it out with a convolutional encoder, "
             "whose BatchNorm would count what is computed again"
         )
@@ -355,7 +355,7 @@ def create_network(
             model, weights, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights
         )
     if hiera_weights is not None or dinov2_weights is not None:
-        raise ValueError(
+        raise ConfigError(
             f"--hiera-weights and --dinov2-weights are for dsunet's models, not for {model.name}"
         )
     return create_custom(model, weights)

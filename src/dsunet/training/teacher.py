@@ -17,7 +17,7 @@ from dsunet.config import DistillConfig, TrainConfig
 from dsunet.data.dataset import PairDataset
 from dsunet.data.pairs import Pair, list_folder
 from dsunet.data.sources import Source
-from dsunet.errors import DataError
+from dsunet.errors import ConfigError, DataError
 from dsunet.maps.lessons import Lessons, MapFolder, StoredMaps
 from dsunet.maps.semantic import cache_root, gigabytes
 from dsunet.maps.store import FeatureKind
@@ -67,7 +67,7 @@ def check_teacher(config: DistillConfig, folder: Path) -> None:
         folder: The run's folder.
 
     Raises:
-        ValueError: It lies in the run's folder, or settings do not go together.
+        ConfigError: It lies in the run's folder, or settings do not go together.
         DataError: There is no such file or folder.
     """
     if _is_named(config):
@@ -79,7 +79,7 @@ def check_teacher(config: DistillConfig, folder: Path) -> None:
             "maps as dsunet predict writes them"
         )
     if folder.resolve() in (teacher.resolve(), *teacher.resolve().parents):
-        raise ValueError(
+        raise ConfigError(
             f"the teacher {teacher} is in the run's own folder {folder}, which its student is "
             "written to; choose another --output"
         )
@@ -87,11 +87,11 @@ def check_teacher(config: DistillConfig, folder: Path) -> None:
         return
     own = ("teacher_model", "teacher_hiera_weights", "teacher_dinov2_weights")
     if given := [name for name in own if getattr(config, name) is not None]:
-        raise ValueError(
+        raise ConfigError(
             f"{given[0]} is for a teacher's weights, but {teacher} is a folder of maps"
         )
     if config.feature_weight > 0:
-        raise ValueError(
+        raise ConfigError(
             f"feature_weight is {config.feature_weight}, but {teacher} is a folder of maps, which "
             "has no feature maps; give the teacher's weights, or leave it out"
         )
@@ -151,7 +151,7 @@ def open_teacher(
 
     Raises:
         DsunetError: Maps are missing or cannot be made or kept; each error says why.
-        ValueError: Settings do not fit the teacher or the student.
+        ConfigError: Settings do not fit the teacher or the student.
     """
     sources = [*(pair.image for pair in pairs), *unlabelled]
     images = PairDataset(pairs, (1, 1), None, unlabelled=unlabelled)
@@ -229,7 +229,7 @@ def _load(config: DistillConfig) -> SegmentationModel:
             dinov2_weights=config.teacher_dinov2_weights,
         )
     if isinstance(made, ImageFunction):
-        raise ValueError(
+        raise ConfigError(
             f"{config.teacher} is a function of an image; let dsunet predict --model write its maps"
             ", and give their folder as --teacher"
         )
@@ -259,7 +259,7 @@ def _levels(
         return []
     for role, model in (("student", student), ("teacher", teacher)):
         if not isinstance(model, DSUNet):
-            raise ValueError(
+            raise ConfigError(
                 f"feature_weight is {config.feature_weight}, but the {role} is a network of your "
                 "own, whose feature maps nobody knows; leave it out"
             )

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dsunet.config import as_size
 from dsunet.data.views import centre_crop, make_views
-from dsunet.errors import DsunetError
+from dsunet.errors import ConfigError, DsunetError
 from dsunet.network.encoders import HieraEncoder, without_adapters
 from dsunet.network.model import DSUNet
 
@@ -101,7 +101,7 @@ def extract_features(
         dino_size: The same of DINOv2's view.
 
     Raises:
-        ValueError: A depth is not one of the model's, or the model has no config to take sizes
+        ConfigError: A depth is not one of the model's, or the model has no config to take sizes
             from.
         InputSizeError: A size does not fit the network.
         DsunetError: The features hold values that are no finite numbers.
@@ -130,7 +130,7 @@ def _sizes(
 ) -> tuple[tuple[int, int], tuple[int, int] | None]:
     """Heights and widths of both views; `None` for DINOv2's in a model without it."""
     if model.config is None:
-        raise ValueError("the model has no config to take its image sizes from")
+        raise ConfigError("the model has no config to take its image sizes from")
     sam = as_size(sam_size or model.config.sam_size)
     return sam, as_size(dino_size or model.config.dino_size) if model.dinov2 else None
 
@@ -161,14 +161,14 @@ def _blocks(
 ) -> tuple[FeatureMap, ...]:
     if model.dinov2 is None or dino is None:
         if depths is not None:
-            raise ValueError("depths are given, but the model has no DINOv2: leave them out")
+            raise ConfigError("depths are given, but the model has no DINOv2: leave them out")
         return ()
     count = model.dinov2.block_count
     chosen = choose_depths(count) if depths is None else tuple(depths)
     ascending = all(a < b for a, b in itertools.pairwise(chosen))
     if not chosen or not ascending or chosen[0] < 1 or chosen[-1] > count:
         given = ",".join(map(str, chosen))
-        raise ValueError(f"depths is {given!r}, but needs block numbers from 1 to {count}, rising")
+        raise ConfigError(f"depths is {given!r}, but needs block numbers from 1 to {count}, rising")
     maps = model.dinov2.after_blocks(dino, chosen, norm=False)
     return tuple(
         _named(f"block {depth} of {count}", model.dinov2.multiple, map_)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dsunet.config import FAMILIES, Family, ModelConfig, model_config
-from dsunet.errors import CheckpointError, WeightsError
+from dsunet.errors import CheckpointError, ConfigError, WeightsError
 from dsunet.network.encoders import in_trunk
 from dsunet.network.layers import HAAR_TAPS
 from dsunet.support.files import replace_durably, temporary_beside
@@ -83,7 +83,7 @@ def convert(
     if target.suffix == ".safetensors":
         return _to_ours(file, target, include_encoders, float16, given)
     if float16:
-        raise ValueError(f"float16 is for our own format: name {target} NAME.safetensors")
+        raise ConfigError(f"float16 is for our own format: name {target} NAME.safetensors")
     if target.suffix in (".pth", ".pt"):
         return _to_authors(file, target, given)
     raise CheckpointError(

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dsunet.errors import CheckpointError, CustomModelError
+from dsunet.errors import CheckpointError, ConfigError, CustomModelError
 from dsunet.network.custom import CustomModel
 from dsunet.network.fingerprint import fingerprint
 from dsunet.network.source import CustomSource
@@ -30,7 +30,7 @@ def create_custom(source: CustomSource, weights: str | Path | None = "default") 
         CheckpointError: The file does not fit.
     """
     if weights == "encoders":
-        raise ValueError(
+        raise ConfigError(
             f"--weights encoders is for dsunet's models; {source.name} has to load its encoders' "
             "weights by itself"
         )

@@ -27,8 +27,8 @@ class HubMixin(ModelHubMixin):
 
     A folder or repository holds `model.safetensors`, a file of ours with the encoders by name (see
     `dsunet.weights.checkpoint`), `config.json` with the model's settings, for people and the
-    hub's pages, and `README.md`, the card. `from_pretrained` also takes `hiera_weights` and `dinov2_weights`, as
-    `dsunet.load` does.
+    hub's pages, and `README.md`, the card. `from_pretrained` also takes `hiera_weights` and
+    `dinov2_weights`, as `dsunet.load` does.
     """
 
     @classmethod

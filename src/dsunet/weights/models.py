@@ -11,7 +11,7 @@ from typing import Any, Self, cast, overload
 from torch import nn
 
 from dsunet.config import MODEL_PRESETS, Family, ModelConfig, model_config
-from dsunet.errors import CheckpointError
+from dsunet.errors import CheckpointError, ConfigError
 from dsunet.network import model as network
 from dsunet.network.build import build_model, build_trunk
 from dsunet.network.custom import CustomModel
@@ -61,7 +61,7 @@ def build_filled(
         carried: Those of them that a file of the model is to hold, instead of referring to them.
 
     Raises:
-        ValueError: An encoder is unknown.
+        ConfigError: An encoder is unknown.
         CheckpointError: Weights do not fit.
     """
     encoders = encoders or {}
@@ -114,7 +114,7 @@ def create_model(
         The model in training mode; call `.eval()` to predict.
 
     Raises:
-        ValueError: A name or setting is unknown or does not fit.
+        ConfigError: A name or setting is unknown or does not fit.
         WeightsError: The weights cannot be had or do not fit.
         MissingPackageError: They come with a package that is not installed.
     """
@@ -135,7 +135,7 @@ def create_from_config(
     given = _given(config, hiera_weights, dinov2_weights)
     if weights == "full" or (weights == "default" and not given and not _why_not_shipped(config)):
         if reason := _why_not_shipped(config):
-            raise ValueError(
+            raise ConfigError(
                 f'weights="full" is not available: {reason}; give the path of a weights file, or '
                 '"encoders"'
             )
@@ -178,7 +178,7 @@ def _given(
     config: ModelConfig, hiera: str | Path | None, dinov2: str | Path | None
 ) -> dict[Family, str | Path]:
     if dinov2 is not None and not config.uses_dinov2:
-        raise ValueError(
+        raise ConfigError(
             "dinov2_weights is given, but the model has no DINOv2 branch: leave it out"
         )
     both: dict[Family, str | Path | None] = {"hiera": hiera, "dinov2": dinov2}
@@ -191,7 +191,7 @@ def _has_public(config: ModelConfig, family: Family, every: bool) -> bool:
     if every or name not in {**OWN_HIERA, **OWN_VIT}:
         return True
     if not config.trains(family):
-        raise ValueError(
+        raise ConfigError(
             f"{family} is {name!r}, which has no public weights and would stay frozen at "
             f"random ones; train it (train_{family}: true), or ask for weights: none"
         )
@@ -264,7 +264,7 @@ def load(
     """
     if model is not None:
         if hiera_weights is not None or dinov2_weights is not None:
-            raise ValueError(
+            raise ConfigError(
                 "hiera_weights and dinov2_weights are for dsunet's models: leave them out"
             )
         return load_custom(path, CustomSource.of(model))

@@ -10,6 +10,7 @@ import torch
 from timm.models.hieradet_sam2 import HieraDet
 from torch import Tensor, nn
 
+from dsunet.errors import ConfigError
 from dsunet.network.encoders.adapter import AdaptedBlock
 from dsunet.network.encoders.base import Encoder
 
@@ -71,13 +72,13 @@ def build_hiera(name: str, **kwargs: Any) -> HieraDet:
     """A Hiera trunk without classification head; keyword arguments go to timm.
 
     Raises:
-        ValueError: timm does not know `name`, or it is no Hiera with SAM2's layout.
+        ConfigError: timm does not know `name`, or it is no Hiera with SAM2's layout.
     """
     if name in OWN_HIERA:
         trunk = HieraDet(num_classes=0, **OWN_HIERA[name], **kwargs)
     elif not timm.is_model(name) or not name.startswith(("sam2_hiera", "hieradet")):
         known = sorted(timm.list_models("sam2_hiera*") + list(OWN_HIERA))
-        raise ValueError(f"hiera is {name!r}, but needs one of {', '.join(known)}")
+        raise ConfigError(f"hiera is {name!r}, but needs one of {', '.join(known)}")
     else:
         trunk = cast(HieraDet, timm.create_model(name, num_classes=0, **kwargs))
     trunk.reset_classifier(0, reset_other=True)  # drops head.norm, which nothing uses
@@ -114,7 +115,7 @@ def build_pyramid(name: str) -> nn.Module:
     """The trunk of a timm backbone that gives its maps at strides 4, 8, 16 and 32.
 
     Raises:
-        ValueError: timm does not know `name`, or it gives no such maps for images of any size.
+        ConfigError: timm does not know `name`, or it gives no such maps for images of any size.
     """
     trunk: nn.Module = timm.create_model(
         name, features_only=True, out_indices=_indices_of_maps(name)
@@ -131,7 +132,7 @@ def _indices_of_maps(name: str) -> tuple[int, ...]:
         "tf_efficientnet_lite0, mobilenetv3_large_100 or resnet18"
     )
     if not timm.is_model(name):
-        raise ValueError(f"{needs}; timm has none of that name")
+        raise ConfigError(f"{needs}; timm has none of that name")
     try:
         with torch.device("meta"), torch.no_grad():
             probe: Any = timm.create_model(name, features_only=True).eval()
@@ -141,9 +142,11 @@ def _indices_of_maps(name: str) -> tuple[int, ...]:
         fits = all(x.shape == (1, c, 96 // s, 160 // s) for c, s, x in shapes if s in STRIDES)
     except Exception as error:  # its models raise many kinds
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise ValueError(f"{needs} ({reason[:200]})") from error
+        raise ConfigError(f"{needs} ({reason[:200]})") from error
     if not fits or not set(STRIDES) <= set(strides):
         shown = ", ".join(str(stride) for stride in sorted(set(strides)))
-        raise ValueError(f"{needs}; its maps are at {shown}" + ("" if fits else ", laid out oddly"))
+        raise ConfigError(
+            f"{needs}; its maps are at {shown}" + ("" if fits else ", laid out oddly")
+        )
     last = {stride: i for i, stride in zip(probe.feature_info.out_indices, strides, strict=True)}
     return tuple(last[stride] for stride in STRIDES)

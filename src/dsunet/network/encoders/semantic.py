@@ -10,6 +10,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from dsunet.errors import ConfigError
 from dsunet.network.encoders.base import Encoder
 
 __all__ = ["OWN_VIT", "DINOv2Encoder", "build_dinov2"]
@@ -80,12 +81,12 @@ class DINOv2Encoder(Encoder):
         """Drops all blocks but the first `count`, the last of which gives the map.
 
         Raises:
-            ValueError: The encoder gives maps of several depths, or has fewer blocks.
+            ConfigError: The encoder gives maps of several depths, or has fewer blocks.
         """
         if len(self.depths) > 1:
-            raise ValueError("the network takes maps of several blocks, none of which can go")
+            raise ConfigError("the network takes maps of several blocks, none of which can go")
         if not 1 <= count <= self.block_count:
-            raise ValueError(f"1 to {self.block_count} blocks can be kept, not {count}")
+            raise ConfigError(f"1 to {self.block_count} blocks can be kept, not {count}")
         trunk = cast(VisionTransformer, self.trunk)
         trunk.blocks = trunk.blocks[:count]
         self.depths = (count,)
@@ -128,12 +129,12 @@ def build_dinov2(
         **kwargs: Go to timm.
 
     Raises:
-        ValueError: timm does not know `name`, it is no plain ViT, or it has fewer blocks.
+        ConfigError: timm does not know `name`, it is no plain ViT, or it has fewer blocks.
     """
     trunk = _build_whole(name, size, **kwargs)
     if depth is not None:
         if depth > len(trunk.blocks):
-            raise ValueError(f"dino_depth is {depth}, but {name} has {len(trunk.blocks)} blocks")
+            raise ConfigError(f"dino_depth is {depth}, but {name} has {len(trunk.blocks)} blocks")
         trunk.blocks = trunk.blocks[:depth]
     return trunk
 
@@ -145,11 +146,11 @@ def _build_whole(name: str, size: tuple[int, int], **kwargs: Any) -> VisionTrans
     known = sorted(timm.list_models("vit_*dinov2*") + list(OWN_VIT))
     wrong = f"dinov2 is {name!r}, but needs a plain ViT of timm, such as {', '.join(known)}"
     if not timm.is_model(name) or not name.startswith("vit_"):
-        raise ValueError(wrong)
+        raise ConfigError(wrong)
     try:
         trunk = timm.create_model(name, **kwargs)
     except TypeError as error:  # ViTs of another kind, which cannot change their size
-        raise ValueError(wrong) from error
+        raise ConfigError(wrong) from error
     if not isinstance(trunk, VisionTransformer):
-        raise ValueError(wrong)
+        raise ConfigError(wrong)
     return trunk

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from dsunet.errors import CustomModelError, DeviceError
+from dsunet.errors import ConfigError, CustomModelError, DeviceError
 from dsunet.network.base import SegmentationModel
 from dsunet.network.encoders import Adapter
 from dsunet.network.fusion import ChannelModulation
@@ -109,7 +109,7 @@ def quantise_encoders(model: SegmentationModel, device: torch.device, dtype: tor
 
     Raises:
         DeviceError: It is no CPU that computes in float32, or this torch cannot do it.
-        ValueError: The network has no encoders of dsunet's.
+        ConfigError: The network has no encoders of dsunet's.
     """
     if device.type != "cpu" or dtype != torch.float32:
         number = str(dtype).removeprefix("torch.")
@@ -118,7 +118,7 @@ def quantise_encoders(model: SegmentationModel, device: torch.device, dtype: tor
             "out, or use --device cpu --precision float32"
         )
     if not model.encoders:
-        raise ValueError("int8 is for networks with dsunet's encoders, which this one has not")
+        raise ConfigError("int8 is for networks with dsunet's encoders, which this one has not")
     # torch.ao has been about to be removed since 2.10; torchao, which it names in its place, is
     # slower than float32 on CPUs unless it is compiled, as tried with torchao 0.18. Only this
     # function would have to change.

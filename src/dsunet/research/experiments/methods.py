@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dsunet.config import LossConfig, ModelConfig, TrainConfig, model_config
+from dsunet.errors import ConfigError
 from dsunet.network.function import ImageFunction
 from dsunet.network.source import CustomSource
 from dsunet.support.imports import is_import_path
@@ -118,11 +119,11 @@ def added_method(name: str, spec: str) -> Method:
 
     Raises:
         CustomModelError: The import path leads to nothing of the kind.
-        ValueError: The name is one of ours or none, or the folder is not there.
+        ConfigError: The name is one of ours or none, or the folder is not there.
     """
     key = re.sub(r"[^\w.-]+", "-", name).strip("-.").lower()
     if not key or key in METHODS or name in {method.title for method in METHODS.values()}:
-        raise ValueError(
+        raise ConfigError(
             f"--add {name}={spec}: the name {name!r} is taken or empty; give it another"
         )
     if is_import_path(spec) and not Path(spec).is_dir():
@@ -130,7 +131,7 @@ def added_method(name: str, spec: str) -> Method:
         trained = not isinstance(source.make(), ImageFunction)
         return Method(key, name, spec, source=source, trained=trained)
     if not Path(spec).is_dir():
-        raise ValueError(
+        raise ConfigError(
             f"--add {name}={spec}: there is no folder {spec}; give a folder of maps, or what makes "
             "the model as PACKAGE.MODULE:NAME"
         )

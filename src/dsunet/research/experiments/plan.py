@@ -13,7 +13,7 @@ from dsunet.config import DataConfig, Family, ModelConfig, TrainConfig
 from dsunet.data.catalogue.find import FoundBenchmark, find_benchmarks
 from dsunet.data.catalogue.sets import TASKS
 from dsunet.data.sources import TarMember
-from dsunet.errors import DataError, DsunetError, OutputError
+from dsunet.errors import ConfigError, DataError, DsunetError, OutputError
 from dsunet.network.source import CustomSource
 from dsunet.research.experiments.methods import METHODS, SIZES, TABLES, TARGETS, Method, PaperTable
 from dsunet.support.files import encode_text
@@ -77,16 +77,16 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
-            raise ValueError(f"size is {self.size!r}, but needs one of {', '.join(SIZES)}")
+            raise ConfigError(f"size is {self.size!r}, but needs one of {', '.join(SIZES)}")
         if self.weights not in ("default", "none"):
-            raise ValueError(f"weights is {self.weights!r}, but needs default or none")
+            raise ConfigError(f"weights is {self.weights!r}, but needs default or none")
         object.__setattr__(self, "seeds", tuple(self.seeds))
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(f"seeds is {self.seeds}, but needs different numbers of at least 0")
+            raise ConfigError(f"seeds is {self.seeds}, but needs different numbers of at least 0")
         for name, least in (("limit", 2), ("epochs", 1), ("batch_size", 1), ("workers", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
-                raise ValueError(f"{name} is {value}, but needs at least {least}")
+                raise ConfigError(f"{name} is {value}, but needs at least {least}")
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -270,11 +270,11 @@ def make_plan(
 
     Raises:
         DataError: A training set, or every test set of a table, is not there.
-        ValueError: The target or a method is unknown.
+        ConfigError: The target or a method is unknown.
     """
     protocol = protocol or Protocol()
     if target not in TARGETS:
-        raise ValueError(f"the target is {target!r}, but needs one of {', '.join(TARGETS)}")
+        raise ConfigError(f"the target is {target!r}, but needs one of {', '.join(TARGETS)}")
     tables = tuple(TABLES[number] for number in TARGETS[target])
     rows = {table.number: (*_methods(table, methods), *added) for table in tables}
     tasks = list(dict.fromkeys(table.task for table in tables))
@@ -310,7 +310,7 @@ def make_plan(
     taken: dict[str, str] = {}
     for method in added:
         if method.key in taken:
-            raise ValueError(
+            raise ConfigError(
                 f"{taken[method.key]!r} and {method.title!r} are too much alike to name folders "
                 "after; give one of them another name"
             )
@@ -329,7 +329,7 @@ def _methods(table: PaperTable, keys: Sequence[str] | None) -> tuple[Method, ...
     wanted = table.methods if keys is None else keys
     unknown = [key for key in wanted if key not in METHODS]
     if unknown:
-        raise ValueError(f"method {unknown[0]!r} is unknown; known: {', '.join(METHODS)}")
+        raise ConfigError(f"method {unknown[0]!r} is unknown; known: {', '.join(METHODS)}")
     return tuple(METHODS[key] for key in dict.fromkeys(wanted))
 
 

@@ -12,6 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from dsunet.config import ModelConfig
 from dsunet.data.pairs import Pair
+from dsunet.errors import ConfigError
 from dsunet.metrics import Measures
 from dsunet.network.counting import parameter_counts
 from dsunet.network.encoders import DINOv2Encoder
@@ -49,21 +50,21 @@ def drop_blocks(model: DSUNet, count: int) -> DSUNet:
         count: How many blocks to leave out; at least one has to stay.
 
     Raises:
-        ValueError: The model has no DINOv2, takes maps of several blocks, or has too few.
+        ConfigError: The model has no DINOv2, takes maps of several blocks, or has too few.
     """
     if model.config is None or model.dinov2 is None:
-        raise ValueError(
+        raise ConfigError(
             "there are no blocks of DINOv2 to drop: the network has no DINOv2 branch; leave "
             "--drop_dino_blocks out"
         )
     if len(model.dinov2.depths) > 1:
-        raise ValueError(
+        raise ConfigError(
             f"injection is {model.config.injection}, which takes maps of several of DINOv2's "
             "blocks: none can be dropped; leave --drop_dino_blocks out"
         )
     blocks = model.dinov2.block_count
     if not 0 <= count < blocks:
-        raise ValueError(
+        raise ConfigError(
             f"drop_dino_blocks is {count}, but needs 0 to {blocks - 1}: {model.config.dinov2} has "
             f"{blocks} blocks here, one of which has to stay"
         )
@@ -95,7 +96,7 @@ def effects_of_blocks(
         For 0, 1, 2, … blocks left out.
 
     Raises:
-        ValueError: As `drop_blocks`.
+        ConfigError: As `drop_blocks`.
         ImageError: A file cannot be read.
     """
     twin = drop_blocks(model, 0)  # raises if there are none

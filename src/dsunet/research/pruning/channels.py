@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from dsunet.config import ModelConfig, PruneConfig
-from dsunet.errors import MissingPackageError
+from dsunet.errors import ConfigError, MissingPackageError
 from dsunet.network.build import build_decoder
 from dsunet.network.decoder import CrossScaleAttention, Decoder
 from dsunet.network.encoders import AdaptedBlock, Adapter
@@ -44,7 +44,7 @@ def pruned_config(config: ModelConfig, settings: PruneConfig) -> ModelConfig:
     such multiple, and never more than there are.
 
     Raises:
-        ValueError: A ratio is given for a part that the network does not have.
+        ConfigError: A ratio is given for a part that the network does not have.
     """
     absent = {
         "attention_ratio": "its decoder has no attention" if config.decoder != "sff" else "",
@@ -52,7 +52,7 @@ def pruned_config(config: ModelConfig, settings: PruneConfig) -> ModelConfig:
     }
     for name, reason in absent.items():
         if reason and getattr(settings, name) is not None:
-            raise ValueError(f"--{name} is given, but the network is a {config.name}: {reason}")
+            raise ConfigError(f"--{name} is given, but the network is a {config.name}: {reason}")
     decoder = settings.ratio_of("decoder")
     kept = partial(_kept, multiple=settings.multiple)
     widths: dict[str, Any] = {
@@ -96,10 +96,10 @@ def prune_channels(
 
     Raises:
         MissingPackageError: Torch-Pruning is not installed.
-        ValueError: The model has no config, or the settings do not fit it.
+        ConfigError: The model has no config, or the settings do not fit it.
     """
     if model.config is None:
-        raise ValueError("the model has no config, which would have to say its new widths")
+        raise ConfigError("the model has no config, which would have to say its new widths")
     config = pruned_config(model.config, settings or PruneConfig())
     twin = copy_with(model, config).eval()
     if gradients is not None:

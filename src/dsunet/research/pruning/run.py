@@ -17,7 +17,7 @@ from dsunet.data import PairDataset, Sample, collate
 from dsunet.data.dataset import Batch
 from dsunet.data.pairs import Pair
 from dsunet.data.split import Split, data_name, split_data
-from dsunet.errors import CheckpointError, OutputError
+from dsunet.errors import CheckpointError, ConfigError, OutputError
 from dsunet.network.counting import parameter_counts
 from dsunet.network.model import DSUNet
 from dsunet.research.pruning.blocks import (
@@ -92,7 +92,7 @@ def prune(
 
     Raises:
         DsunetError: Model, data, device or folder cannot be used; each says why.
-        ValueError: Settings do not fit the model, or each other.
+        ConfigError: Settings do not fit the model, or each other.
         KeyboardInterrupt: Interrupted; a fine-tuning that had begun can be resumed.
     """
     settings, loss = settings or PruneConfig(), loss or LossConfig()
@@ -100,12 +100,12 @@ def prune(
     say = on_line or logger.info
     folder, source = Path(output), find_weights(weights)
     if recipe.devices > 1:
-        raise ValueError(
+        raise ConfigError(
             f"devices is {recipe.devices}, but pruning and its fine-tuning run on one: prune with "
             "--epochs 0, then start dsunet train from the result (--weights)"
         )
     if fine_tune and data is None:
-        raise ValueError("fine-tuning needs training images: give --data; --epochs 0 goes without")
+        raise ConfigError("fine-tuning needs training images: give --data; --epochs 0 goes without")
     device = choose_device(recipe.device)
     precision = choose_precision(recipe.precision, device)
     place = Place(device, precision, data.workers if data else 0)
@@ -182,14 +182,14 @@ def _check(model: DSUNet, settings: PruneConfig, split: Split) -> None:
     if count:
         drop_blocks(model, 0 if count == "auto" else count)
     if count == "auto" and not split.validation:
-        raise ValueError(
+        raise ConfigError(
             "--drop_dino_blocks auto measures on validation pairs: give --val, --val_list or "
             "--val_fraction"
         )
     if settings.importance == "taylor" and not split.training:
-        raise ValueError("--importance taylor needs training images: give --data")
+        raise ConfigError("--importance taylor needs training images: give --data")
     if not count and pruned_config(_config(model), settings) == model.config:
-        raise ValueError(
+        raise ConfigError(
             "there is nothing to take away: give a larger --ratio, a smaller --multiple, or "
             "--drop_dino_blocks"
         )

@@ -13,8 +13,7 @@ from PIL import Image
 from dsunet.cli import COMMANDS, main
 from dsunet.cli.parser import Parser
 from dsunet.cli.train import TRAIN
-
-ROOT = Path(__file__).parents[1]
+from helpers import ROOT
 
 
 def test_the_straight_road(tmp_path: Path) -> None:

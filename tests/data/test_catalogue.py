@@ -23,7 +23,7 @@ from dsunet.data.pairs import find_pairs
 from dsunet.data.split import split_data
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.errors import DataError
-from helpers import SHARED, lay_out
+from helpers import ROOT, SHARED, lay_out
 
 DATA = SHARED / "data"
 
@@ -113,7 +113,7 @@ def documented() -> str:
 
 
 def test_the_page_agrees_with_the_tables() -> None:
-    page = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+    page = ROOT / "docs" / "benchmarks.md"
     assert documented().strip() in page.read_text(encoding="utf-8")
 
 

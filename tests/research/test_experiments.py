@@ -44,9 +44,8 @@ from dsunet.research.experiments.paper_tables import (
 )
 from dsunet.research.experiments.statistics import over_seeds, paired_difference
 from dsunet.support.tables import Cell
-from helpers import SHARED
+from helpers import ROOT, SHARED
 
-ROOT = Path(__file__).parents[1]
 # Pairs of a few pixels where the sets' archives have thousands.
 SETS = {
     "DUTS-TR/DUTS-TR-{}": ("Image", "Mask", "{:04d}", 5),

@@ -51,7 +51,7 @@ from dsunet.data import find_pairs
 from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import ImageError
 from dsunet.network.build import build_model
-from helpers import nano
+from helpers import TESTS, nano
 
 CPU = torch.device("cpu")
 SMALL = {"sam_size": 128, "dino_size": 112, "train_dinov2": False}
@@ -320,7 +320,7 @@ def test_record() -> None:
 def test_the_commit_is_that_of_the_checkout() -> None:
     call = ["git", "rev-parse", "--short", "HEAD"]
     try:
-        done = subprocess.run(call, capture_output=True, text=True, cwd=Path(__file__).parent)
+        done = subprocess.run(call, capture_output=True, text=True, cwd=TESTS)
     except OSError:
         pytest.skip("git is not there")
     head = done.stdout.strip() or None
