@@ -24,7 +24,7 @@ from dsunet.cli.distill import DISTILL
 from dsunet.cli.evaluate import EVALUATE
 from dsunet.cli.features import FEATURES
 from dsunet.cli.output import fail, one_line
-from dsunet.cli.parser import Command, Parser
+from dsunet.cli.parser import Command, Parser, with_hyphens
 from dsunet.cli.predict import PREDICT
 from dsunet.cli.prune import PRUNE
 from dsunet.cli.reproduce import REPRODUCE
@@ -77,6 +77,8 @@ def main(argv: list[str] | None = None) -> int:
         arguments = parser.parse(rest)
     except (ArgumentError, TypeError) as error:
         return fail(prog, f"{one_line(error)}; see {prog} --help", 2)
+    for old, new in parser.renamed.items():
+        print(f"{prog}: note: {with_hyphens(f'{old} is called {new} now')}", file=sys.stderr)
     try:
         return command.run(arguments)
     except DsunetError as error:

@@ -13,6 +13,7 @@ import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from dsunet.config import DistillConfig
+from dsunet.config.renamed import RENAMED, todays
 from dsunet.errors import few
 
 __all__ = [
@@ -38,6 +39,8 @@ class Parser(ArgumentParser):
             prog=f"dsunet {command}", description=summary, exit_on_error=False, default_env=False
         )
         self.examples = examples
+        self.renamed: dict[str, str] = {}
+        """What was given by its old name, each with today's."""
 
     def format_help(self, formatter: Any = None) -> str:
         text = super().format_help() if formatter is None else super().format_help(formatter)
@@ -46,16 +49,32 @@ class Parser(ArgumentParser):
 
     def parse(self, argv: list[str]) -> Namespace:
         """Parses the arguments; raises `ArgumentError` with one clear line."""
-        arguments = [_with_underscores(argument) for argument in argv]
+        arguments = [self._todays(_with_underscores(argument)) for argument in argv]
         arguments = self._with_values(arguments)
         # flags beat the config file wherever they stand
         for i, argument in enumerate(arguments):
             name, equals, value = argument.partition("=")
             if name == "--config":
                 given = arguments[i : i + (1 if equals else 2)]
-                self._check_config(Path(value if equals else given[-1]))
-                arguments = [*given, *arguments[:i], *arguments[i + len(given) :]]
+                settings = self._check_config(Path(value if equals else given[-1]))
+                rest = arguments[i + len(given) :]
+                # the settings themselves, if the file has some by their old names
+                given = given if settings is None else [f"--config={yaml.safe_dump(settings)}"]
+                arguments = [*given, *arguments[:i], *rest]
         return self.parse_args(arguments)
+
+    def _todays(self, argument: str) -> str:
+        """A flag by today's name."""
+        name, equals, value = argument.partition("=")
+        old = name.removeprefix("--")
+        if old == name or old not in RENAMED or f"--{RENAMED[old]}" not in self._flags:
+            return argument
+        self.renamed[f"--{old}"] = f"--{RENAMED[old]}"
+        return f"--{RENAMED[old]}{equals}{value}"
+
+    @property
+    def _flags(self) -> set[str]:
+        return {option for action in self._actions for option in action.option_strings}
 
     def _with_values(self, arguments: list[str]) -> list[str]:
         """Settings that are true or false, given without a value, are meant to be true."""
@@ -71,8 +90,11 @@ class Parser(ArgumentParser):
             for argument, after in zip(arguments, following, strict=True)
         ]
 
-    def _check_config(self, config: Path) -> None:
+    def _check_config(self, config: Path) -> dict[str, Any] | None:
         """Refuses a file whose settings are not this command's, and one that cannot be read.
+
+        Returns:
+            The settings by today's names, if some have their old ones.
 
         A few lines of YAML whose aliases name each other can fill the memory when they are read,
         so that none may have any.
@@ -81,7 +103,7 @@ class Parser(ArgumentParser):
             ArgumentError: The file is no YAML, has aliases, or a setting that is not known.
         """
         if not config.is_file():
-            return
+            return None
         try:
             content = config.read_bytes()
             if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content)):
@@ -95,14 +117,20 @@ class Parser(ArgumentParser):
             raise ArgumentError(
                 None, f"{config} nests deeper than any settings do; give one level of them"
             ) from None
+        if not isinstance(settings, dict):
+            return None
         known = {action.dest for action in self._actions}
-        unknown = sorted(map(str, set(settings) - known)) if isinstance(settings, dict) else []
+        old = {f"{n}": RENAMED[n] for n in settings if n in RENAMED and RENAMED[n] in known}
+        settings = todays(settings) if old else settings
+        unknown = sorted(map(str, set(settings) - known))
         if unknown:
             theirs = set(unknown) <= set(fields_of(DistillConfig))
             hint = " (of dsunet distill)" if theirs else ""
             raise ArgumentError(
                 None, f"{config} has settings that {self.prog} does not know: {few(unknown)}{hint}"
             )
+        self.renamed |= old
+        return settings if old else None
 
 
 def _with_underscores(argument: str) -> str:
@@ -139,12 +167,12 @@ def pick(cls: Any, arguments: Namespace) -> Any:
 
 def add_encoder_arguments(parser: Parser, which: str) -> None:
     """Flags for files with the encoders' weights; `which` ends the sentence about them."""
-    for family, label, example in (
-        ("hiera", "Hiera's", "sam2.1_hiera_large.pt"),
-        ("dinov2", "DINOv2's", "dinov2_vitl14_pretrain.pth"),
+    for role, label, example in (
+        ("pyramid", "Hiera's", "sam2.1_hiera_large.pt"),
+        ("semantic", "DINOv2's", "dinov2_vitl14_pretrain.pth"),
     ):
         parser.add_argument(
-            f"--{family}_weights",
+            f"--{role}_weights",
             type=str,
             help=f"File with {label} weights {which}: {example}, say.",
         )

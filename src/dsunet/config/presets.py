@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from dsunet.config.network import ModelConfig
+from dsunet.config.renamed import todays
 from dsunet.errors import ConfigError
 
 __all__ = ["MODEL_PRESETS", "model_config"]
@@ -22,17 +23,17 @@ MODEL_PRESETS: dict[str, ModelConfig] = {
     preset.name: preset
     for preset in (
         *(
-            ModelConfig(name=f"dsunet-{size}", hiera=hiera, dinov2=dinov2)
-            for size, (hiera, dinov2) in _PAIRS.items()
+            ModelConfig(name=f"dsunet-{size}", pyramid=pyramid, semantic=semantic)
+            for size, (pyramid, semantic) in _PAIRS.items()
         ),
         ModelConfig(
             name="dsunet-nano",
-            hiera="hiera_nano",
-            dinov2="vit_nano_patch14",
+            pyramid="hiera_nano",
+            semantic="vit_nano_patch14",
             sam_size=224,
             dino_size=224,
-            train_hiera=True,
-            train_dinov2=True,
+            train_pyramid=True,
+            train_semantic=True,
             adapter_channels=0,
             decoder_channels=32,
             attention_channels=16,
@@ -41,10 +42,10 @@ MODEL_PRESETS: dict[str, ModelConfig] = {
         *(
             ModelConfig(
                 name=name,
-                hiera=backbone,
+                pyramid=backbone,
                 sam_size=side,
                 injection="none",
-                train_hiera=True,
+                train_pyramid=True,
                 adapter_channels=0,
                 decoder_channels=channels,
                 attention_channels=16,
@@ -60,20 +61,20 @@ MODEL_PRESETS: dict[str, ModelConfig] = {
         *(
             ModelConfig(
                 name=f"sam2unet-{size}",
-                hiera=hiera,
+                pyramid=pyramid,
                 sam_version="2.0",
                 injection="none",
                 decoder="unet",
             )
-            for size, (hiera, _) in _PAIRS.items()
+            for size, (pyramid, _) in _PAIRS.items()
         ),
         ModelConfig(
             name="sam2unet-nano",
-            hiera="hiera_nano",
+            pyramid="hiera_nano",
             sam_version="2.0",
             sam_size=224,
             injection="none",
-            train_hiera=True,
+            train_pyramid=True,
             adapter_channels=0,
             decoder="unet",
             decoder_channels=32,
@@ -93,6 +94,7 @@ def model_config(name: str = "dsunet-large", **overrides: Any) -> ModelConfig:
             f"model {name!r} is unknown; known: {', '.join(sorted(MODEL_PRESETS))}; one of your "
             "own is named by its import path, PACKAGE.MODULE:NAME"
         )
+    overrides = todays(overrides)
     fields = {field.name for field in dataclasses.fields(ModelConfig)} - {"name"}
     unknown = sorted(set(overrides) - fields)
     if unknown:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from dsunet.errors import ConfigError
 
-__all__ = ["RENAMED", "as_on_disk", "takes_old_names", "todays", "todays_name"]
+__all__ = ["RENAMED", "as_on_disk", "has_old_names", "takes_old_names", "todays", "todays_name"]
 
 RENAMED = {
     "dino_depth": "semantic_depth",
@@ -61,7 +61,7 @@ def takes_old_names(called: _Called) -> _Called:
 
     @functools.wraps(called)
     def takes_both(*arguments: Any, **options: Any) -> Any:
-        for old in RENAMED.keys() & options.keys():
+        for old in sorted(RENAMED.keys() & options.keys()):
             warnings.warn(f"{old} is called {RENAMED[old]} now", FutureWarning, stacklevel=2)
         return called(*arguments, **todays(options))
 

@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
+from dsunet.config.renamed import todays
 from dsunet.data import Pair
 from dsunet.data.checks.look import check_split
 from dsunet.data.split import Split, data_name
@@ -51,7 +52,7 @@ def flat_settings(
 ) -> dict[str, Any]:
     """All settings under the names of the command line's flags, ready for YAML.
 
-    `sources` are `weights`, `hiera_weights` and `dinov2_weights`; `distill` is of distillation
+    `sources` are `weights`, `pyramid_weights` and `semantic_weights`; `distill` is of distillation
     alone.
     """
     settings = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
@@ -109,9 +110,9 @@ def check_folder(
     free = {"workers", "device", "check", "save_every", "log_every", "val_pictures"}
     free |= {"activation_checkpointing"}  # the results are the same
     # may have moved; what is in the weights, and the names of pairs, are compared
-    free |= {"hiera_weights", "dinov2_weights", "benchmarks", "cache_budget"}
+    free |= {"pyramid_weights", "semantic_weights", "benchmarks", "cache_budget"}
     # a teacher is told by its weights or maps, and unlabelled images by their names
-    free |= {"teacher", "teacher_hiera_weights", "teacher_dinov2_weights", "teacher_cache"}
+    free |= {"teacher", "teacher_pyramid_weights", "teacher_semantic_weights", "teacher_cache"}
     free |= {"unlabelled"}
     if ("teacher" in before) != ("teacher" in settings):
         has, command = ("a", "distill") if "teacher" in before else ("no", "train")
@@ -125,7 +126,7 @@ def check_folder(
         for cls in (DataConfig, TrainConfig)
         for field in dataclasses.fields(cls)
     }
-    before = {**defaults, **before}
+    before = {**defaults, **todays(before)}
     caches = (before["feature_cache"], settings["feature_cache"])
     if "off" not in caches:
         free |= {"feature_cache"}  # wherever it is

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from dsunet.config import DistillConfig, TrainConfig
+from dsunet.config.renamed import as_on_disk
 from dsunet.data.dataset import PairDataset
 from dsunet.data.pairs import Pair, list_folder
 from dsunet.data.sources import Source
@@ -85,7 +86,7 @@ def check_teacher(config: DistillConfig, folder: Path) -> None:
         )
     if _map_folder(teacher) is None:
         return
-    own = ("teacher_model", "teacher_hiera_weights", "teacher_dinov2_weights")
+    own = ("teacher_model", "teacher_pyramid_weights", "teacher_semantic_weights")
     if given := [name for name in own if getattr(config, name) is not None]:
         raise ConfigError(
             f"{given[0]} is for a teacher's weights, but {teacher} is a folder of maps"
@@ -225,8 +226,8 @@ def _load(config: DistillConfig) -> SegmentationModel:
     else:
         made = load(
             config.teacher,
-            hiera_weights=config.teacher_hiera_weights,
-            dinov2_weights=config.teacher_dinov2_weights,
+            pyramid_weights=config.teacher_pyramid_weights,
+            semantic_weights=config.teacher_semantic_weights,
         )
     if isinstance(made, ImageFunction):
         raise ConfigError(
@@ -272,12 +273,13 @@ def _levels(
 def _level(model: SegmentationModel, rank: int) -> _Level:
     assert isinstance(model, DSUNet)
     height, width = model.view_sizes[0]
-    stride = model.hiera.strides[rank]
-    return _Level(model.hiera.channels[rank], (height // stride, width // stride))
+    stride = model.pyramid.strides[rank]
+    return _Level(model.pyramid.channels[rank], (height // stride, width // stride))
 
 
 def _identity(model: SegmentationModel) -> str:
     """A sum over settings and weights."""
-    about = json.dumps(model.config.to_dict() if model.config else None, sort_keys=True)
+    config = as_on_disk(model.config.to_dict()) if model.config else None
+    about = json.dumps(config, sort_keys=True)
     total = hashlib.sha256(f"{about}\n{fingerprint(model.state_dict())}".encode())
     return f"sha256:{total.hexdigest()}"

@@ -18,7 +18,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ import safetensors.torch
 from torch import Tensor
 
 import dsunet
+from dsunet.config.renamed import as_on_disk, todays
 from dsunet.errors import CheckpointError
 from dsunet.network.encoders import EncoderReference, in_trunk
 from dsunet.support.files import replace_durably, temporary_beside
@@ -56,8 +57,8 @@ CARRIED = "carried."
 def state_to_save(model: SegmentationModel, *, include_encoders: bool = False) -> dict[str, Tensor]:
     """The model's tensors, without those of frozen encoders whose weights are from elsewhere."""
     by_reference = [
-        family
-        for family, encoder in model.encoders.items()
+        role
+        for role, encoder in model.encoders.items()
         if encoder.source is not None and not encoder.trainable and not include_encoders
     ]
     return {
@@ -135,11 +136,11 @@ def save(
 
 def _keep_what_is_referred_to(about: Mapping[str, Any], path: Path) -> None:
     """Raises if writing a file to `path` would destroy the encoder weights that it refers to."""
-    for family, reference in about["encoders"].items():
+    for role, reference in about["encoders"].items():
         holders = known.places(reference["fingerprint"]) if reference else []
         if path.exists() and holders == [path.resolve()]:
             raise CheckpointError(
-                f"{path} holds the {family} weights that the new file would refer to, and no other "
+                f"{path} holds the {role} weights that the new file would refer to, and no other "
                 "file known here does; choose another name, or include_encoders=True"
             )
 
@@ -173,7 +174,16 @@ def write_checkpoint(path: Path, state: Mapping[str, Tensor], about: Mapping[str
 
 def about_json(about: Mapping[str, Any]) -> str:
     """What `describe` gives as text, for metadata."""
-    return json.dumps({"format": FORMAT, "version": dsunet.__version__, **about})
+    return json.dumps(
+        {"format": FORMAT, "version": dsunet.__version__, **_renamed(about, as_on_disk)}
+    )
+
+
+def _renamed(
+    about: Mapping[str, Any], rename: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> dict[str, Any]:
+    """What a file says of its model, with settings and encoders by other names."""
+    return {**about, "model": rename(about["model"]), "encoders": rename(about["encoders"])}
 
 
 def find_weights(path: str | Path) -> Path:
@@ -260,7 +270,7 @@ def read_about(text: str, path: Path) -> dict[str, Any]:
             name: source and {"name": source.removeprefix("timm/"), "fingerprint": None}
             for name, source in about["encoders"].items()
         }
-    return about
+    return _renamed(about, todays)
 
 
 def _is_reference(value: object, version: int) -> bool:

@@ -8,10 +8,13 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from dsunet.config import Family
+from dsunet.config import Role
 from dsunet.errors import InputSizeError
 
-__all__ = ["Encoder", "EncoderReference", "check_side", "in_trunk"]
+__all__ = ["STORED", "Encoder", "EncoderReference", "check_side", "in_trunk"]
+
+# What the tensors of each encoder are called in a model and in its files, as they always were.
+STORED: dict[Role, str] = {"pyramid": "hiera", "semantic": "dinov2"}
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,9 @@ class Encoder(nn.Module):
         check_side(name, height, width, self.multiple, smallest or self.multiple)
 
 
-def in_trunk(name: str, families: Iterable[Family]) -> bool:
+def in_trunk(name: str, roles: Iterable[Role]) -> bool:
     """Whether a tensor of a model is one of those encoders' own, adapters left out."""
-    return ".adapter." not in name and name.startswith(tuple(f"{f}.trunk." for f in families))
+    return ".adapter." not in name and name.startswith(tuple(f"{STORED[f]}.trunk." for f in roles))
 
 
 def check_side(name: str, height: int, width: int, multiple: int, smallest: int) -> None:

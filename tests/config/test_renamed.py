@@ -1,0 +1,101 @@
+"""Settings, arguments, flags and files by the names that they had before."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import safetensors
+import torch
+import yaml
+
+import dsunet
+from dsunet.cli import main
+from dsunet.config import DistillConfig, ModelConfig, PruneConfig
+from dsunet.config.renamed import RENAMED, as_on_disk, todays
+from dsunet.errors import ConfigError
+from helpers import nano
+
+
+def test_settings_take_old_names_and_say_so() -> None:
+    with pytest.warns(FutureWarning, match="hiera is called pyramid now"):
+        old = ModelConfig(hiera="sam2_hiera_tiny", injection="none")
+    new = ModelConfig(pyramid="sam2_hiera_tiny", injection="none")
+    assert old == new
+    assert old.hiera == "sam2_hiera_tiny"  # type: ignore[attr-defined]
+    with pytest.warns(FutureWarning):
+        assert PruneConfig(drop_dino_blocks=2).drop_semantic_blocks == 2
+    with pytest.warns(FutureWarning):
+        assert DistillConfig("t", teacher_hiera_weights="f").teacher_pyramid_weights == "f"
+
+
+def test_both_names_are_too_many() -> None:
+    with (
+        pytest.warns(FutureWarning),
+        pytest.raises(ConfigError, match="`hiera` is the old name of `pyramid`, and both"),
+    ):
+        ModelConfig(hiera="a", pyramid="b")
+
+
+def test_every_setting_goes_to_disk_and_back() -> None:
+    settings = ModelConfig().to_dict()
+    assert {"hiera", "dinov2", "dinov2_norm", "dino_depth"} <= as_on_disk(settings).keys()
+    assert todays(as_on_disk(settings)) == settings
+    assert len(set(RENAMED.values())) == len(RENAMED)
+
+
+def test_functions_take_old_names() -> None:
+    with pytest.warns(FutureWarning, match="hiera_weights is called pyramid_weights now"):
+        model = dsunet.create_model("dsunet-nano", None, hiera_weights=None, sam_size=128)
+    assert model.hiera is model.pyramid
+    assert model.dinov2 is model.semantic
+    with pytest.warns(FutureWarning, match="train_hiera is called train_pyramid now"):
+        model = dsunet.create_model("dsunet-nano", None, train_hiera=False)
+    assert not model.pyramid.trainable
+    parts = {"fusion": model.fusion, "decoder": model.decoder}
+    with pytest.warns(FutureWarning) as said:
+        same = dsunet.DSUNet(hiera=model.pyramid, dinov2=model.semantic, **parts)
+    assert [str(each.message) for each in said] == [
+        "dinov2 is called semantic now",
+        "hiera is called pyramid now",
+    ]
+    assert same.semantic is model.semantic
+
+
+def test_files_keep_their_names(tmp_path: Path) -> None:
+    """So that files and other versions of dsunet read each other."""
+    model = nano()
+    dsunet.save(model, tmp_path / "m.safetensors")
+    with safetensors.safe_open(tmp_path / "m.safetensors", framework="pt") as file:
+        about = json.loads(file.metadata()["dsunet"])
+        assert {name.split(".")[0] for name in file.keys()} == {  # noqa: SIM118
+            "hiera",
+            "dinov2",
+            "fusion",
+            "decoder",
+        }
+    assert about["encoders"].keys() == {"hiera", "dinov2"}
+    assert about["model"]["hiera"] == "hiera_nano"
+    assert not {"pyramid", "semantic", "semantic_norm"} & about["model"].keys()
+    again = dsunet.load(tmp_path / "m.safetensors")
+    assert again.config == model.config
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name])
+
+
+def test_flags_and_yaml_by_old_names_are_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "old.yaml"
+    config.write_text(yaml.safe_dump({"hiera": "hiera_nano", "dinov2_norm": False}))
+    flags = ["--model", "dsunet-nano", "--data", str(tmp_path / "nothing")]
+    flags += ["--dinov2-weights", "f", "--train-hiera"]
+    output = ["--output", str(tmp_path / "run")]
+    assert main(["train", "--config", str(config), *flags, *output]) == 1
+    said = capsys.readouterr().err
+    assert said.count("--dinov2-weights is called --semantic-weights now") == 1
+    assert said.count("--train-hiera is called --train-pyramid now") == 1
+    assert said.count("hiera is called pyramid now") == 1
+    assert said.count("dinov2_norm is called semantic_norm now") == 1
+    assert "there is no folder" in said or "nothing" in said.splitlines()[-1]
