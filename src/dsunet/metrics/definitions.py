@@ -1,15 +1,20 @@
-"""Which measures there are, as data."""
+"""Which measures there are, as data: a new one is a line of this table.
+
+What computes them is imported when they are first used, since the command line's help lists them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
+
+from dsunet.errors import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
 
-from dsunet.errors import ConfigError
+    from dsunet.metrics.inputs import Map
 
 __all__ = ["ALL_MEASURES", "CURVES", "MEASURES", "Measure", "check_measures"]
 
@@ -32,21 +37,69 @@ class Measure:
     """The curve over thresholds that it is taken from; empty for one number per image."""
     of_curve: Literal["mean", "max"] = "mean"
     """What is taken from that curve."""
+    of_map: Callable[[Map], float] | None = None
+    """What gives it of one map, where no curve does."""
 
     def take(self, curve: np.ndarray) -> float:
         """The measure, from its curve."""
         return float(curve.max() if self.of_curve == "max" else curve.mean())
 
 
+def _structure(map_: Map) -> float:
+    from dsunet.metrics.structure import structure_measure
+
+    mixed = 0 < map_.truth.count < map_.truth.size
+    parts = map_.truth.quadrants if mixed else []
+    return structure_measure(map_.values, map_.inside, map_.outside, parts)
+
+
+def _adaptive_f(map_: Map) -> float:
+    from dsunet.metrics.thresholds import f_measure
+
+    return f_measure(map_.adaptive_counts)
+
+
+def _weighted(map_: Map) -> float:
+    from dsunet.metrics.weighted import weighted_f
+
+    if map_.truth.count == 0:
+        return 0.0
+    return weighted_f(map_.values, map_.outside, map_.truth.weighting)
+
+
+def _adaptive_alignment(map_: Map) -> float:
+    from dsunet.metrics.thresholds import alignment
+
+    return float(alignment(map_.adaptive_counts))
+
+
+def _absolute_error(map_: Map) -> float:
+    import numpy as np
+
+    errors = map_.values - map_.truth.object
+    return float(np.mean(np.abs(errors, out=errors)))
+
+
+def _boundary_iou(map_: Map) -> float:
+    from dsunet.metrics.boundary import boundary_iou
+
+    return boundary_iou(map_.boundary, map_.truth.boundary)
+
+
 ALL_MEASURES = {
     "S": Measure(
-        "S", r"$S_\alpha$", True, "structure measure with α = 0.5 (Fan et al., ICCV 2017)"
+        "S",
+        r"$S_\alpha$",
+        True,
+        "structure measure with α = 0.5 (Fan et al., ICCV 2017)",
+        of_map=_structure,
     ),
     "F": Measure(
         "F adp",
         r"$F_\beta^{\mathrm{adp}}$",
         True,
         "F-measure with β² = 0.3 at twice the map's mean (Achanta et al., CVPR 2009)",
+        of_map=_adaptive_f,
     ),
     "Fmax": Measure(
         "F max",
@@ -68,6 +121,7 @@ ALL_MEASURES = {
         r"$F_\beta^{\omega}$",
         True,
         "weighted F-measure with β² = 1 (Margolin et al., CVPR 2014)",
+        of_map=_weighted,
     ),
     "E": Measure(
         "E mean",
@@ -89,8 +143,9 @@ ALL_MEASURES = {
         r"$E_\phi^{\mathrm{adp}}$",
         True,
         "enhanced-alignment measure at twice the map's mean",
+        of_map=_adaptive_alignment,
     ),
-    "MAE": Measure("MAE", r"$\mathcal{M}$", False, "mean absolute error"),
+    "MAE": Measure("MAE", r"$\mathcal{M}$", False, "mean absolute error", of_map=_absolute_error),
     "Dice": Measure(
         "mDice",
         "mDice",
@@ -127,6 +182,7 @@ ALL_MEASURES = {
         True,
         "boundary IoU (Cheng et al., CVPR 2021) of the map above half of its range, in a boundary "
         "as wide as 2 % of the diagonal",
+        of_map=_boundary_iou,
     ),
 }
 """Every measure by its key. The mean over images is PySODMetrics': of a measure taken from a curve

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from dsunet.metrics.boundary import boundary_iou
 from dsunet.metrics.definitions import ALL_MEASURES, CURVES, MEASURES, check_measures
 from dsunet.metrics.inputs import Map, Truth
-from dsunet.metrics.structure import structure_measure
-from dsunet.metrics.thresholds import alignment, curves, f_measure
-from dsunet.metrics.weighted import weighted_f
+from dsunet.metrics.thresholds import curves
 
 __all__ = ["ImageMeasures", "Measures", "measure"]
 
@@ -65,34 +62,7 @@ def _keep_memory() -> None:
 
 def _value(key: str, map_: Map, found: Mapping[str, np.ndarray]) -> float:
     about = ALL_MEASURES[key]
-    return about.take(found[about.curve]) if about.curve else _DIRECT[key](map_)
-
-
-def _structure(map_: Map) -> float:
-    mixed = 0 < map_.truth.count < map_.truth.size
-    parts = map_.truth.quadrants if mixed else []
-    return structure_measure(map_.values, map_.inside, map_.outside, parts)
-
-
-def _weighted(map_: Map) -> float:
-    if map_.truth.count == 0:
-        return 0.0
-    return weighted_f(map_.values, map_.outside, map_.truth.weighting)
-
-
-def _absolute_error(map_: Map) -> float:
-    errors = map_.values - map_.truth.object
-    return float(np.mean(np.abs(errors, out=errors)))
-
-
-_DIRECT: dict[str, Callable[[Map], float]] = {
-    "S": _structure,
-    "F": lambda map_: f_measure(map_.adaptive_counts),
-    "Fw": _weighted,
-    "Eadp": lambda map_: float(alignment(map_.adaptive_counts)),
-    "MAE": _absolute_error,
-    "BIoU": lambda map_: boundary_iou(map_.boundary, map_.truth.boundary),
-}
+    return about.of_map(map_) if about.of_map is not None else about.take(found[about.curve])
 
 
 class Measures:
