@@ -78,7 +78,7 @@ def student(arguments: argparse.Namespace) -> ModelConfig:
     """A smaller network than the teacher."""
     return model_config(
         "dsunet-lite",
-        hiera=arguments.encoder,
+        pyramid=arguments.encoder,
         decoder_channels=tuple(arguments.channels),
         sam_size=arguments.side,
     )

@@ -50,7 +50,7 @@ class Group:
 
 def groups(rehearse: bool) -> list[Group]:
     """What is measured, the most important first."""
-    config = model_config("dsunet-nano", sam_size=128, dino_size=112, train_dinov2=False)
+    config = model_config("dsunet-nano", sam_size=128, dino_size=112, train_semantic=False)
     config = config if rehearse else model_config("dsunet-large")
     device = "cpu" if rehearse else "cuda"
     batch = 2 if rehearse else BATCH

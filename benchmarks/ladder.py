@@ -44,7 +44,7 @@ def measured(name: str) -> dict[str, Any]:
         (result,) = json.loads(file.read_text(encoding="utf-8"))["results"]
     return {
         "model": name,
-        "views": [config.sam_size, config.dino_size] if config.uses_dinov2 else [config.sam_size],
+        "views": [config.sam_size, config.dino_size] if config.uses_semantic else [config.sam_size],
         "parameters": counts["total"],
         "trained": counts["trainable"],
         "gflop": result["flops"] / 1e9,

@@ -40,7 +40,7 @@ OURS, WHOLE, AUTHORS = "ours.safetensors", "whole.safetensors", "DGSUNet-50.pth"
 
 def from_official_files() -> DSUNet:
     """Both encoders from the official files, the rest random."""
-    return dsunet.create_model("dsunet-large", None, hiera_weights=SAM, dinov2_weights=DINO)
+    return dsunet.create_model("dsunet-large", None, pyramid_weights=SAM, semantic_weights=DINO)
 
 
 # How to build the model, and the files that takes.
@@ -79,11 +79,11 @@ def write_files(folder: Path) -> None:
         {n.removeprefix(vit): t for n, t in state.items() if n.startswith(vit)},
         folder / DINO,
     )
-    hiera = "backbone_sam.sam_encoder."
+    pyramid = "backbone_sam.sam_encoder."
     trunk = {
-        n.removeprefix(hiera).replace(".block.", "."): t
+        n.removeprefix(pyramid).replace(".block.", "."): t
         for n, t in state.items()
-        if n.startswith(hiera) and ".prompt_learn." not in n
+        if n.startswith(pyramid) and ".prompt_learn." not in n
     }
     others = {"no_obj_embed_spatial": torch.zeros(1, 64), "maskmem_tpos_enc": torch.zeros(7, 64)}
     sam = {**{f"image_encoder.trunk.{n}": t for n, t in trunk.items()}, **others}
@@ -92,8 +92,8 @@ def write_files(folder: Path) -> None:
     dsunet.convert(
         folder / AUTHORS,
         folder / OURS,
-        hiera_weights=folder / SAM,
-        dinov2_weights=folder / DINO,
+        pyramid_weights=folder / SAM,
+        semantic_weights=folder / DINO,
     )
 
 

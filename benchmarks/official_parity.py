@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dsunet.network.encoders import build_dinov2, build_hiera
+from dsunet.network.encoders import build_hiera, build_vit
 from dsunet.support.files import write_json
 from dsunet.weights.encoders import read_encoder
 from dsunet.weights.fitting import fill_trunk
@@ -50,17 +50,17 @@ def shake(model: nn.Module) -> nn.Module:
 
 def official_dinov2(folder: Path) -> dict[str, Any]:
     """facebookresearch/dinov2's own class at several sizes, and how far timm's way is off."""
-    from dinov2.models.vision_transformer import vit_small
+    from semantic.models.vision_transformer import vit_small
 
     model = shake(vit_small(patch_size=14, img_size=518, init_values=1.0, block_chunks=0))
     torch.save(model.state_dict(), folder / "dinov2.pth")
-    file = read_encoder(folder / "dinov2.pth", "dinov2")
+    file = read_encoder(folder / "dinov2.pth", "semantic")
     found = {}
     for side in SIDES:
         image = torch.randn(1, 3, *side)
         theirs = model.forward_features(image)["x_norm_patchtokens"]
         for way in ("official", "timm"):
-            build = partial(build_dinov2, "vit_small_patch14_dinov2", side)
+            build = partial(build_vit, "vit_small_patch14_dinov2", side)
             ours: Any = fill_trunk(build, file, way).eval()
             maps = ours.forward_features(image)[:, 1:]
             found[f"{side[0]}x{side[1]}, {way}"] = differences([theirs], [maps])
@@ -75,7 +75,7 @@ def official_sam2(folder: Path) -> dict[str, Any]:
     model = build_sam2(config, None, device="cpu", apply_postprocessing=False)
     shake(model.image_encoder.trunk)
     torch.save({"model": model.state_dict()}, folder / "sam2.pt")
-    file = read_encoder(folder / "sam2.pt", "hiera")
+    file = read_encoder(folder / "sam2.pt", "pyramid")
     ours: Any = fill_trunk(partial(build_hiera, "sam2_hiera_tiny"), file).eval()
     image = torch.randn(1, 3, 352, 352)
     theirs = model.image_encoder.trunk(image)
@@ -93,9 +93,9 @@ def transformers_dinov2(folder: Path, registers: bool) -> dict[str, Any]:
     )
     model = shake(getattr(transformers, f"{kind}Model")(config))
     model.save_pretrained(folder / kind)
-    file = read_encoder(folder / kind / "model.safetensors", "dinov2")
+    file = read_encoder(folder / kind / "model.safetensors", "semantic")
     name = f"vit_small_patch14_{'reg4_' if registers else ''}dinov2"
-    ours: Any = fill_trunk(partial(build_dinov2, name, (518, 518)), file).eval()
+    ours: Any = fill_trunk(partial(build_vit, name, (518, 518)), file).eval()
     image = torch.randn(1, 3, 518, 518)
     theirs = model(pixel_values=image).last_hidden_state
     return {"518x518": differences([theirs], [ours.forward_features(image)])}
@@ -108,7 +108,7 @@ def transformers_sam2(folder: Path) -> dict[str, Any]:
     model = transformers.Sam2VideoModel(transformers.Sam2VideoConfig()).eval()
     shake(model.vision_encoder.backbone)
     model.save_pretrained(folder / "sam2")
-    file = read_encoder(folder / "sam2" / "model.safetensors", "hiera")
+    file = read_encoder(folder / "sam2" / "model.safetensors", "pyramid")
     ours: Any = fill_trunk(partial(build_hiera, "sam2_hiera_tiny"), file).eval()
     image = torch.randn(1, 3, 256, 256)
     theirs = model.vision_encoder.backbone(image).intermediate_hidden_states

@@ -4,7 +4,7 @@ r"""What pruning a trained model costs and saves: channels at some ratios, block
         --val-list RUN/val.txt --name lite --ratios 0.25 0.5 --pairs 600 --epochs 2 \
         --json benchmarks/prune.json
     OMP_NUM_THREADS=1 python benchmarks/prune.py MODEL.safetensors --data DIR \
-        --val-list RUN/val.txt --name nano-blocks --ratios 0 --drop-dino-blocks auto --epochs 0 \
+        --val-list RUN/val.txt --name nano-blocks --ratios 0 --drop-semantic-blocks auto --epochs 0 \
         --json benchmarks/prune.json
 
 Each ratio is a run of its own of `dsunet prune`, with its report; the file keeps the entries of
@@ -49,7 +49,7 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.25, 0.5])
     parser.add_argument("--importance", default="auto", choices=["auto", "taylor", "magnitude"])
     parser.add_argument("--calibration", type=int, default=128)
-    parser.add_argument("--drop-dino-blocks", default="0")
+    parser.add_argument("--drop-semantic-blocks", default="0")
     parser.add_argument("--tolerance", type=float, default=0.005)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--batch-size", type=int, default=8)
@@ -109,7 +109,7 @@ def cpu_milliseconds(configs: list[ModelConfig], rounds: int = 15) -> list[float
 def main() -> None:
     """Reads the arguments and adds to the record."""
     arguments = arguments_of()
-    dropped = arguments.drop_dino_blocks
+    dropped = arguments.drop_semantic_blocks
     recipe = TrainConfig(
         epochs=max(1, arguments.epochs),
         batch_size=arguments.batch_size,
@@ -127,7 +127,7 @@ def main() -> None:
                 ratio=ratio,
                 importance=arguments.importance,
                 calibration=arguments.calibration,
-                drop_dino_blocks=dropped if dropped == "auto" else int(dropped),
+                drop_semantic_blocks=dropped if dropped == "auto" else int(dropped),
                 tolerance=arguments.tolerance,
             )
             started = time.monotonic()

@@ -64,7 +64,7 @@ def published_state(
     state = made_up(shapes, seed)
     if rules is SAM2_UNET:
         return state
-    channels = model.dinov2.channels[0]
+    channels = model.semantic.channels[0]
     taps = torch.tensor(HAAR_TAPS).unsqueeze(1).repeat(channels, 1, 1, 1)
     state["dino2sam_down14.depthwise.wt_filter"] = taps
     state["dino2sam_down14.depthwise.iwt_filter"] = taps.clone()

@@ -54,7 +54,7 @@ from dsunet.network.build import build_model
 from helpers import TESTS, nano
 
 CPU = torch.device("cpu")
-SMALL = {"sam_size": 128, "dino_size": 112, "train_dinov2": False}
+SMALL = {"sam_size": 128, "dino_size": 112, "train_semantic": False}
 
 
 def small(**overrides: object) -> ModelConfig:
@@ -117,7 +117,7 @@ def test_flops_of_attention(known: bool, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_full_attention_gives_the_same() -> None:
-    ours = nano(train_dinov2=False).eval()
+    ours = nano(train_semantic=False).eval()
     sam, dino = torch.randn(1, 3, 128, 128), torch.randn(1, 3, 112, 112)
     before = ours(sam, dino)
     largest = max(
@@ -136,21 +136,21 @@ def test_full_attention_gives_the_same() -> None:
         patch.setattr(torch, "softmax", spy)
         after = ours(sam, dino)
     assert seen == [(1, n, n) for n in (8 * 8, 16 * 16, 32 * 32)]
-    assert ours.dinov2 is not None
-    fused = [m.fused_attn for m in ours.dinov2.modules() if hasattr(m, "fused_attn")]
+    assert ours.semantic is not None
+    fused = [m.fused_attn for m in ours.semantic.modules() if hasattr(m, "fused_attn")]
     assert fused
     assert not any(fused)
-    assert all(m.fused_attn for m in ours.hiera.modules() if hasattr(m, "fused_attn"))
+    assert all(m.fused_attn for m in ours.pyramid.modules() if hasattr(m, "fused_attn"))
     for a, b in zip(before, after, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
 def test_the_cached_network_has_no_dinov2() -> None:
     with_it, without = network_of(variant()), network_of(variant(feature_cache=True))
-    assert with_it.dinov2 is not None
-    assert without.dinov2 is not None
-    assert list(without.dinov2.parameters()) == []
-    assert without.dinov2.left_out == sum(p.numel() for p in with_it.dinov2.parameters())
+    assert with_it.semantic is not None
+    assert without.semantic is not None
+    assert list(without.semantic.parameters()) == []
+    assert without.semantic.left_out == sum(p.numel() for p in with_it.semantic.parameters())
     file = FeatureFile(without.semantic_shapes(), 2, CPU)
     maps = file.read()
     assert [tuple(each.shape) for each in maps] == [(2, *s) for s in without.semantic_shapes()]
@@ -178,7 +178,7 @@ def test_flops_of_the_large_network() -> None:
     with torch.device("meta"):
         model = build_model(model_config("dsunet-large")).eval()
         sam, dino = torch.randn(1, 3, 352, 352), torch.randn(1, 3, 518, 518)
-    assert model.dinov2 is not None
+    assert model.semantic is not None
     assert count_flops(lambda: model.extract_semantics(dino)) / 1e9 == pytest.approx(
         1013.6, abs=0.05
     )
@@ -229,7 +229,7 @@ def test_time_and_memory_are_measured() -> None:
     [
         ({"batch_size": 0}, "batch_size is 0, but needs at least 1"),
         ({"feature_cache": True, "model": small(injection="none")}, "has no DINOv2"),
-        ({"feature_cache": True, "model": small(train_dinov2=True)}, "--train_dinov2 false"),
+        ({"feature_cache": True, "model": small(train_semantic=True)}, "--train_semantic false"),
     ],
 )
 def test_settings_that_exclude_each_other(overrides: dict[str, object], message: str) -> None:
@@ -471,7 +471,9 @@ QUICK = "--model dsunet-nano --device cpu --sam-size 128 --dino-size 112 --repea
 
 def test_benchmark_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "deep" / "t.json"
-    flags = "--train-dinov2 false --feature-cache on --batch-size 2 --baseline --repeats 3".split()
+    flags = (
+        "--train-semantic false --feature-cache on --batch-size 2 --baseline --repeats 3".split()
+    )
     assert main(["benchmark", "train", *QUICK, *flags, "--json", str(target)]) == 0
     shown = capsys.readouterr().out
     assert "dsunet-nano: training steps of 2 images" in shown
@@ -506,7 +508,7 @@ def test_benchmark_data(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         ("train --repeats 0", "repeats is 0, but needs at least 1"),
         ("train --warmup 0", "warmup is 0, but needs at least 1"),
         ("train --batch-size 0", "batch_size is 0, but needs at least 1"),
-        ("train --feature-cache on", "or freeze DINOv2 (--train-dinov2 false)"),
+        ("train --feature-cache on", "or freeze DINOv2 (--train-semantic false)"),
         ("train --model dsunet-huge", "model 'dsunet-huge' is unknown"),
         ("predict --batch-size 1,x", "--batch-size is '1,x', but needs numbers such as 1,8,32"),
         ("data --images 0", "--images is 0, but needs at least 1"),

@@ -35,7 +35,7 @@ def test_the_baseline_has_no_dinov2() -> None:
 
 
 def test_none_leaves_the_preset_as_it_is() -> None:
-    assert model_config("dsunet-nano", sam_size=None, hiera=None) == MODEL_PRESETS["dsunet-nano"]
+    assert model_config("dsunet-nano", sam_size=None, pyramid=None) == MODEL_PRESETS["dsunet-nano"]
     assert model_config("dsunet-nano", adapter_channels=8).adapter_channels == 8
 
 
@@ -80,8 +80,8 @@ def test_the_nearest_size_that_is_named_is_valid(side: int) -> None:
         ),
         (
             ModelConfig,
-            {"hiera": "tf_efficientnet_lite0"},
-            "set train_hiera to true and adapter_channels to 0",
+            {"pyramid": "tf_efficientnet_lite0"},
+            "set train_pyramid to true and adapter_channels to 0",
         ),
         (LossConfig, {"output_weights": (1.0, 1.0)}, "three numbers"),
         (LossConfig, {"output_weights": (1.0, 1.0, 0.0)}, "the last"),

@@ -28,7 +28,7 @@ from dsunet.errors import DataError, OutputError
 from dsunet.maps import semantic as feature_cache
 from dsunet.maps.semantic import FeatureCache, build_cache, obstacle, open_cache
 from dsunet.maps.store import FeatureKind, FeatureStore, content_key, flip_number
-from dsunet.network.encoders import DINOv2Encoder, build_dinov2
+from dsunet.network.encoders import SemanticEncoder, build_vit
 from dsunet.network.model import DSUNet
 from dsunet.running.inference import lay_out
 from dsunet.weights.checkpoint import read_checkpoint
@@ -36,7 +36,7 @@ from dsunet.weights.models import create_from_config
 from helpers import nano
 from kill_training import kill_and_compare
 
-FROZEN = model_config("dsunet-nano", sam_size=128, dino_size=112, train_dinov2=False)
+FROZEN = model_config("dsunet-nano", sam_size=128, dino_size=112, train_semantic=False)
 KIND = FeatureKind(
     encoder="vit",
     weights="sha256:0",
@@ -59,18 +59,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def dinov2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def semantic(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A file with weights of the nano ViT."""
     torch.manual_seed(5)
     path = tmp_path_factory.mktemp("weights") / "vit.safetensors"
-    safetensors.torch.save_file(build_dinov2(FROZEN.dinov2, (112, 112)).state_dict(), path)
+    safetensors.torch.save_file(build_vit(FROZEN.semantic, (112, 112)).state_dict(), path)
     return path
 
 
 def train(
     output: Path,
     pictures: Path,
-    dinov2: Path,
+    semantic: Path,
     model: ModelConfig = FROZEN,
     data: dict[str, object] | None = None,
     lines: list[str] | None = None,
@@ -84,7 +84,7 @@ def train(
         DataConfig(str(pictures), **{"val_fraction": 0.3, "workers": 0, **(data or {})}),
         TrainConfig(**{"epochs": 2, "batch_size": 3, "device": "cpu", **recipe}),
         weights=None,
-        dinov2_weights=dinov2,
+        semantic_weights=semantic,
         on_line=(lines if lines is not None else []).append,
         resume=resume,
     )
@@ -147,7 +147,7 @@ def test_the_smaller_grid_is_stored(injection: str, grids: list[int]) -> None:
 @pytest.mark.parametrize("injection", ["final", "hierarchical", "broadcast"])
 @pytest.mark.parametrize("order", ["resize_first", "resize_last"])
 def test_reduced_maps_give_the_same_logits(injection: str, order: str) -> None:
-    model = nano(injection=injection, channel_modulation=order, train_dinov2=False).eval()
+    model = nano(injection=injection, channel_modulation=order, train_semantic=False).eval()
     sam, dino = torch.randn(2, 3, 128, 128), torch.randn(2, 3, 112, 112)
     maps = model.reduced_semantics(dino)
     assert [tuple(m.shape[1:]) for m in maps] == model.semantic_shapes()
@@ -296,22 +296,22 @@ def test_flip_numbers() -> None:
 
 @pytest.mark.parametrize("injection", ["final", "hierarchical", "broadcast"])
 def test_float32_gives_what_no_cache_gives(
-    pictures: Path, dinov2: Path, tmp_path: Path, injection: str
+    pictures: Path, semantic: Path, tmp_path: Path, injection: str
 ) -> None:
     """To the last digit, while the cache fills, and once more from a full one without DINOv2."""
     model = model_config(
-        "dsunet-nano", sam_size=128, dino_size=112, train_dinov2=False, injection=injection
+        "dsunet-nano", sam_size=128, dino_size=112, train_semantic=False, injection=injection
     )
-    train(tmp_path / "off", pictures, dinov2, model)
+    train(tmp_path / "off", pictures, semantic, model)
     kept = {"feature_cache": str(tmp_path / "cache"), "cache_type": "float32"}
-    train(tmp_path / "filling", pictures, dinov2, model, **kept)
+    train(tmp_path / "filling", pictures, semantic, model, **kept)
     build = ["cache", "build", "--data", str(pictures), "--val-fraction", "0.3", "--workers", "0"]
     build += ["--model", "dsunet-nano", "--sam-size", "128", "--dino-size", "112"]
-    build += ["--injection", injection, "--train-dinov2", "false", "--weights", "none"]
-    build += ["--dinov2-weights", str(dinov2), "--device", "cpu", "--cache-type", "float32"]
+    build += ["--injection", injection, "--train-semantic", "false", "--weights", "none"]
+    build += ["--semantic-weights", str(semantic), "--device", "cpu", "--cache-type", "float32"]
     assert main([*build, "--feature-cache", str(tmp_path / "cache")]) == 0
     lines: list[str] = []
-    train(tmp_path / "full", pictures, dinov2, model, lines=lines, **kept)
+    train(tmp_path / "full", pictures, semantic, model, lines=lines, **kept)
     assert any("DINOv2 itself is not loaded" in line for line in lines)
     for name in ("last.safetensors", "best.safetensors"):
         assert files_equal(tmp_path / "off" / name, tmp_path / "filling" / name)
@@ -320,26 +320,26 @@ def test_float32_gives_what_no_cache_gives(
     assert panels[0] == panels[1] == panels[2]
 
 
-def test_a_hit_and_a_miss_are_the_same(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+def test_a_hit_and_a_miss_are_the_same(pictures: Path, semantic: Path, tmp_path: Path) -> None:
     """float16: what fills the cache and what finds everything in it train the same weights."""
     kept = {"feature_cache": str(tmp_path / "cache")}
-    train(tmp_path / "filling", pictures, dinov2, **kept)
-    train(tmp_path / "hits", pictures, dinov2, data={"workers": 2}, **kept)
-    train(tmp_path / "off", pictures, dinov2)
+    train(tmp_path / "filling", pictures, semantic, **kept)
+    train(tmp_path / "hits", pictures, semantic, data={"workers": 2}, **kept)
+    train(tmp_path / "off", pictures, semantic)
     name = "last.safetensors"
     assert files_equal(tmp_path / "filling" / name, tmp_path / "hits" / name)
     assert not files_equal(tmp_path / "off" / name, tmp_path / "hits" / name)
 
 
 def test_without_dinov2_when_every_map_is_there(
-    pictures: Path, dinov2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Path, semantic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not run, its view is not made, and the files refer to it as ever."""
     kept = {"feature_cache": str(tmp_path / "cache"), "epochs": 1}
     data = {"horizontal_flip": 1.0, "vertical_flip": 0.0}  # one flip: one epoch fills the cache
-    train(tmp_path / "filling", pictures, dinov2, data=data, **kept)
+    train(tmp_path / "filling", pictures, semantic, data=data, **kept)
     # the memory of DINOv2's weights must not be touched either
-    monkeypatch.delattr(DINOv2Encoder, "after_blocks")
+    monkeypatch.delattr(SemanticEncoder, "after_blocks")
     made = feature_cache.FeatureCache.complete
     views = []
 
@@ -348,7 +348,7 @@ def test_without_dinov2_when_every_map_is_there(
         return made(self, model, batch)
 
     monkeypatch.setattr(FeatureCache, "complete", complete)
-    train(tmp_path / "full", pictures, dinov2, data=data, **kept)
+    train(tmp_path / "full", pictures, semantic, data=data, **kept)
     assert set(views) == {None}
     assert files_equal(
         tmp_path / "filling" / "last.safetensors", tmp_path / "full" / "last.safetensors"
@@ -361,24 +361,24 @@ def test_without_dinov2_when_every_map_is_there(
     monkeypatch.undo()
     image = next((pictures / "images").iterdir())
     maps = [
-        dsunet.Segmenter(tmp_path / n, "cpu", dinov2_weights=dinov2)(image).probability
+        dsunet.Segmenter(tmp_path / n, "cpu", semantic_weights=semantic)(image).probability
         for n in ("filling", "full")
     ]
     np.testing.assert_array_equal(*maps)
 
 
-def test_broken_maps_are_made_again(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+def test_broken_maps_are_made_again(pictures: Path, semantic: Path, tmp_path: Path) -> None:
     """Even in a training that has left DINOv2 out."""
     kept = {"feature_cache": str(tmp_path / "cache"), "epochs": 1}
     data = {"horizontal_flip": 0.0, "vertical_flip": 0.0}
-    train(tmp_path / "first", pictures, dinov2, data=data, **kept)
+    train(tmp_path / "first", pictures, semantic, data=data, **kept)
     store = only_store(tmp_path / "cache")
     content = bytearray((store.folder / "features.bin").read_bytes())
     content[len(content) // 8] ^= 255
     content[7] ^= 255
     (store.folder / "features.bin").write_bytes(content)
     lines: list[str] = []
-    train(tmp_path / "second", pictures, dinov2, data=data, lines=lines, **kept)
+    train(tmp_path / "second", pictures, semantic, data=data, lines=lines, **kept)
     assert any("DINOv2 itself is not loaded" in line for line in lines)
     assert only_store(tmp_path / "cache").verify() == (10, 0)
     assert files_equal(
@@ -386,7 +386,7 @@ def test_broken_maps_are_made_again(pictures: Path, dinov2: Path, tmp_path: Path
     )
 
 
-def test_a_resumed_run_finds_its_maps(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_finds_its_maps(pictures: Path, semantic: Path, tmp_path: Path) -> None:
     class Killed(Exception):
         pass
 
@@ -396,21 +396,21 @@ def test_a_resumed_run_finds_its_maps(pictures: Path, dinov2: Path, tmp_path: Pa
                 raise Killed
 
     kept = {"feature_cache": str(tmp_path / "cache"), "epochs": 3}
-    train(tmp_path / "whole", pictures, dinov2, **kept)
+    train(tmp_path / "whole", pictures, semantic, **kept)
     with pytest.raises(Killed):
-        train(tmp_path / "cut", pictures, dinov2, lines=Lines(), **kept)
+        train(tmp_path / "cut", pictures, semantic, lines=Lines(), **kept)
     shutil.move(tmp_path / "cache", tmp_path / "moved")
     kept["feature_cache"] = str(tmp_path / "moved")
     with pytest.raises(OutputError, match="feature_cache"):
-        train(tmp_path / "cut", pictures, dinov2, resume=True, epochs=3)
-    train(tmp_path / "cut", pictures, dinov2, resume=True, **kept)
+        train(tmp_path / "cut", pictures, semantic, resume=True, epochs=3)
+    train(tmp_path / "cut", pictures, semantic, resume=True, **kept)
     assert files_equal(tmp_path / "whole" / "last.safetensors", tmp_path / "cut/last.safetensors")
 
 
 @pytest.mark.parametrize(
     ("model", "data", "reason"),
     [
-        ({"train_dinov2": True}, {}, "trains its DINOv2"),
+        ({"train_semantic": True}, {}, "trains its DINOv2"),
         ({"injection": "none"}, {}, "has no DINOv2"),
         ({}, {"crop": 0.5}, "with --crop an image looks different every time"),
         ({}, {"colour": 0.5}, "with --colour an image looks different every time"),
@@ -420,7 +420,7 @@ def test_what_cannot_be_kept(
     tmp_path: Path, pictures: Path, model: dict[str, object], data: dict[str, object], reason: str
 ) -> None:
     """Said in a line; training goes on without."""
-    network = nano(**{"train_dinov2": False, **model})
+    network = nano(**{"train_semantic": False, **model})
     assert reason in str(obstacle(network, DataConfig(str(pictures), **data)))
     lines: list[str] = []
     dsunet.train(
@@ -456,15 +456,15 @@ def test_random_frozen_weights_stay_in_the_files(pictures: Path, tmp_path: Path)
 # -- disk
 
 
-def frozen(dinov2: Path) -> DSUNet:
-    return create_from_config(FROZEN, None, dinov2_weights=dinov2)
+def frozen(semantic: Path) -> DSUNet:
+    return create_from_config(FROZEN, None, semantic_weights=semantic)
 
 
-def test_the_budget_is_kept(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+def test_the_budget_is_kept(pictures: Path, semantic: Path, tmp_path: Path) -> None:
     """10 images × 4 flips × 128×4×4 values of two bytes are 163,840 bytes."""
     data = DataConfig(str(pictures))
     split = split_data(data, 0)
-    arguments = (str(tmp_path / "cache"), frozen(dinov2), data, split, torch.float32)
+    arguments = (str(tmp_path / "cache"), frozen(semantic), data, split, torch.float32)
     with pytest.raises(OutputError, match=r"10 images.* 4 flips.* 0\.16 MB.* --cache-budget"):
         open_cache(*arguments, budget=0.000163)
     assert not (tmp_path / "cache").exists()
@@ -478,33 +478,33 @@ def test_the_budget_is_kept(pictures: Path, dinov2: Path, tmp_path: Path) -> Non
 
 
 def test_a_full_disk_is_told_beforehand(
-    pictures: Path, dinov2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Path, semantic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     data = DataConfig(str(pictures))
     with pytest.raises(OutputError, match=r"needs 0\.16 MB more.* has 0\.00 MB left"):
-        open_cache(str(tmp_path), frozen(dinov2), data, split_data(data, 0), torch.float32)
+        open_cache(str(tmp_path), frozen(semantic), data, split_data(data, 0), torch.float32)
 
 
-def test_values_beyond_float16(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+def test_values_beyond_float16(pictures: Path, semantic: Path, tmp_path: Path) -> None:
     data = DataConfig(str(pictures))
-    model = lay_out(frozen(dinov2).eval(), torch.device("cpu"))
+    model = lay_out(frozen(semantic).eval(), torch.device("cpu"))
     cache = open_cache(str(tmp_path), model, data, split_data(data, 0), torch.float32)
     with torch.no_grad():
-        model.dinov2.trunk.norm.weight.mul_(1e6)
+        model.semantic.trunk.norm.weight.mul_(1e6)
     with pytest.raises(DataError, match="--cache-type float32"):
         cache.compute(model, torch.randn(1, 3, 112, 112), [(0, 0)])
     assert cache.store.read((0, 0)) is None
 
 
-def test_other_settings_have_other_stores(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+def test_other_settings_have_other_stores(pictures: Path, semantic: Path, tmp_path: Path) -> None:
     data = DataConfig(str(pictures))
     split = split_data(data, 0)
     names = set()
-    for settings in ({}, {"dino_size": 126}, {"sam_size": 160}, {"dinov2_norm": False}):
+    for settings in ({}, {"dino_size": 126}, {"sam_size": 160}, {"semantic_norm": False}):
         config = dataclasses.replace(FROZEN, **settings)
-        model = create_from_config(config, None, dinov2_weights=dinov2)
+        model = create_from_config(config, None, semantic_weights=semantic)
         for precision in (torch.float32, torch.bfloat16):
             cache = open_cache(str(tmp_path), model, data, split, precision)
             names.add(cache.store.folder.name)
@@ -517,10 +517,10 @@ def test_other_settings_have_other_stores(pictures: Path, dinov2: Path, tmp_path
 
 
 def test_a_full_disk_does_not_stop_a_training(
-    pictures: Path, dinov2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Path, semantic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Said once, and trained on as without; building it ends with one clear line."""
-    train(tmp_path / "off", pictures, dinov2)
+    train(tmp_path / "off", pictures, semantic)
 
     def full(self: FeatureStore, place: object, maps: object) -> None:
         raise OSError(28, "No space left on device", str(self.folder / "features.bin"))
@@ -528,24 +528,24 @@ def test_a_full_disk_does_not_stop_a_training(
     monkeypatch.setattr(FeatureStore, "write", full)
     lines: list[str] = []
     kept = {"feature_cache": str(tmp_path / "cache"), "cache_type": "float32"}
-    train(tmp_path / "full", pictures, dinov2, lines=lines, **kept)
+    train(tmp_path / "full", pictures, semantic, lines=lines, **kept)
     assert sum("cannot be written any more (No space left" in line for line in lines) == 1
     name = "last.safetensors"
     assert files_equal(tmp_path / "off" / name, tmp_path / "full" / name)
     data = DataConfig(str(pictures))
     split = split_data(data, 0)
-    model = lay_out(frozen(dinov2).eval(), torch.device("cpu"))
+    model = lay_out(frozen(semantic).eval(), torch.device("cpu"))
     cache = open_cache(str(tmp_path / "cache"), model, data, split, torch.float32)
     with pytest.raises(OutputError, match=r"features\.bin cannot be written.*run it again"):
         build_cache(cache, model, split, torch.device("cpu"), torch.float32)
 
 
-def test_an_image_that_changes_in_between_is_refused(dinov2: Path, tmp_path: Path) -> None:
+def test_an_image_that_changes_in_between_is_refused(semantic: Path, tmp_path: Path) -> None:
     """Its maps would be stored as those of the picture that it was."""
     write_synthetic(tmp_path / "set", 3, 64)
     data = DataConfig(str(tmp_path / "set"))
     split = split_data(data, 0)
-    model = lay_out(frozen(dinov2).eval(), torch.device("cpu"))
+    model = lay_out(frozen(semantic).eval(), torch.device("cpu"))
     cache = open_cache(str(tmp_path / "cache"), model, data, split, torch.float32)
     shutil.copy(split.training[1].image, split.training[0].image)
     dataset = PairDataset(split.training, (128, 128), (112, 112), stored=cache.training)
@@ -559,12 +559,12 @@ def test_an_image_that_changes_in_between_is_refused(dinov2: Path, tmp_path: Pat
 
 
 def test_a_whole_store_needs_no_writing(
-    pictures: Path, dinov2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Path, semantic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a disk that is read-only."""
     data = DataConfig(str(pictures), horizontal_flip=0, vertical_flip=0)
     split = split_data(data, 0)
-    model = lay_out(frozen(dinov2).eval(), torch.device("cpu"))
+    model = lay_out(frozen(semantic).eval(), torch.device("cpu"))
     cache = open_cache(str(tmp_path), model, data, split, torch.float32)
     build_cache(cache, model, split, torch.device("cpu"), torch.float32)
 
@@ -576,7 +576,7 @@ def test_a_whole_store_needs_no_writing(
     assert again.missing() == []
     assert again.leave_out(model)
     with pytest.raises(OutputError, match="Read-only"):
-        open_cache(str(tmp_path), frozen(dinov2), data, split, torch.bfloat16)
+        open_cache(str(tmp_path), frozen(semantic), data, split, torch.bfloat16)
 
 
 def test_values_that_are_no_numbers(pictures: Path, tmp_path: Path) -> None:
@@ -586,7 +586,7 @@ def test_values_that_are_no_numbers(pictures: Path, tmp_path: Path) -> None:
     data = DataConfig(str(pictures))
     cache = open_cache(str(tmp_path), model, data, split_data(data, 0), torch.float32)
     with torch.no_grad():
-        model.dinov2.trunk.blocks[2].attn.qkv.weight.fill_(float("nan"))
+        model.semantic.trunk.blocks[2].attn.qkv.weight.fill_(float("nan"))
     with pytest.raises(DataError, match="no finite numbers"):
         cache.compute(model, torch.randn(1, 3, 112, 112), [(0, 0)])
     assert cache.store.read((0, 0)) is None
@@ -605,11 +605,11 @@ def test_words_that_are_no_folders(word: str) -> None:
 
 
 def test_views_are_made_for_missing_maps_alone(
-    pictures: Path, dinov2: Path, tmp_path: Path
+    pictures: Path, semantic: Path, tmp_path: Path
 ) -> None:
     data = DataConfig(str(pictures), horizontal_flip=0, vertical_flip=0)
     split = split_data(data, 0)
-    model = lay_out(frozen(dinov2).eval(), torch.device("cpu"))
+    model = lay_out(frozen(semantic).eval(), torch.device("cpu"))
     cache = open_cache(str(tmp_path), model, data, split, torch.float32)
     dataset = PairDataset(split.training, (128, 128), (112, 112), stored=cache.training)
     first = collate([dataset[0, i] for i in (2, 0)])
@@ -638,13 +638,13 @@ def test_views_are_made_for_missing_maps_alone(
 
 
 def test_cache_commands(
-    pictures: Path, dinov2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pictures: Path, semantic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = str(tmp_path / "cache")
     assert main(["cache", "info", place]) == 0
     assert "there are no features in" in capsys.readouterr().out
     config = tmp_path / "config.yaml"
-    train(tmp_path / "run", pictures, dinov2, epochs=1)
+    train(tmp_path / "run", pictures, semantic, epochs=1)
     shutil.copy(tmp_path / "run" / "config.yaml", config)
     build = ["cache", "build", "--config", str(config), "--feature-cache", place]
     assert main(build) == 0
@@ -693,7 +693,7 @@ def test_a_network_of_ones_own_has_nothing_to_build(capsys: pytest.CaptureFixtur
 
 
 def test_one_broken_image_does_not_stop_the_others(
-    pictures: Path, dinov2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    pictures: Path, semantic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(pictures, tmp_path / "set")
     images = sorted((tmp_path / "set" / "images").iterdir())
@@ -701,7 +701,7 @@ def test_one_broken_image_does_not_stop_the_others(
     broken.write_bytes(broken.read_bytes()[:200])
     empty.write_bytes(b"")
     build = ["cache", "build", "--data", str(tmp_path / "set"), "--model", "dsunet-nano"]
-    build += ["--train-dinov2", "false", "--weights", "none", "--dinov2-weights", str(dinov2)]
+    build += ["--train-semantic", "false", "--weights", "none", "--semantic-weights", str(semantic)]
     build += ["--sam-size", "128", "--dino-size", "112", "--device", "cpu"]
     assert main([*build, "--feature-cache", str(tmp_path / "cache")]) == 1
     captured = capsys.readouterr()
@@ -716,16 +716,16 @@ def test_one_broken_image_does_not_stop_the_others(
 # -- processes
 
 
-def test_two_processes_share_a_store(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+def test_two_processes_share_a_store(pictures: Path, semantic: Path, tmp_path: Path) -> None:
     """Distributed data parallel: both write, and what they leave is whole."""
     arguments = [
-        *"train --model dsunet-nano --train-dinov2 false --weights none --epochs 2".split(),
+        *"train --model dsunet-nano --train-semantic false --weights none --epochs 2".split(),
         *"--sam-size 128 --dino-size 112 --device cpu --devices 2 --batch-size 2".split(),
         *"--workers 1 --vertical-flip 0 --horizontal-flip 0 --val-fraction 0.2".split(),
         *("--feature-cache", "cache", "--output", "run", "--data", str(pictures)),
     ]
     done = subprocess.run(
-        [sys.executable, "-m", "dsunet.cli", *arguments, "--dinov2-weights", str(dinov2)],
+        [sys.executable, "-m", "dsunet.cli", *arguments, "--semantic-weights", str(semantic)],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -737,13 +737,15 @@ def test_two_processes_share_a_store(pictures: Path, dinov2: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_killed_processes_leave_whole_stores(pictures: Path, dinov2: Path, tmp_path: Path) -> None:
+def test_killed_processes_leave_whole_stores(
+    pictures: Path, semantic: Path, tmp_path: Path
+) -> None:
     """Killed while the store fills, a run goes on to the weights of an uninterrupted one."""
     settings = [
-        *"--model dsunet-nano --train-dinov2 false --weights none --epochs 12".split(),
+        *"--model dsunet-nano --train-semantic false --weights none --epochs 12".split(),
         *"--sam-size 128 --dino-size 112 --device cpu --batch-size 2 --workers 2".split(),
         *"--val-fraction 0.2 --save-every 0.005 --feature-cache cache".split(),
-        *("--dinov2-weights", str(dinov2)),
+        *("--semantic-weights", str(semantic)),
     ]
     outcome = kill_and_compare(pictures, settings, tmp_path, kills=6, longest=None, seed=3)
     assert outcome.different == []

@@ -536,7 +536,7 @@ def test_dsunet_with_other_parts_has_two_views(tmp_path: Path) -> None:
         ("train --sam-size 0 --model mynet:tiny", 1, "sam_size is 0, but needs one or two"),
         ("train --dino-size 56 --model mynet:tiny", 1, "takes one view, so it has no dino_size"),
         ("train --weights encoders --model mynet:tiny", 1, "--weights encoders is for dsunet's"),
-        ("train --hiera-weights w --model mynet:tiny", 1, "are for dsunet's models"),
+        ("train --pyramid-weights w --model mynet:tiny", 1, "are for dsunet's models"),
         ("train --model mynet:brightness", 1, "is a function of an image: it can predict, but"),
         ("train --model mynet:all_frozen", 1, "mynet:all_frozen has no parameters that are"),
         ("train --model mynet", 1, "one of your own is named by its import path"),
@@ -544,7 +544,7 @@ def test_dsunet_with_other_parts_has_two_views(tmp_path: Path) -> None:
         ("predict data/images --model dsunet-nano", 1, "the weights file says which"),
         ("predict data/images --model mynet:tini", 1, "did you mean tiny?"),
         ("predict data/images --model mynet:brightness --weights w.pth", 1, "has no weights"),
-        ("predict data/images --model mynet:tiny --dinov2-weights w", 1, "a weights file alone"),
+        ("predict data/images --model mynet:tiny --semantic-weights w", 1, "a weights file alone"),
     ],
 )
 def test_bad_usage_is_one_clear_line(

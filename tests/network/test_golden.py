@@ -240,7 +240,7 @@ def whole(request, tmp_path_factory) -> Iterator[tuple[str, Path, int]]:
 def assert_golden(model: dsunet.DSUNet, name: str) -> None:
     """The logits of the whole network are the authors'."""
     sam = torch.from_numpy(golden_image(12, 1, 352))
-    dino = torch.from_numpy(golden_image(11, 1, 518)) if model.dinov2 else None
+    dino = torch.from_numpy(golden_image(11, 1, 518)) if model.semantic else None
     with torch.no_grad():
         logits = model.eval()(sam, dino)
     with np.load(GOLDEN / f"whole_{name}_large.npz") as golden:

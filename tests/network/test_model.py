@@ -16,9 +16,9 @@ from dsunet.network.counting import parameter_counts
 from dsunet.weights.checkpoint import read_metadata
 from helpers import nano
 
-FROZEN = {"train_hiera": False, "train_dinov2": False, "adapter_channels": 8}
+FROZEN = {"train_pyramid": False, "train_semantic": False, "adapter_channels": 8}
 LITE = {
-    "hiera": "tf_efficientnet_lite0",
+    "pyramid": "tf_efficientnet_lite0",
     "injection": "none",
     "decoder_channels": (8, 12, 16, 20),
     "attention_pooling": True,
@@ -31,7 +31,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "B": {"injection": "hierarchical"},
     "C": {"injection": "broadcast"},
     "B-frozen": {"injection": "hierarchical", **FROZEN},
-    "before-norm": {"dinov2_norm": False},
+    "before-norm": {"semantic_norm": False},
     "resize-last": {"channel_modulation": "resize_last"},
     "single-sigmoid": {"pixel_attention": "single_sigmoid"},
     "add": {"decoder_merge": "add"},
@@ -50,7 +50,7 @@ def model(request: pytest.FixtureRequest) -> dsunet.DSUNet:
 
 def views(model: dsunet.DSUNet, batch: int = 2) -> tuple[torch.Tensor, torch.Tensor | None]:
     torch.manual_seed(1)
-    dino = torch.randn(batch, 3, 112, 112) if model.dinov2 else None
+    dino = torch.randn(batch, 3, 112, 112) if model.semantic else None
     return torch.randn(batch, 3, 128, 128), dino
 
 
@@ -71,13 +71,13 @@ class TestEveryVariant:
                 assert parameter.grad is None, f"{name} is frozen or unused, but has a gradient"
 
     def test_sides_need_not_be_equal(self, model: dsunet.DSUNet) -> None:
-        dino = torch.randn(1, 3, 70, 126) if model.dinov2 else None
+        dino = torch.randn(1, 3, 70, 126) if model.semantic else None
         fine = model.eval()(torch.randn(1, 3, 128, 192), dino, outputs="fine").fine
         assert fine.shape == (1, 1, 128, 192)
 
     def test_features_computed_before_give_the_same(self, model: dsunet.DSUNet) -> None:
         sam, dino = views(model.eval())
-        if model.dinov2 is None:
+        if model.semantic is None:
             with pytest.raises(InputSizeError, match="no DINOv2 branch"):
                 model.extract_semantics(sam)
             return
@@ -109,7 +109,7 @@ def test_trainable_parameters_of_the_paper(name: str, trainable: int) -> None:
     assert counts["fusion"] == 1_775_475 + 1_234_176
     rfb = 428_928 + 475_008 + 567_168 + 751_488
     assert counts["decoder"] == rfb + 3 * 92_992 + 3 * 65
-    assert counts["hiera"] == counts["dinov2"] == 0
+    assert counts["pyramid"] == counts["semantic"] == 0
     # the authors count 32,768 wavelet taps and DINOv2's unused mask token of 1,024 as well
     assert counts["total"] == 523_776_534 - 32_768 - 1_024
     assert f"{100 * counts['trainable'] / counts['total']:.2f}" == "1.38"
@@ -119,7 +119,7 @@ def test_trainable_parameters_of_the_paper(name: str, trainable: int) -> None:
 def test_presets_build(name: str) -> None:
     with torch.device("meta"):
         model = build_model(model_config(name))
-    assert model.hiera.strides == (4, 8, 16, 32)
+    assert model.pyramid.strides == (4, 8, 16, 32)
     assert model.config == MODEL_PRESETS[name]
 
 
@@ -130,8 +130,8 @@ def test_frozen_means_frozen() -> None:
     model.train()
     assert model.training
     assert model.decoder.training
-    assert not any(m.training for m in model.hiera.trunk.modules())
-    assert not any(m.training for m in model.dinov2.trunk.modules())
+    assert not any(m.training for m in model.pyramid.trunk.modules())
+    assert not any(m.training for m in model.semantic.trunk.modules())
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1)
     for _ in range(2):
         optimizer.zero_grad()
@@ -152,10 +152,10 @@ def test_frozen_dinov2_builds_no_graph() -> None:
 
 
 def test_hierarchical_takes_four_depths() -> None:
-    assert nano(injection="hierarchical").dinov2.depths == (1, 2, 3, 4)
+    assert nano(injection="hierarchical").semantic.depths == (1, 2, 3, 4)
     with torch.device("meta"):
         large = build_model(model_config("dsunet-large", injection="hierarchical"))
-    assert large.dinov2.depths == (6, 12, 18, 24)
+    assert large.semantic.depths == (6, 12, 18, 24)
 
 
 @pytest.mark.parametrize(
@@ -194,9 +194,9 @@ def test_without_fusion_smaller_views_do() -> None:
         ({"sam_size": (128, 300)}, "nearest: 288"),
         ({"dino_size": 100}, "multiples of 14.*nearest: 98"),
         ({"colour": 1}, "'colour' is unknown; known:"),
-        ({"hiera": "sam2_hiera_huge"}, "needs one of .*sam2_hiera_tiny"),
-        ({"dinov2": "resnet50"}, "needs a plain ViT of timm"),
-        ({"dinov2": "vit_relpos_small_patch16_224"}, "needs a plain ViT of timm"),
+        ({"pyramid": "sam2_hiera_huge"}, "needs one of .*sam2_hiera_tiny"),
+        ({"semantic": "resnet50"}, "needs a plain ViT of timm"),
+        ({"semantic": "vit_relpos_small_patch16_224"}, "needs a plain ViT of timm"),
     ],
 )
 def test_wrong_settings(overrides: dict[str, object], message: str) -> None:
@@ -208,11 +208,11 @@ def test_wrong_settings(overrides: dict[str, object], message: str) -> None:
 def test_any_encoder_of_timm(vit: str) -> None:
     """A ViT of another patch size, and one with register tokens, at sizes not their own."""
     model = dsunet.create_model(
-        "dsunet-nano", weights=None, hiera="hieradet_small", dinov2=vit, dino_size=224
+        "dsunet-nano", weights=None, pyramid="hieradet_small", semantic=vit, dino_size=224
     ).eval()
-    side = 10 * model.dinov2.multiple
+    side = 10 * model.semantic.multiple
     features = model.extract_semantics(torch.randn(1, 3, side, side))
-    assert features[0].shape == (1, model.dinov2.channels[0], 10, 10)
+    assert features[0].shape == (1, model.semantic.channels[0], 10, 10)
     assert model(torch.randn(1, 3, 128, 128), dino_features=features).fine.shape[-1] == 128
 
 

@@ -177,7 +177,7 @@ def test_int8_replaces_the_encoders_linear_layers() -> None:
     for name, encoder in segmenter.model.encoders.items():
         left = [n for n, m in encoder.named_modules() if type(m) is nn.Linear]
         assert all(".adapter." in n for n in left)
-        assert bool(left) is (name == "hiera")
+        assert bool(left) is (name == "pyramid")
     given = segmenter(picture()).probability
     assert 0 < np.abs(given - plain).mean() < 0.02
 

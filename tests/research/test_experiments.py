@@ -78,7 +78,7 @@ def sets(tmp_path: Path) -> Path:
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks at the smallest sizes."""
     for key, method in METHODS.items():
-        sizes = {"sam_size": 128, **({"dino_size": 112} if method.family == "dsunet" else {})}
+        sizes = {"sam_size": 128, **({"dino_size": 112} if method.role == "dsunet" else {})}
         small = dataclasses.replace(method, model={**method.model, **sizes})
         monkeypatch.setitem(methods_module.METHODS, key, small)
 
@@ -143,7 +143,7 @@ def test_configs_are_the_methods(task: str, key: str) -> None:
     model, recipe, loss = pick(ModelConfig), pick(TrainConfig), pick(LossConfig)
     assert not settings
     method = METHODS[key]
-    assert f"{method.family}-large" == name
+    assert f"{method.role}-large" == name
     sizes = {"sam_size", "dino_size"}
     assert model == {k: v for k, v in method.model.items() if k not in sizes}
     assert TrainConfig(**recipe) == method.train_config()
@@ -232,8 +232,8 @@ def test_official_files_are_looked_for(sets: Path, tmp_path: Path) -> None:
     for name in ("sam2.1_hiera_large.pt", "dinov2_vitl14_pretrain.pth"):
         (tmp_path / name).touch()
     assert plan.encoder_files(plan.runs[1]) == {
-        "hiera": tmp_path / "sam2.1_hiera_large.pt",
-        "dinov2": tmp_path / "dinov2_vitl14_pretrain.pth",
+        "pyramid": tmp_path / "sam2.1_hiera_large.pt",
+        "semantic": tmp_path / "dinov2_vitl14_pretrain.pth",
     }
 
 

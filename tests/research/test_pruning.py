@@ -49,7 +49,7 @@ from helpers import nano
 
 HALF = PruneConfig(ratio=0.5)
 CPU = Place(torch.device("cpu"), torch.float32)
-FROZEN = {"train_hiera": False, "adapter_channels": 8}
+FROZEN = {"train_pyramid": False, "adapter_channels": 8}
 SHAPES: dict[str, dict[str, Any]] = {
     "lite": {"name": "dsunet-lite"},
     "nano": {},
@@ -127,7 +127,7 @@ def kill_half(model: DSUNet) -> None:
         else:
             kill(fuse.conv[0])
             kill(fuse.conv[1])
-    for part in model.hiera.modules():
+    for part in model.pyramid.modules():
         if isinstance(part, AdaptedBlock):
             part.adapter.down.weight.data.mul_(10)  # beside it, nothing of the others counts
             kill(part.adapter.down)
@@ -204,8 +204,8 @@ def test_ratios_for_parts_that_are_not_there() -> None:
         ({"calibration": -1}, "calibration is -1"),
         ({"importance": "taylor", "calibration": 0}, "importance taylor needs some images"),
         ({"importance": "size"}, "importance is 'size', but needs one of auto, taylor"),
-        ({"drop_dino_blocks": -1}, "drop_dino_blocks is -1, but needs auto, or a number"),
-        ({"drop_dino_blocks": "some"}, "drop_dino_blocks is 'some'"),
+        ({"drop_semantic_blocks": -1}, "drop_semantic_blocks is -1, but needs auto, or a number"),
+        ({"drop_semantic_blocks": "some"}, "drop_semantic_blocks is 'some'"),
         ({"tolerance": 1.0}, "tolerance is 1.0"),
     ],
     ids=str,
@@ -220,7 +220,7 @@ def test_large_in_the_pruned_shapes() -> None:
     with torch.device("meta"):
         model = build_model(model_config("dsunet-large"))
     model.decoder.to_empty(device="cpu")
-    for part in (model.decoder, *(b.adapter for b in model.hiera.trunk.blocks)):
+    for part in (model.decoder, *(b.adapter for b in model.pyramid.trunk.blocks)):
         part.to_empty(device="cpu")
         for tensor in part.state_dict().values():
             tensor.fill_(0.1)
@@ -239,7 +239,7 @@ def test_large_in_the_pruned_shapes() -> None:
     counts = parameter_counts(smaller)
     assert counts["adapters"] == sum(33 * c + 16 for c in widths)
     assert counts["fusion"] == 1_775_475 + 1_234_176
-    assert counts["hiera"] == counts["dinov2"] == 0
+    assert counts["pyramid"] == counts["semantic"] == 0
     frozen = dict(model.named_parameters())["dinov2.trunk.blocks.0.attn.qkv.weight"]
     assert dict(smaller.named_parameters())["dinov2.trunk.blocks.0.attn.qkv.weight"] is frozen
 
@@ -277,7 +277,7 @@ def batches_of(model: DSUNet, folder: Path, sizes: tuple[int, ...] = (2, 2)) -> 
 
 
 def test_gradients_are_sizes_summed_over_batches(folder: Path) -> None:
-    model = trained(**FROZEN, train_dinov2=False)
+    model = trained(**FROZEN, train_semantic=False)
     batches = batches_of(model, folder)
     found = loss_gradients(model, batches)
     name = "hiera.trunk.blocks.1.adapter.down.weight"
@@ -288,7 +288,7 @@ def test_gradients_are_sizes_summed_over_batches(folder: Path) -> None:
         sums += model.get_parameter(name).grad.abs()
     torch.testing.assert_close(found[name], sums)
     assert sums.max() > 0
-    assert {n.split(".")[0] for n in found} == {"hiera", "decoder"}
+    assert {n.split(".")[0] for n in found} == {"pyramid", "decoder"}
     assert all(n.startswith("decoder.") or ".adapter." in n for n in found)
 
 
@@ -297,7 +297,7 @@ def test_statistics_are_means_over_batches(folder: Path) -> None:
     batches = batches_of(model, folder, (3, 1))
     norm = model.decoder.reduce[0].shortcut.bn
     with torch.no_grad():
-        levels = [model.hiera(batch.sam)[0] for batch in batches]
+        levels = [model.pyramid(batch.sam)[0] for batch in batches]
         seen = [model.decoder.reduce[0].shortcut.conv(level) for level in levels]
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     assert calibrate_batchnorm(model, batches) is model
@@ -333,18 +333,18 @@ def test_without_images_statistics_stay(folder: Path) -> None:
 
 @pytest.mark.parametrize("frozen", [False, True], ids=["trained", "frozen"])
 def test_dropped_blocks_are_gone(frozen: bool, tmp_path: Path) -> None:
-    model = trained(train_dinov2=not frozen)
+    model = trained(train_semantic=not frozen)
     shallow = drop_blocks(model, 3)
     assert shallow.config is not None
-    assert shallow.config.dino_depth == 1
+    assert shallow.config.semantic_depth == 1
     view = torch.randn(1, 3, 112, 112)
-    assert model.dinov2 is not None
-    assert shallow.dinov2 is not None
-    (early,) = model.dinov2.after_blocks(view, [1], norm=True)
+    assert model.semantic is not None
+    assert shallow.semantic is not None
+    (early,) = model.semantic.after_blocks(view, [1], norm=True)
     assert torch.equal(shallow.extract_semantics(view)[0], early)
-    block = sum(p.numel() for p in model.dinov2.trunk.blocks[0].parameters())
+    block = sum(p.numel() for p in model.semantic.trunk.blocks[0].parameters())
     assert parameter_counts(model)["total"] - parameter_counts(shallow)["total"] == 3 * block
-    assert model.dinov2.block_count == 4  # the original keeps them
+    assert model.semantic.block_count == 4  # the original keeps them
     dsunet.save(shallow, tmp_path / "shallow.safetensors")
     _, tensors = read_checkpoint(tmp_path / "shallow.safetensors")
     assert {n.split(".")[3] for n in tensors if n.startswith("dinov2.trunk.blocks.")} == {"0"}
@@ -360,12 +360,12 @@ def test_blocks_that_cannot_be_dropped() -> None:
         drop_blocks(trained("sam2unet-nano"), 1)
     with pytest.raises(ValueError, match="injection is hierarchical, which takes maps of several"):
         drop_blocks(trained(injection="hierarchical"), 1)
-    with pytest.raises(ValueError, match=r"drop_dino_blocks is 4, but needs 0 to 3"):
+    with pytest.raises(ValueError, match=r"drop_semantic_blocks is 4, but needs 0 to 3"):
         drop_blocks(trained(), 4)
-    with pytest.raises(ValueError, match="dino_depth is 0, but needs at least 1"):
-        model_config("dsunet-nano", dino_depth=0)
-    with pytest.raises(ValueError, match="dino_depth is 5, but vit_nano_patch14 has 4 blocks"):
-        nano(dino_depth=5)
+    with pytest.raises(ValueError, match="semantic_depth is 0, but needs at least 1"):
+        model_config("dsunet-nano", semantic_depth=0)
+    with pytest.raises(ValueError, match="semantic_depth is 5, but vit_nano_patch14 has 4 blocks"):
+        nano(semantic_depth=5)
 
 
 def test_effects_are_those_of_dropping(folder: Path) -> None:
@@ -394,15 +394,15 @@ def test_the_most_blocks_within_the_tolerance() -> None:
 
 def vit_file(path: Path, model: DSUNet) -> Path:
     """All blocks of a model's DINOv2 as a file of timm has them."""
-    assert model.dinov2 is not None
-    torch.save(model.dinov2.trunk.state_dict(), path)
+    assert model.semantic is not None
+    torch.save(model.semantic.trunk.state_dict(), path)
     return path
 
 
 def test_whole_dinov2_files_fill_the_blocks_that_are_kept(tmp_path: Path) -> None:
-    whole = trained(train_dinov2=False)
+    whole = trained(train_semantic=False)
     file = vit_file(tmp_path / "vit.pth", whole)
-    report = dsunet.load_weights(empty := nano(1, dino_depth=2, train_dinov2=False), file)
+    report = dsunet.load_weights(empty := nano(1, semantic_depth=2, train_semantic=False), file)
     assert not report.missing
     assert not report.unexpected
     made = dsunet.create_model(
@@ -410,28 +410,28 @@ def test_whole_dinov2_files_fill_the_blocks_that_are_kept(tmp_path: Path) -> Non
         None,
         sam_size=128,
         dino_size=112,
-        dino_depth=2,
-        train_dinov2=False,
-        dinov2_weights=file,
+        semantic_depth=2,
+        train_semantic=False,
+        semantic_weights=file,
     )
     view = torch.randn(1, 3, 112, 112)
-    assert whole.dinov2 is not None
-    (wanted,) = whole.dinov2.after_blocks(view, [2], norm=True)
+    assert whole.semantic is not None
+    (wanted,) = whole.semantic.after_blocks(view, [2], norm=True)
     for model in (empty, made):
-        assert model.dinov2 is not None
-        assert model.dinov2.block_count == 2
+        assert model.semantic is not None
+        assert model.semantic.block_count == 2
         assert torch.equal(model.extract_semantics(view)[0], wanted)
     # the file of the model refers to the whole encoder, and reads as much of it as it needs
     dsunet.save(made, tmp_path / "small.safetensors")
     about, tensors = read_checkpoint(tmp_path / "small.safetensors")
-    assert about["encoders"]["dinov2"]["fingerprint"].startswith("sha256:")
+    assert about["encoders"]["semantic"]["fingerprint"].startswith("sha256:")
     assert not any(name.startswith("dinov2.") for name in tensors)
     again = dsunet.load(tmp_path / "small.safetensors")
     assert torch.equal(again.extract_semantics(view)[0], wanted)
     # a whole encoder cannot come from a file with fewer blocks
     vit_file(tmp_path / "short.pth", made)
     with pytest.raises(CheckpointError, match="2 blocks, the model has 4"):
-        dsunet.load_weights(nano(train_dinov2=False), tmp_path / "short.pth")
+        dsunet.load_weights(nano(train_semantic=False), tmp_path / "short.pth")
     # converting puts the kept blocks into the file
     dsunet.convert(
         tmp_path / "small.safetensors", tmp_path / "all.safetensors", include_encoders=True
@@ -446,8 +446,8 @@ def test_whole_dinov2_files_fill_the_blocks_that_are_kept(tmp_path: Path) -> Non
                 None,
                 sam_size=128,
                 dino_size=112,
-                train_dinov2=False,
-                dinov2_weights=file,
+                train_semantic=False,
+                semantic_weights=file,
             ),
             tmp_path / "small.safetensors",
         )
@@ -457,7 +457,7 @@ def test_files_from_before_there_was_a_depth(tmp_path: Path) -> None:
     model = nano()
     dsunet.save(model, tmp_path / "new.safetensors")
     about, tensors = read_checkpoint(tmp_path / "new.safetensors")
-    del about["model"]["dino_depth"]
+    del about["model"]["semantic_depth"]
     write_checkpoint(tmp_path / "old.safetensors", tensors, about)
     again = dsunet.load(tmp_path / "old.safetensors")
     assert again.config == model.config
@@ -517,7 +517,7 @@ def test_the_command(
 ) -> None:
     out = tmp_path / "small"
     command = ["prune", str(run), "--data", str(folder), "--val-list", str(run / "val.txt")]
-    command += ["--drop-dino-blocks", "1", "--calibration", "4", *QUICK]
+    command += ["--drop-semantic-blocks", "1", "--calibration", "4", *QUICK]
     assert main([*command, "--epochs", "1", "--output", str(out)]) == 0
     shown = capsys.readouterr().out
     for name in ("before", "1 block dropped", "pruned", "fine-tuned"):
@@ -530,7 +530,7 @@ def test_the_command(
     assert before["flops"] > dropped["flops"] > pruned["flops"]
     assert len(before["seconds"]) == len(pruned["seconds"]) == 2
     assert pruned["model"]["decoder_channels"] == 16
-    assert pruned["model"]["dino_depth"] == 3
+    assert pruned["model"]["semantic_depth"] == 3
     assert {**tuned, "name": "pruned", "measures": 0} == {**pruned, "measures": 0}
     assert report["source"] == "best.safetensors"
     assert report["training_pairs"] == 5
@@ -576,9 +576,9 @@ def test_blocks_chosen_by_their_effect(
 ) -> None:
     out = tmp_path / "shallow"
     command = ["prune", str(run), "--data", str(folder), "--epochs", "0", "--ratio", "0", *QUICK]
-    command += ["--drop-dino-blocks", "auto", "--calibration", "0"]
+    command += ["--drop-semantic-blocks", "auto", "--calibration", "0"]
     assert main([*command, "--output", str(out)]) == 1
-    assert "--drop-dino-blocks auto measures on validation pairs" in capsys.readouterr().err
+    assert "--drop-semantic-blocks auto measures on validation pairs" in capsys.readouterr().err
     assert not out.exists()
     command += ["--val-list", str(run / "val.txt"), "--output", str(out)]
     assert main([*command, "--tolerance", "0.9"]) == 0
@@ -589,7 +589,7 @@ def test_blocks_chosen_by_their_effect(
     for effect, stage in zip(report["dino_blocks"][::3], report["stages"], strict=True):
         assert effect["measures"] == stage["measures"]
         assert effect["flops"] == stage["flops"]
-    assert dsunet.load(out).config.dino_depth == 1
+    assert dsunet.load(out).config.semantic_depth == 1
 
 
 @pytest.mark.parametrize(
@@ -598,7 +598,7 @@ def test_blocks_chosen_by_their_effect(
         (["--ratio", "0"], "there is nothing to take away"),
         (["--ratio", "0.01"], "there is nothing to take away"),
         (["--ratio", "2"], r"ratio is 2.0, but needs \[0, 1\)"),
-        (["--drop-dino-blocks", "9"], "drop_dino_blocks is 9, but needs 0 to 3"),
+        (["--drop-semantic-blocks", "9"], "drop_semantic_blocks is 9, but needs 0 to 3"),
         (["--adapter-ratio", "0.5"], "--adapter-ratio is given"),
         (["--devices", "2"], "devices is 2, but pruning and its fine-tuning run on one"),
         (["--importance", "taylor"], "--importance taylor needs training images"),

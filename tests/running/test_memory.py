@@ -89,7 +89,7 @@ def test_checkpointing_changes_no_gradient_of_nano(precision: torch.dtype) -> No
             return whole_loss(network)
 
     plain = gradients(copy.deepcopy(model), run)
-    model.hiera.checkpointing = True
+    model.pyramid.checkpointing = True
     again = gradients(model, run)
     assert plain.keys() == again.keys()
     assert len(plain) > 100
@@ -197,14 +197,14 @@ def test_a_training_step_never_makes_an_attention_map(monkeypatch: pytest.Monkey
 
 
 def test_dinov2_runs_no_block_for_nothing() -> None:
-    model = nano(train_dinov2=False).eval()
-    assert model.dinov2 is not None
+    model = nano(train_semantic=False).eval()
+    assert model.semantic is not None
     ran: list[int] = []
-    for number, block in enumerate(model.dinov2.trunk.blocks, 1):  # type: ignore[arg-type]
+    for number, block in enumerate(model.semantic.trunk.blocks, 1):  # type: ignore[arg-type]
         block.register_forward_hook(lambda *_, number=number: ran.append(number))
     image = torch.randn(1, 3, 112, 112)
-    first, second = model.dinov2.after_blocks(image, (1, 2), norm=True)
+    first, second = model.semantic.after_blocks(image, (1, 2), norm=True)
     assert ran == [1, 2]
-    every = model.dinov2.after_blocks(image, (1, 2, 3, 4), norm=True)
+    every = model.semantic.after_blocks(image, (1, 2, 3, 4), norm=True)
     assert torch.equal(first, every[0])
     assert torch.equal(second, every[1])

@@ -19,7 +19,7 @@ from dsunet.training.module import SegmentationModule
 from dsunet.weights.checkpoint import read_checkpoint
 from helpers import nano
 
-FROZEN = {"train_hiera": False, "train_dinov2": False, "adapter_channels": 4}
+FROZEN = {"train_pyramid": False, "train_semantic": False, "adapter_channels": 4}
 
 
 @pytest.fixture(scope="module")

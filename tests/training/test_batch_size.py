@@ -115,7 +115,7 @@ def test_what_is_calculated_is_what_a_step_keeps() -> None:
 def test_checkpointing_is_reckoned_with() -> None:
     network = nano().train()
     plain = memory_of_a_step(network, LossConfig(), CPU, torch.float32)
-    network.hiera.checkpointing = True
+    network.pyramid.checkpointing = True
     less = memory_of_a_step(network, LossConfig(), CPU, torch.float32)
     assert less.fixed == plain.fixed
     assert less.per_image < 0.8 * plain.per_image

@@ -88,7 +88,7 @@ def test_a_compiled_step_computes_the_same() -> None:
     compiled = SegmentationModule(
         nano(), dataclasses.replace(RECIPE, compile=True), LossConfig()
     ).train()
-    compiled.model.hiera.checkpointing = True
+    compiled.model.pyramid.checkpointing = True
     assert list(compiled.state_dict()) == list(plain.state_dict())
     torch.testing.assert_close(step(compiled), step(plain), rtol=1e-4, atol=1e-5)
     expected = dict(plain.named_parameters())

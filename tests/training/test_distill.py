@@ -34,7 +34,7 @@ from helpers import nano
 
 CPU = torch.device("cpu")
 STUDENT = model_config(
-    "dsunet-lite", hiera="mobilenetv3_small_050", decoder_channels=8, sam_size=64
+    "dsunet-lite", pyramid="mobilenetv3_small_050", decoder_channels=8, sam_size=64
 )
 RECIPE = TrainConfig(epochs=1, batch_size=4, device="cpu")
 
@@ -129,7 +129,7 @@ def test_each_image_weighs_the_same_in_a_batch() -> None:
     torch.manual_seed(0)
     model = nano(injection="none").eval()
     config = DistillConfig("x", teacher_weight=3.0, truth_weight=0.5, feature_weight=2.0)
-    own = Distillation(config, (0.25, 0.5, 1.0), [(model.hiera.channels[3], 5)])
+    own = Distillation(config, (0.25, 0.5, 1.0), [(model.pyramid.channels[3], 5)])
     module = SegmentationModule(model, RECIPE, LossConfig(), distillation=own)
     logged: dict[str, float] = {}
     module.log = lambda name, value, **_: logged.update({name: float(value.detach())})  # type: ignore[method-assign, assignment]
@@ -311,8 +311,8 @@ def test_what_is_kept_is_what_the_teacher_says(
         for hint, level in zip(said.hints, levels[2:], strict=True):
             assert (hint - level[0]).abs().max() < 2e-3 * max(1, float(level.abs().max()))
     heads = [tuple(head.weight.shape[:2]) for head in teaching.distillation.heads]
-    own = nano(injection="none").hiera.channels
-    assert heads == list(zip(model.hiera.channels[2:], own[2:], strict=True))
+    own = nano(injection="none").pyramid.channels
+    assert heads == list(zip(model.pyramid.channels[2:], own[2:], strict=True))
 
 
 def test_the_teacher_runs_once(

@@ -588,7 +588,9 @@ def test_same_seed_same_weights(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_frozen_encoders_are_left_alone(pictures: Path, tmp_path: Path) -> None:
-    model = dataclasses.replace(MODEL, train_hiera=False, train_dinov2=False, adapter_channels=8)
+    model = dataclasses.replace(
+        MODEL, train_pyramid=False, train_semantic=False, adapter_channels=8
+    )
     torch.manual_seed(0)
     result = run(tmp_path / "run", pictures, model, epochs=1, seed=3, weights=None)
     import lightning as L
@@ -607,7 +609,7 @@ def test_frozen_encoders_are_left_alone(pictures: Path, tmp_path: Path) -> None:
 def test_ablation_without_dinov2_trains(pictures: Path, tmp_path: Path) -> None:
     model = dataclasses.replace(MODEL, injection="none")
     result = run(tmp_path / "run", pictures, model, epochs=1)
-    assert dsunet.load(result.weights).dinov2 is None
+    assert dsunet.load(result.weights).semantic is None
 
 
 def test_accumulation_loss_and_other_options(pictures: Path, tmp_path: Path) -> None:
@@ -767,7 +769,7 @@ def test_parameter_groups() -> None:
     assert {id(p) for p in adapters} <= {id(p) for p in decoder["params"]}
     counted = sum(len(group["params"]) for group in (decoder, encoders))
     assert counted == len(list(module.parameters()))
-    frozen = nano(train_hiera=False, train_dinov2=False, adapter_channels=4)
+    frozen = nano(train_pyramid=False, train_semantic=False, adapter_channels=4)
     groups = SegmentationModule(frozen, recipe, LossConfig()).configure_optimizers().param_groups
     assert len(groups) == 1
     assert all(parameter.requires_grad for parameter in groups[0]["params"])

@@ -34,7 +34,7 @@ IMAGE, _ = synthetic_pair(0, 160)
 
 
 def adapted(**overrides: object) -> dsunet.DSUNet:
-    return nano(train_hiera=False, adapter_channels=4, **overrides)
+    return nano(train_pyramid=False, adapter_channels=4, **overrides)
 
 
 # -- extraction
@@ -45,22 +45,22 @@ def test_features_are_what_the_network_computes() -> None:
     features = extract_features(model, IMAGE, crop=False)
     sam, dino = image_view(IMAGE, (128, 128))[None], image_view(IMAGE, (112, 112))[None]
     with torch.no_grad():
-        levels = model.hiera(sam)
-        fused = model.fusion(levels, model.dinov2(dino))
-        tokens = model.dinov2.trunk.forward_features(dino)[0, 1:]  # the first is the class token
-    for got, level in zip(features.hiera, levels, strict=True):
+        levels = model.pyramid(sam)
+        fused = model.fusion(levels, model.semantic(dino))
+        tokens = model.semantic.trunk.forward_features(dino)[0, 1:]  # the first is the class token
+    for got, level in zip(features.pyramid, levels, strict=True):
         np.testing.assert_allclose(got.values, level[0].numpy(), atol=1e-6)
-    assert [f.name for f in features.hiera] == ["level 1", "level 2", "level 3", "level 4"]
-    assert [f.stride for f in features.hiera] == [4, 8, 16, 32]
+    assert [f.name for f in features.pyramid] == ["level 1", "level 2", "level 3", "level 4"]
+    assert [f.stride for f in features.pyramid] == [4, 8, 16, 32]
     (level,) = features.fusion
-    assert level.before is features.hiera[3]
+    assert level.before is features.pyramid[3]
     np.testing.assert_allclose(level.after.values, fused[3][0].numpy(), atol=1e-6)
-    modulated = model.fusion.modulate[0](model.dinov2(dino)[0], (4, 4))
+    modulated = model.fusion.modulate[0](model.semantic(dino)[0], (4, 4))
     np.testing.assert_allclose(level.semantics.values, modulated[0].detach().numpy(), atol=1e-6)
     # before the final norm: with it, the last block is what the ViT gives
-    last = features.dinov2[-1]
+    last = features.semantic[-1]
     assert (last.name, last.stride) == ("block 4 of 4", 14)
-    normed = model.dinov2.trunk.norm(torch.from_numpy(last.values).permute(1, 2, 0))
+    normed = model.semantic.trunk.norm(torch.from_numpy(last.values).permute(1, 2, 0))
     np.testing.assert_allclose(normed.detach().flatten(0, 1), tokens, atol=1e-5)
     assert features.image.size == (128, 128)
 
@@ -78,15 +78,15 @@ def test_the_model_is_left_as_it_was() -> None:
 
 def test_without_adapters_is_a_hiera_that_never_had_any() -> None:
     model = adapted().eval()
-    plain = nano(train_hiera=False, adapter_channels=0).eval()
-    own = model.hiera.state_dict()
-    plain.hiera.load_state_dict(
+    plain = nano(train_pyramid=False, adapter_channels=0).eval()
+    own = model.pyramid.state_dict()
+    plain.pyramid.load_state_dict(
         {k.replace(".block.", "."): v for k, v in own.items() if ".adapter." not in k}
     )
     expected = extract_features(plain, IMAGE)
     features = extract_features(model, IMAGE)
     for a, b, c in zip(
-        features.hiera_without_adapters, expected.hiera, features.hiera, strict=True
+        features.hiera_without_adapters, expected.pyramid, features.pyramid, strict=True
     ):
         np.testing.assert_array_equal(a.values, b.values)
         assert np.abs(a.values - c.values).max() > 1e-4
@@ -94,15 +94,15 @@ def test_without_adapters_is_a_hiera_that_never_had_any() -> None:
 
 
 def test_adapters_come_back_after_an_exception() -> None:
-    hiera = adapted().eval().hiera
+    pyramid = adapted().eval().pyramid
     view = image_view(IMAGE, (128, 128))[None]
     with torch.no_grad():
-        before = hiera(view)[3]
-        with without_adapters(hiera):
-            assert not torch.equal(hiera(view)[3], before)
-        with pytest.raises(RuntimeError, match="3 channels"), without_adapters(hiera):
-            hiera(view[:, :2])
-        assert torch.equal(hiera(view)[3], before)
+        before = pyramid(view)[3]
+        with without_adapters(pyramid):
+            assert not torch.equal(pyramid(view)[3], before)
+        with pytest.raises(RuntimeError, match="3 channels"), without_adapters(pyramid):
+            pyramid(view[:, :2])
+        assert torch.equal(pyramid(view)[3], before)
 
 
 @pytest.mark.parametrize(
@@ -111,18 +111,18 @@ def test_adapters_come_back_after_an_exception() -> None:
         ({"injection": "none"}, 0, []),
         ({"injection": "none", "decoder": "unet"}, 0, []),
         ({"injection": "hierarchical"}, 4, [1, 2, 3, 4]),
-        ({"injection": "broadcast", "train_dinov2": False}, 4, [1, 2, 3, 4]),
+        ({"injection": "broadcast", "train_semantic": False}, 4, [1, 2, 3, 4]),
     ],
 )
 def test_every_kind_of_model(overrides: dict[str, object], blocks: int, fused: list[int]) -> None:
     features = extract_features(nano(**overrides), IMAGE)
-    assert len(features.dinov2) == blocks
+    assert len(features.semantic) == blocks
     assert [level.after.name for level in features.fusion] == [f"level {i}" for i in fused]
     for level in features.fusion:
         shapes = {f.values.shape for f in (level.before, level.semantics, level.after)}
         assert len(shapes) == 1
     figures = draw_features(features, ["mean"])
-    assert set(figures) == ({"hiera", "dinov2", "fusion"} if blocks else {"hiera"})
+    assert set(figures) == ({"pyramid", "semantic", "fusion"} if blocks else {"pyramid"})
 
 
 def test_depths() -> None:
@@ -134,7 +134,7 @@ def test_depths() -> None:
         assert depths[-1] == blocks
         assert all(a < b for a, b in itertools.pairwise((0, *depths)))
     model = nano()
-    two = extract_features(model, IMAGE, depths=[2, 3]).dinov2
+    two = extract_features(model, IMAGE, depths=[2, 3]).semantic
     assert [f.name for f in two] == ["block 2 of 4", "block 3 of 4"]
     for wrong in ([], [0, 1], [2, 5], [2, 2], [3, 1]):
         with pytest.raises(ValueError, match="needs block numbers from 1 to 4, rising"):
@@ -147,8 +147,8 @@ def test_sizes() -> None:
     model = nano()
     features = extract_features(model, IMAGE, sam_size=(160, 128), dino_size=(70, 56))
     assert features.image.size == (128, 160)
-    assert features.hiera[0].values.shape == (32, 40, 32)
-    assert features.dinov2[0].values.shape == (128, 5, 4)
+    assert features.pyramid[0].values.shape == (32, 40, 32)
+    assert features.semantic[0].values.shape == (128, 5, 4)
     with pytest.raises(InputSizeError, match="nearest valid size"):
         extract_features(model, IMAGE, sam_size=100)
     with pytest.raises(InputSizeError, match="nearest valid size"):
@@ -171,13 +171,13 @@ def test_the_crop_keeps_the_middle() -> None:
 def test_odd_images(size: tuple[int, int]) -> None:
     features = extract_features(nano(), Image.new("RGB", size, "grey"))
     assert features.image.size == (128, 128)
-    assert set(draw_features(features, ["mean", "pca"])) == {"hiera", "dinov2", "fusion"}
+    assert set(draw_features(features, ["mean", "pca"])) == {"pyramid", "semantic", "fusion"}
 
 
 def test_broken_weights_are_named() -> None:
     model = nano()
     with torch.no_grad():
-        model.hiera.trunk.blocks[-1].mlp.fc2.bias.fill_(float("nan"))
+        model.pyramid.trunk.blocks[-1].mlp.fc2.bias.fill_(float("nan"))
     with pytest.raises(DsunetError, match="level 4 hold values that are no finite numbers"):
         extract_features(model, IMAGE)
 
@@ -265,10 +265,10 @@ def made_up(
     def one(name: str, stride: int, shape: tuple[int, int, int]) -> FeatureMap:
         return FeatureMap(name, stride, rng.normal(size=shape).astype(np.float32))
 
-    hiera = tuple(one(f"level {i + 1}", 32, (1152, 3, 3)) for i in range(levels))
+    pyramid = tuple(one(f"level {i + 1}", 32, (1152, 3, 3)) for i in range(levels))
     blocks = tuple(one(f"block {i + 20} of 24", 14, (1024, 12, 13)) for i in range(levels))
-    fusion = tuple(FusedLevel(level, level, level) for level in hiera[-fused:])
-    return FeatureMaps(Image.new("RGB", size), hiera, hiera if adapters else (), blocks, fusion)
+    fusion = tuple(FusedLevel(level, level, level) for level in pyramid[-fused:])
+    return FeatureMaps(Image.new("RGB", size), pyramid, pyramid if adapters else (), blocks, fusion)
 
 
 @pytest.mark.parametrize(
@@ -309,10 +309,10 @@ def test_nothing_is_clipped_and_nothing_overlaps(features: FeatureMaps, kinds: l
 
 def test_every_cell_shows_its_map() -> None:
     features = made_up(adapters=False)
-    figure = draw_features(features, ["mean", "rgb"])["hiera"]
+    figure = draw_features(features, ["mean", "rgb"])["pyramid"]
     pictures = [axes.images[0].get_array() for axes in figure.axes if axes.images]
     mean = next(p for p in pictures if p.shape == (3, 3))
-    values = features.hiera[0].values.mean(0)
+    values = features.pyramid[0].values.mean(0)
     assert mean.min() == 0
     assert mean.max() == 1
     assert np.unravel_index(mean.argmax(), (3, 3)) == np.unravel_index(values.argmax(), (3, 3))
@@ -321,7 +321,7 @@ def test_every_cell_shows_its_map() -> None:
 
 
 def test_files_of_figures(tmp_path: Path) -> None:
-    figure = draw_features(made_up(levels=1), ["mean"])["dinov2"]
+    figure = draw_features(made_up(levels=1), ["mean"])["semantic"]
     save_figure(figure, tmp_path / "deep" / "a", ["png"])
     save_figure(figure, tmp_path / "a", ["pdf"])
     save_figure(figure, tmp_path / "b", ["pdf"])
@@ -379,10 +379,10 @@ def test_one_broken_image_loses_no_other(
     }
     assert run(folder, "--weights", weights, "--output", output) == 1
     assert "is there already; choose another --output" in capsys.readouterr().err
-    (output / "hiera" / "grey.png").write_bytes(b"old")
+    (output / "pyramid" / "grey.png").write_bytes(b"old")
     good = [folder / "grey.png", "--weights", weights, "--formats", "png", "--overwrite"]
     assert run(*good, "--output", output) == 0
-    with Image.open(output / "hiera" / "grey.png") as image:
+    with Image.open(output / "pyramid" / "grey.png") as image:
         assert image.width > 500
 
 
@@ -442,7 +442,7 @@ def test_a_real_image() -> None:
         pytest.skip(f"{folder} is not there")
     with Image.open(sorted(folder.iterdir())[0]) as image:
         features = extract_features(nano(), image.convert("RGB"))
-    level = features.hiera[2].values
+    level = features.pyramid[2].values
     components = principal_components(level)
     assert 0 < components.explained[0] <= 1
     assert components.explained[0] >= components.explained[1] >= components.explained[2]

@@ -24,7 +24,7 @@ from dsunet.config import IMAGENET_MEAN, IMAGENET_STD, MODEL_PRESETS, ModelConfi
 from dsunet.errors import CheckpointError, InputSizeError, MissingPackageError, WeightsError
 from dsunet.network.build import build_model
 from dsunet.network.decoder import Decoder, SpatialFeatureFusion
-from dsunet.network.encoders import PyramidEncoder, build_pyramid
+from dsunet.network.encoders import BackboneEncoder, build_backbone
 from dsunet.weights import PUBLIC_WEIGHTS, find_public, public_name, read_weights
 from dsunet.weights.hub_cache import cached_file
 from dsunet.weights.names import EFFICIENTNET_LITE
@@ -153,7 +153,7 @@ def test_widths_of_levels() -> None:
     ],
 )
 def test_any_backbone_with_the_four_strides(name: str, channels: tuple[int, ...]) -> None:
-    encoder = PyramidEncoder(build_pyramid(name)).eval()
+    encoder = BackboneEncoder(build_backbone(name)).eval()
     assert encoder.channels == channels
     assert (encoder.strides, encoder.multiple) == ((4, 8, 16, 32), 32)
     levels = encoder(torch.randn(1, 3, 64, 96))
@@ -172,11 +172,11 @@ def test_any_backbone_with_the_four_strides(name: str, channels: tuple[int, ...]
 )
 def test_other_backbones_are_refused(name: str, reason: str) -> None:
     with pytest.raises(ValueError, match=f"hiera is '{name}', but needs a Hiera .* or .*{reason}"):
-        nano(hiera=name, injection="none")
+        nano(pyramid=name, injection="none")
 
 
 def test_frozen_pyramid_stays_as_it_is() -> None:
-    encoder = PyramidEncoder(build_pyramid("tf_efficientnet_lite0"), trainable=False).train()
+    encoder = BackboneEncoder(build_backbone("tf_efficientnet_lite0"), trainable=False).train()
     before = {name: value.clone() for name, value in encoder.state_dict().items()}
     encoder(torch.randn(2, 3, 64, 64))
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
@@ -199,7 +199,7 @@ def test_registry_entry(entry: dsunet.weights.PublicWeights) -> None:
     assert (config.mean, config.std) == (entry.mean, entry.std)
     assert config.input_size[1] == entry.native_size
     with torch.device("meta"):
-        trunk = build_pyramid(entry.architecture)
+        trunk = build_backbone(entry.architecture)
     assert sum(p.numel() for p in trunk.parameters()) == entry.parameters
     assert sum(len(stage) for stage in trunk.blocks) == entry.depth
     assert trunk.feature_info.channels()[-1] == entry.channels
@@ -294,7 +294,7 @@ STAGES = {0: (1, 2, 2, 3, 3, 4, 1), 1: (1, 3, 3, 4, 4, 5, 1), 2: (1, 3, 3, 4, 4,
 def test_the_encoder_computes_the_original_formulation(number: int) -> None:
     """All four maps; and padding as PyTorch's own models have it would give others."""
     file = packaged(number)
-    encoder = dsunet.create_model(SIZES[number], weights="encoders").eval().hiera
+    encoder = dsunet.create_model(SIZES[number], weights="encoders").eval().pyramid
     image = torch.randn(1, 3, 96, 160)
     maps, _ = Formulation(file, STAGES[number])(image)
     wanted = [maps[stage] for stage in (1, 2, 4, 6)]
@@ -363,18 +363,18 @@ def test_padding_and_normalisation_are_those_of_training() -> None:
 def test_the_encoders_weights_come_from_their_package(tmp_path: Path) -> None:
     path = packaged(0)
     model = dsunet.create_model("dsunet-lite", weights="encoders")
-    trunk = model.hiera.trunk.state_dict()
+    trunk = model.pyramid.trunk.state_dict()
     for name, tensor in read_weights(path).tensors.items():
         assert torch.equal(trunk[name], tensor)
         assert trunk[name].dtype == tensor.dtype
     assert all(p.requires_grad for p in model.parameters())
-    assert model.hiera.source is None
+    assert model.pyramid.source is None
     dsunet.save(model, tmp_path / "m.safetensors")  # the encoder is trained, so it is carried
     again = dsunet.load(tmp_path / "m.safetensors")
     assert all(torch.equal(again.state_dict()[n], t) for n, t in model.state_dict().items())
-    given = dsunet.create_model("dsunet-lite", weights=None, hiera_weights=path)
+    given = dsunet.create_model("dsunet-lite", weights=None, pyramid_weights=path)
     assert torch.equal(
-        given.hiera.trunk.state_dict()["blocks.6.0.bn3.running_var"],
+        given.pyramid.trunk.state_dict()["blocks.6.0.bn3.running_var"],
         trunk["blocks.6.0.bn3.running_var"],
     )
 
@@ -382,8 +382,8 @@ def test_the_encoders_weights_come_from_their_package(tmp_path: Path) -> None:
 def test_timms_own_file_is_read(tmp_path: Path) -> None:
     whole = timm.create_model("tf_efficientnet_lite0")
     torch.save(whole.state_dict(), tmp_path / "timm.pth")
-    model = dsunet.create_model("dsunet-lite", weights=None, hiera_weights=tmp_path / "timm.pth")
-    for name, tensor in model.hiera.trunk.state_dict().items():
+    model = dsunet.create_model("dsunet-lite", weights=None, pyramid_weights=tmp_path / "timm.pth")
+    for name, tensor in model.pyramid.trunk.state_dict().items():
         assert torch.equal(tensor, whole.state_dict()[name])
     report = dsunet.load_weights(model, tmp_path / "timm.pth")
     assert report.format == "efficientnet-timm"
@@ -435,18 +435,18 @@ def test_backbones_without_weights_of_ours() -> None:
         with pytest.raises(
             WeightsError, match="no public weights for 'resnet18', as it has for tf_"
         ):
-            dsunet.create_model("dsunet-lite", weights, hiera="resnet18")
-    model = dsunet.create_model("dsunet-lite", None, hiera="resnet18", sam_size=64).eval()
+            dsunet.create_model("dsunet-lite", weights, pyramid="resnet18")
+    model = dsunet.create_model("dsunet-lite", None, pyramid="resnet18", sam_size=64).eval()
     assert model(torch.randn(1, 3, 64, 64)).fine.shape == (1, 1, 64, 64)
 
 
 def test_the_wrong_weights() -> None:
     with pytest.raises(CheckpointError, match="holds tf_efficientnet_lite0, but .* is tf_.*_lite2"):
-        dsunet.create_model("dsunet-lite2", weights=None, hiera_weights=packaged(0))
+        dsunet.create_model("dsunet-lite2", weights=None, pyramid_weights=packaged(0))
     with pytest.raises(
         CheckpointError, match="holds tf_efficientnet_lite0, but .* sam2_hiera_tiny"
     ):
-        dsunet.create_model("dsunet-tiny", weights=None, hiera_weights=packaged(0))
+        dsunet.create_model("dsunet-tiny", weights=None, pyramid_weights=packaged(0))
 
 
 def test_odd_files(tmp_path: Path) -> None:
@@ -468,7 +468,7 @@ def test_what_the_authors_cannot_express(tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=message):
             dsunet.weights.convert(tmp_path / "m.safetensors", tmp_path / "m.pth")
 
-    refused("no network with tf_efficientnet_lite0", hiera="tf_efficientnet_lite0")
+    refused("no network with tf_efficientnet_lite0", pyramid="tf_efficientnet_lite0")
     refused("decoder_channels = .8, 8, 8, 8., one for each level", decoder_channels=(8, 8, 8, 8))
     refused("attention_pooling = True", attention_pooling=True)
 
@@ -498,7 +498,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--weights", str(file), "--maps", "mean", "--device", "cpu", "--formats", "png"]
     assert main(["features", str(picture), "--output", str(tmp_path / "f"), *arguments]) == 0
     assert "the model has no adapters" in capsys.readouterr().out
-    assert (tmp_path / "f" / "hiera" / "p.png").is_file()
+    assert (tmp_path / "f" / "pyramid" / "p.png").is_file()
 
 
 def test_one_line_for_settings_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:
@@ -506,17 +506,17 @@ def test_one_line_for_settings_that_do_not_go_together(capsys: pytest.CaptureFix
     assert main(arguments) in (1, 2)
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
-    assert "takes no adapters: set train_hiera to true and adapter_channels to 0" in lines[0]
+    assert "takes no adapters: set train_pyramid to true and adapter_channels to 0" in lines[0]
 
 
 def test_configs_of_the_first_training_are_read() -> None:
     """What the shipped weights say of themselves."""
     config = ModelConfig(
         name="dsunet-lite",
-        hiera="tf_efficientnet_lite0",
+        pyramid="tf_efficientnet_lite0",
         sam_size=256,
         injection="none",
-        train_hiera=True,
+        train_pyramid=True,
         adapter_channels=0,
         decoder_channels=[16, 32, 48, 48],  # type: ignore[arg-type]
         attention_channels=16,

@@ -32,7 +32,7 @@ def test_the_file_is_whole_and_small(name: str) -> None:
     assert verify_file(weights_of(name))[1] == []
     about, tensors = read_checkpoint(weights_of(name))
     assert dsunet.load(name).config == model_config(name)
-    assert about["encoders"] == {"hiera": None}
+    assert about["encoders"] == {"pyramid": None}
     assert about["training"]["name"] == name
     assert all(
         tensor.dtype == torch.float16

@@ -163,7 +163,7 @@ def test_a_file_does_not_choose_what_is_fetched(
     monkeypatch.setattr("dsunet.weights.encoders.read_encoder", forbidden)
     about = {"format": version, "model": nano().config.to_dict(), "training": {}}
     reference = tag if version == 1 else {"name": tag, "fingerprint": "sha256:0"}
-    about["encoders"] = {"hiera": reference, "dinov2": None}
+    about["encoders"] = {"pyramid": reference, "semantic": None}
     metadata = {"dsunet": json.dumps(about)}
     tensors = {"a": torch.zeros(1)}
     safetensors.torch.save_file(tensors, tmp_path / "a.safetensors", metadata)

@@ -30,7 +30,7 @@ from dsunet.config import MODEL_PRESETS, model_config
 from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.network.build import build_model
-from dsunet.network.encoders import build_dinov2, build_hiera
+from dsunet.network.encoders import build_hiera, build_vit
 from dsunet.network.fingerprint import fingerprint
 from dsunet.weights import (
     PUBLIC_WEIGHTS,
@@ -49,7 +49,7 @@ from dsunet.weights.names import DSU_NET, SAM2_UNET
 from helpers import GOLDEN, nano
 from weightfiles import OFFICIAL, dinov2_file, made_up, published_state, sam2_file, with_registers
 
-FROZEN = {"train_hiera": False, "train_dinov2": False, "adapter_channels": 8}
+FROZEN = {"train_pyramid": False, "train_semantic": False, "adapter_channels": 8}
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +63,8 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Pat
     """Official files of the smallest encoders, with made-up values."""
     folder = tmp_path_factory.mktemp("official")
     yield {
-        "hiera": sam2_file(folder / "sam2.1_hiera_tiny.pt"),
-        "dinov2": dinov2_file(folder / "dinov2_vits14_pretrain.pth"),
+        "pyramid": sam2_file(folder / "sam2.1_hiera_tiny.pt"),
+        "semantic": dinov2_file(folder / "dinov2_vits14_pretrain.pth"),
     }
     for file in folder.iterdir():
         file.unlink()
@@ -76,8 +76,8 @@ def tiny(official: dict[str, Path]) -> dsunet.DSUNet:
     return dsunet.create_model(
         "dsunet-tiny",
         weights=None,
-        hiera_weights=official["hiera"],
-        dinov2_weights=official["dinov2"],
+        pyramid_weights=official["pyramid"],
+        semantic_weights=official["semantic"],
         dino_size=112,
         sam_size=128,
     )
@@ -85,9 +85,9 @@ def tiny(official: dict[str, Path]) -> dsunet.DSUNet:
 
 def empty_trunk(entry: dsunet.weights.PublicWeights) -> nn.Module:
     with torch.device("meta"):
-        if entry.family == "hiera":
+        if entry.role == "pyramid":
             return build_hiera(entry.architecture)
-        return build_dinov2(entry.architecture, (518, 518))
+        return build_vit(entry.architecture, (518, 518))
 
 
 # -- the registry
@@ -108,7 +108,7 @@ def test_registry_entry(entry: dsunet.weights.PublicWeights) -> None:
     assert len(trunk.blocks) == entry.depth
     assert trunk.blocks[0].norm1.weight.numel() == entry.channels
     assert getattr(trunk, "num_reg_tokens", 0) == entry.registers
-    if entry.family == "dinov2":
+    if entry.role == "semantic":
         assert config.input_size[1] == entry.native_size
         assert config.url == entry.official_url
     assert entry.official_sha256 is None or re.fullmatch("[0-9a-f]{64}", entry.official_sha256)
@@ -122,7 +122,7 @@ def test_registry_as_a_whole() -> None:
     assert len(sums) == len(set(sums)) == 11
     for config in MODEL_PRESETS.values():
         if not config.name.endswith("-nano"):
-            assert public_name(config.hiera, config.sam_version) in PUBLIC_WEIGHTS
+            assert public_name(config.pyramid, config.sam_version) in PUBLIC_WEIGHTS
 
 
 def test_finding_an_entry() -> None:
@@ -157,7 +157,7 @@ def read_state(state: dict[str, Tensor]) -> EncoderFile:
 
 
 SIZES = [name for name in OFFICIAL if not name.startswith("transformers")]
-SIZES += [f"{name}_reg4" for name in SIZES if name.startswith("dinov2")]
+SIZES += [f"{name}_reg4" for name in SIZES if name.startswith("semantic")]
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -176,7 +176,7 @@ def test_official_names_and_shapes(name: str) -> None:
         shapes = with_registers(shapes) if registers else shapes
         file = read_state(as_meta(shapes))
         architecture = f"vit_{size}_patch14_{'reg4_' if registers else ''}dinov2"
-        assert file.format == "dinov2"
+        assert file.format == "semantic"
         assert file.name == f"{architecture}.lvd142m"
         assert list(file.ignored) == ["mask_token"]
     assert file.recognised is not None
@@ -208,13 +208,13 @@ def test_names_of_transformers(name: str, old_names: bool) -> None:
     )
     own = empty_trunk(entry).state_dict()
     assert {n: t.shape for n, t in file.tensors.items()} == {n: t.shape for n, t in own.items()}
-    assert file.version == ("2.1" if entry.family == "hiera" else None)
+    assert file.version == ("2.1" if entry.role == "pyramid" else None)
 
 
 def test_transformers_query_key_and_value_are_joined_in_order(tmp_path: Path) -> None:
     state = made_up(OFFICIAL["transformers_dinov2_vits14"])
     safetensors.torch.save_file(state, tmp_path / "model.safetensors")
-    file = read_encoder(tmp_path / "model.safetensors", "dinov2")
+    file = read_encoder(tmp_path / "model.safetensors", "semantic")
     layer = "encoder.layer.7.attention"
     for i, part in enumerate("qkv"):
         joined = file.tensors["blocks.7.attn.qkv.weight"][384 * i : 384 * (i + 1)]
@@ -222,7 +222,7 @@ def test_transformers_query_key_and_value_are_joined_in_order(tmp_path: Path) ->
     del state[f"{layer}.k_proj.bias"]
     safetensors.torch.save_file(state, tmp_path / "cut.safetensors")
     with pytest.raises(CheckpointError, match=r"7\.attention\.k_proj\.bias is missing"):
-        read_encoder(tmp_path / "cut.safetensors", "dinov2")
+        read_encoder(tmp_path / "cut.safetensors", "semantic")
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
@@ -237,7 +237,7 @@ def test_sam2_equals_timm_fed_directly(wrapped: bool, tmp_path: Path) -> None:
     if not wrapped:
         torch.save(trunk_only, file)
     expected = hieradet_sam2.checkpoint_filter_fn(state, prefix="image_encoder.trunk.")
-    encoder = read_encoder(file, "hiera")
+    encoder = read_encoder(file, "pyramid")
     assert encoder.version == ("2.1" if wrapped else None)
     trunk = fill_trunk(partial(build_hiera, "sam2_hiera_tiny"), encoder)
     actual = trunk.state_dict()
@@ -253,10 +253,10 @@ def test_sam2_equals_timm_fed_directly(wrapped: bool, tmp_path: Path) -> None:
 def test_dinov2_equals_timm_fed_directly(registers: bool, tmp_path: Path) -> None:
     file = dinov2_file(tmp_path / "dino.pth", registers=registers)
     name = f"vit_small_patch14_{'reg4_' if registers else ''}dinov2"
-    model = build_dinov2(name, (518, 518))
+    model = build_vit(name, (518, 518))
     raw = torch.load(file, weights_only=True)
     expected = vision_transformer.checkpoint_filter_fn(raw, model)
-    trunk = fill_trunk(partial(build_dinov2, name, (518, 518)), read_encoder(file, "dinov2"))
+    trunk = fill_trunk(partial(build_vit, name, (518, 518)), read_encoder(file, "semantic"))
     actual = trunk.state_dict()
     assert set(actual) == set(expected) == set(model.state_dict())
     assert all(torch.equal(actual[name], expected[name]) for name in expected)
@@ -267,8 +267,8 @@ def test_dinov2_equals_timm_fed_directly(registers: bool, tmp_path: Path) -> Non
 
 def test_no_random_numbers_are_drawn(official: dict[str, Path]) -> None:
     before = torch.get_rng_state()
-    encoder = read_encoder(official["dinov2"], "dinov2")
-    trunk = fill_trunk(partial(build_dinov2, "vit_small_patch14_dinov2", (112, 112)), encoder)
+    encoder = read_encoder(official["semantic"], "semantic")
+    trunk = fill_trunk(partial(build_vit, "vit_small_patch14_dinov2", (112, 112)), encoder)
     assert torch.equal(torch.get_rng_state(), before)
     assert not any(p.is_meta for p in trunk.parameters())
 
@@ -276,8 +276,8 @@ def test_no_random_numbers_are_drawn(official: dict[str, Path]) -> None:
 def test_half_precision_files_become_float32(tmp_path: Path) -> None:
     state = {n: t.half() for n, t in made_up(OFFICIAL["dinov2_vits14"]).items()}
     torch.save(state, tmp_path / "half.pth")
-    encoder = read_encoder(tmp_path / "half.pth", "dinov2")
-    trunk = fill_trunk(partial(build_dinov2, "vit_small_patch14_dinov2", (518, 518)), encoder)
+    encoder = read_encoder(tmp_path / "half.pth", "semantic")
+    trunk = fill_trunk(partial(build_vit, "vit_small_patch14_dinov2", (518, 518)), encoder)
     assert {p.dtype for p in trunk.parameters()} == {torch.float32}
 
 
@@ -294,8 +294,8 @@ def test_wrappings_are_taken_off(wrap, tmp_path: Path) -> None:
     state = made_up(OFFICIAL["dinov2_vits14"])
     torch.save(wrap(state), tmp_path / "w.pth")
     torch.save(state, tmp_path / "plain.pth", _use_new_zipfile_serialization=False)
-    expected = fingerprint(read_encoder(tmp_path / "plain.pth", "dinov2").tensors)
-    assert read_encoder(tmp_path / "w.pth", "dinov2").fingerprint == expected
+    expected = fingerprint(read_encoder(tmp_path / "plain.pth", "semantic").tensors)
+    assert read_encoder(tmp_path / "w.pth", "semantic").fingerprint == expected
 
 
 # -- into a model
@@ -303,25 +303,25 @@ def test_wrappings_are_taken_off(wrap, tmp_path: Path) -> None:
 
 def test_load_weights_takes_an_encoder(official: dict[str, Path]) -> None:
     model = dsunet.create_model("dsunet-tiny", weights=None, sam_size=128, dino_size=112)
-    report = dsunet.load_weights(model, official["hiera"])
+    report = dsunet.load_weights(model, official["pyramid"])
     assert (report.format, report.version) == ("sam2", "2.1")
     assert not report.missing
     assert not report.unexpected
     assert len(report.ignored) > 100  # SAM 2's other parts
     assert report.loaded == report.frozen
     own = model.state_dict()
-    raw = torch.load(official["hiera"], weights_only=True)["model"]
+    raw = torch.load(official["pyramid"], weights_only=True)["model"]
     assert torch.equal(
         own["hiera.trunk.blocks.5.block.mlp.fc2.weight"],
         raw["image_encoder.trunk.blocks.5.mlp.layers.1.weight"],
     )
-    assert model.hiera.source.name == "sam2_hiera_tiny.fb_r896_2pt1"
-    report = dsunet.load_weights(model, official["dinov2"])
+    assert model.pyramid.source.name == "sam2_hiera_tiny.fb_r896_2pt1"
+    report = dsunet.load_weights(model, official["semantic"])
     assert report.ignored == ("mask_token",)
     assert report.resampled == ("dinov2.trunk.pos_embed",)
     without = dsunet.create_model("sam2unet-tiny", weights=None, sam_size=128)
     with pytest.raises(CheckpointError, match="weights of DINOv2, which this model does not have"):
-        dsunet.load_weights(without, official["dinov2"])
+        dsunet.load_weights(without, official["semantic"])
 
 
 def test_the_wrong_encoder(official: dict[str, Path], tmp_path: Path) -> None:
@@ -329,30 +329,32 @@ def test_the_wrong_encoder(official: dict[str, Path], tmp_path: Path) -> None:
         dsunet.create_model("dsunet-tiny", weights=None, **settings)
 
     with pytest.raises(CheckpointError, match="holds no weights of DINOv2"):
-        make(dinov2_weights=official["hiera"])
+        make(semantic_weights=official["pyramid"])
     with pytest.raises(CheckpointError, match=r"holds sam2_hiera_tiny of SAM 2\.1, but .*_small"):
-        make(hiera_weights=official["hiera"], hiera="sam2_hiera_small")
+        make(pyramid_weights=official["pyramid"], pyramid="sam2_hiera_small")
     with pytest.raises(CheckpointError, match=r"is of SAM 2\.1, but sam_version is 2\.0; give the"):
-        make(hiera_weights=official["hiera"], sam_version="2.0")
+        make(pyramid_weights=official["pyramid"], sam_version="2.0")
     old = sam2_file(tmp_path / "old.pt", release="2.0")
-    make(hiera_weights=old, sam_version="2.0")
+    make(pyramid_weights=old, sam_version="2.0")
     registers = dinov2_file(tmp_path / "reg.pth", registers=True)
     with pytest.raises(CheckpointError, match="but the model's DINOv2 is vit_small_patch14_dinov2"):
-        make(dinov2_weights=registers)
+        make(semantic_weights=registers)
     with pytest.raises(ValueError, match="the model has no DINOv2 branch: leave it out"):
-        make(dinov2_weights=official["dinov2"], injection="none")
-    with pytest.raises(CheckpointError, match="not a whole model: give it as hiera_weights"):
-        dsunet.create_model("dsunet-tiny", weights=official["hiera"])
-    with pytest.raises(CheckpointError, match="give it to create_model as dinov2_weights"):
-        dsunet.load(official["dinov2"])
-    model = dsunet.create_model("dsunet-tiny", weights=None, dinov2="vit_small_patch14_reg4_dinov2")
+        make(semantic_weights=official["semantic"], injection="none")
+    with pytest.raises(CheckpointError, match="not a whole model: give it as pyramid_weights"):
+        dsunet.create_model("dsunet-tiny", weights=official["pyramid"])
+    with pytest.raises(CheckpointError, match="give it to create_model as semantic_weights"):
+        dsunet.load(official["semantic"])
+    model = dsunet.create_model(
+        "dsunet-tiny", weights=None, semantic="vit_small_patch14_reg4_dinov2"
+    )
     with pytest.raises(
         CheckpointError, match="the model's DINOv2 is vit_small_patch14_reg4_dinov2"
     ):
-        dsunet.load_weights(model, official["dinov2"])
+        dsunet.load_weights(model, official["semantic"])
     model = dsunet.create_model("dsunet-small", weights=None, injection="none")
     with pytest.raises(CheckpointError, match="but the model's Hiera is sam2_hiera_small; give"):
-        dsunet.load_weights(model, official["hiera"])
+        dsunet.load_weights(model, official["pyramid"])
 
 
 def test_incomplete_and_misshapen_files(official: dict[str, Path], tmp_path: Path) -> None:
@@ -360,20 +362,20 @@ def test_incomplete_and_misshapen_files(official: dict[str, Path], tmp_path: Pat
     gone = {n: t for n, t in state.items() if n != "blocks.3.norm2.bias"}
     torch.save(gone, tmp_path / "gone.pth")
     with pytest.raises(CheckpointError, match=r"1 tensors are missing \(blocks\.3\.norm2\.bias"):
-        dsunet.create_model("dsunet-tiny", weights=None, dinov2_weights=tmp_path / "gone.pth")
+        dsunet.create_model("dsunet-tiny", weights=None, semantic_weights=tmp_path / "gone.pth")
     model = dsunet.create_model("dsunet-tiny", weights=None)
-    before = model.dinov2.trunk.blocks[3].norm2.bias.clone()
+    before = model.semantic.trunk.blocks[3].norm2.bias.clone()
     report = dsunet.load_weights(model, tmp_path / "gone.pth", strict=False)
     assert report.missing == ("dinov2.trunk.blocks.3.norm2.bias",)
-    assert torch.equal(model.dinov2.trunk.blocks[3].norm2.bias, before)
-    assert torch.equal(model.dinov2.trunk.norm.bias, state["norm.bias"])
-    assert model.dinov2.source is None  # these weights are no file's
+    assert torch.equal(model.semantic.trunk.blocks[3].norm2.bias, before)
+    assert torch.equal(model.semantic.trunk.norm.bias, state["norm.bias"])
+    assert model.semantic.source is None  # these weights are no file's
     torch.save({**state, "extra": torch.zeros(1)}, tmp_path / "more.pth")
     with pytest.raises(CheckpointError, match=r"1 tensors are unexpected \(extra\)"):
-        dsunet.create_model("dsunet-tiny", weights=None, dinov2_weights=tmp_path / "more.pth")
+        dsunet.create_model("dsunet-tiny", weights=None, semantic_weights=tmp_path / "more.pth")
     torch.save({**state, "norm.bias": torch.zeros(5)}, tmp_path / "odd.pth")
     with pytest.raises(CheckpointError, match=r"is \(5,\) in the file and \(384,\) in the model"):
-        dsunet.create_model("dsunet-tiny", weights=None, dinov2_weights=tmp_path / "odd.pth")
+        dsunet.create_model("dsunet-tiny", weights=None, semantic_weights=tmp_path / "odd.pth")
 
 
 # -- references
@@ -388,15 +390,15 @@ def test_saved_files_find_their_encoders_again(
         p.numel() for p in tiny.parameters() if p.requires_grad
     )
     about = read_metadata(file)["encoders"]
-    assert about["hiera"]["name"] == "sam2_hiera_tiny.fb_r896_2pt1"
-    assert re.fullmatch("sha256:[0-9a-f]{64}", about["dinov2"]["fingerprint"])
+    assert about["pyramid"]["name"] == "sam2_hiera_tiny.fb_r896_2pt1"
+    assert re.fullmatch("sha256:[0-9a-f]{64}", about["semantic"]["fingerprint"])
     sam, dino = torch.randn(1, 3, 128, 128), torch.randn(1, 3, 112, 112)
     expected = tiny.eval()(sam, dino).fine
     again = dsunet.load(file)  # from the index
     assert torch.equal(again(sam, dino).fine, expected)
     started = dsunet.create_model("dsunet-tiny", file, sam_size=128, dino_size=112)
     assert torch.equal(started.eval()(sam, dino).fine, expected)
-    assert again.hiera.source == tiny.hiera.source  # so that it can be saved as small again
+    assert again.pyramid.source == tiny.pyramid.source  # so that it can be saved as small again
 
 
 def test_without_the_index(
@@ -405,9 +407,9 @@ def test_without_the_index(
     file = tmp_path / "small.safetensors"
     dsunet.save(tiny, file)
     monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "another"))
-    with pytest.raises(WeightsError, match=r"(?s)sam2_hiera_tiny.*--hiera-weights FILE"):
+    with pytest.raises(WeightsError, match=r"(?s)sam2_hiera_tiny.*--pyramid-weights FILE"):
         dsunet.load(file)
-    given = {"hiera_weights": official["hiera"], "dinov2_weights": official["dinov2"]}
+    given = {"pyramid_weights": official["pyramid"], "semantic_weights": official["semantic"]}
     dsunet.load(file, **given)
     monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "third"))
     for path in official.values():  # under their official names beside the file
@@ -422,7 +424,7 @@ def test_other_encoders_are_refused(
     dsunet.save(tiny, file)
     other = sam2_file(tmp_path / "sam2.1_hiera_tiny.pt", seed=5)
     with pytest.raises(CheckpointError, match="holds other Hiera weights .* give that very file"):
-        dsunet.load(file, hiera_weights=other)
+        dsunet.load(file, pyramid_weights=other)
     monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "another"))
     with pytest.raises(WeightsError, match="not in the Hugging Face cache"):
         dsunet.load(file)  # the one beside it has the right name and the wrong values
@@ -430,12 +432,12 @@ def test_other_encoders_are_refused(
 
 def test_a_changed_file_is_summed_again(tmp_path: Path) -> None:
     file = dinov2_file(tmp_path / "d.pth")
-    encoder = read_encoder(file, "dinov2")
-    known.remember(file, "dinov2", encoder.fingerprint, encoder.stamp)
-    assert known.recall(file, "dinov2") == encoder.fingerprint
+    encoder = read_encoder(file, "semantic")
+    known.remember(file, "semantic", encoder.fingerprint, encoder.stamp)
+    assert known.recall(file, "semantic") == encoder.fingerprint
     assert known.places(encoder.fingerprint) == [file]
     dinov2_file(file, seed=1)
-    assert known.recall(file, "dinov2") is None
+    assert known.recall(file, "semantic") is None
     assert known.places(encoder.fingerprint) == []
     file.unlink()
     assert known.places(encoder.fingerprint) == []
@@ -449,7 +451,7 @@ def test_a_broken_index_is_no_index(tmp_path: Path, content: bytes) -> None:
     assert known.places("sha256:0") == []
     (tmp_path / "f").write_bytes(b"x")
     stamp = known.stamp_of(tmp_path / "f")
-    known.remember(tmp_path / "f", "hiera", "sha256:0", stamp)
+    known.remember(tmp_path / "f", "pyramid", "sha256:0", stamp)
     assert known.places("sha256:0") == [tmp_path / "f"]
 
 
@@ -457,8 +459,8 @@ def test_an_index_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "file").write_bytes(b"x")
     monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "file" / "under"))
     stamp = known.stamp_of(tmp_path / "file")
-    known.remember(tmp_path / "file", "hiera", "sha256:0", stamp)
-    assert known.recall(tmp_path / "file", "hiera") is None
+    known.remember(tmp_path / "file", "pyramid", "sha256:0", stamp)
+    assert known.recall(tmp_path / "file", "pyramid") is None
 
 
 def test_files_of_version_one_are_read(tiny: dsunet.DSUNet, tmp_path: Path) -> None:
@@ -468,7 +470,7 @@ def test_files_of_version_one_are_read(tiny: dsunet.DSUNet, tmp_path: Path) -> N
     about["encoders"] = {n: f"timm/{r['name']}" for n, r in about["encoders"].items()}
     tensors = safetensors.torch.load_file(file)
     safetensors.torch.save_file(tensors, tmp_path / "v1.safetensors", {"dsunet": json.dumps(about)})
-    upgraded = read_metadata(tmp_path / "v1.safetensors")["encoders"]["hiera"]
+    upgraded = read_metadata(tmp_path / "v1.safetensors")["encoders"]["pyramid"]
     assert upgraded == {"name": "sam2_hiera_tiny.fb_r896_2pt1", "fingerprint": None}
 
 
@@ -482,11 +484,11 @@ def test_self_contained_files(tiny: dsunet.DSUNet, tmp_path: Path, monkeypatch) 
     model = dsunet.create_model(
         "dsunet-tiny",
         weights=None,
-        hiera_weights=tmp_path / "whole.safetensors",
+        pyramid_weights=tmp_path / "whole.safetensors",
         sam_size=128,
         dino_size=112,
     )
-    assert torch.equal(model.hiera.trunk.pos_embed, tiny.hiera.trunk.pos_embed)
+    assert torch.equal(model.pyramid.trunk.pos_embed, tiny.pyramid.trunk.pos_embed)
 
 
 def test_training_facts_stay_with_the_model(tmp_path: Path) -> None:
@@ -510,16 +512,16 @@ def hub_file(tmp_path: Path, name: str, state: dict[str, Tensor]) -> Path:
 
 
 def test_public_weights_from_the_cache(official: dict[str, Path], tmp_path: Path) -> None:
-    trunk = read_encoder(official["hiera"], "hiera").tensors
+    trunk = read_encoder(official["pyramid"], "pyramid").tensors
     hub_file(tmp_path, "sam2_hiera_tiny.fb_r896_2pt1", trunk)
     model = dsunet.create_model("sam2unet-tiny", sam_version="2.1", sam_size=128)
-    assert model.hiera.source.name == "sam2_hiera_tiny.fb_r896_2pt1"
-    assert torch.equal(model.hiera.trunk.pos_embed, trunk["pos_embed"])
+    assert model.pyramid.source.name == "sam2_hiera_tiny.fb_r896_2pt1"
+    assert torch.equal(model.pyramid.trunk.pos_embed, trunk["pos_embed"])
     # the same weights from an official file are the same: the reference holds for both
     taken = dsunet.create_model(
-        "sam2unet-tiny", None, hiera_weights=official["hiera"], sam_version="2.1", sam_size=128
+        "sam2unet-tiny", None, pyramid_weights=official["pyramid"], sam_version="2.1", sam_size=128
     )
-    assert taken.hiera.source == model.hiera.source
+    assert taken.pyramid.source == model.pyramid.source
 
 
 def no_network(monkeypatch: pytest.MonkeyPatch, calls: list[object]) -> None:
@@ -546,7 +548,7 @@ def test_without_a_network(offline: bool, monkeypatch: pytest.MonkeyPatch) -> No
         reason,
         "model.safetensors of the hub's repository timm/sam2_hiera_tiny.fb_r896_2pt1",
         "sam2.1_hiera_tiny.pt",
-        "--hiera-weights FILE",
+        "--pyramid-weights FILE",
     ):
         assert part in message
     assert len(calls) == (0 if offline else 1)
@@ -569,13 +571,13 @@ def test_default_weights_are_chosen_for_each_encoder(
 
     def fetch(name: str, **options: object) -> Path:
         asked.append(name)
-        return official["hiera"]
+        return official["pyramid"]
 
     monkeypatch.setattr("dsunet.weights.encoders.fetch", fetch)
-    dsunet.create_model("dsunet-nano", hiera="sam2_hiera_tiny", train_hiera=False)
+    dsunet.create_model("dsunet-nano", pyramid="sam2_hiera_tiny", train_pyramid=False)
     assert asked == ["sam2_hiera_tiny.fb_r896_2pt1"]
     with pytest.raises(ValueError, match="'hiera_nano', which has no public weights and would"):
-        dsunet.create_model("dsunet-small", hiera="hiera_nano")
+        dsunet.create_model("dsunet-small", pyramid="hiera_nano")
 
 
 def test_save_pretrained(tiny: dsunet.DSUNet, tmp_path: Path) -> None:
@@ -598,7 +600,7 @@ def test_save_pretrained(tiny: dsunet.DSUNet, tmp_path: Path) -> None:
         "3,664,902 were trained",
         "| data | steel |",
         "| measures: S | 0.8123 |",
-        tiny.dinov2.source.fingerprint,
+        tiny.semantic.source.fingerprint,
     ):
         assert part in card, part
     from huggingface_hub import ModelCard
@@ -611,10 +613,12 @@ def test_from_pretrained_takes_encoder_files(
 ) -> None:
     tiny.save_pretrained(tmp_path / "folder")
     monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "another"))
-    with pytest.raises(WeightsError, match="--hiera-weights"):
+    with pytest.raises(WeightsError, match="--pyramid-weights"):
         dsunet.DSUNet.from_pretrained(tmp_path / "folder")
     dsunet.DSUNet.from_pretrained(
-        tmp_path / "folder", hiera_weights=official["hiera"], dinov2_weights=official["dinov2"]
+        tmp_path / "folder",
+        pyramid_weights=official["pyramid"],
+        semantic_weights=official["semantic"],
     )
 
 
@@ -675,7 +679,7 @@ def test_load_finds_out_which_model_it_is(name: str, tmp_path: Path) -> None:
     torch.save(state, tmp_path / "authors.pth")
     model = dsunet.load(tmp_path / "authors.pth")
     assert model.config == MODEL_PRESETS[name]
-    reference = model.hiera.source
+    reference = model.pyramid.source
     assert reference.fingerprint
     report = dsunet.load_weights(model, tmp_path / "authors.pth")
     assert not report.missing
@@ -684,14 +688,14 @@ def test_load_finds_out_which_model_it_is(name: str, tmp_path: Path) -> None:
     rules = SAM2_UNET if name.startswith("sam2") else DSU_NET
     for ours, tensor in model.state_dict().items():
         assert torch.equal(tensor, state[rules.theirs(ours)]), ours
-    assert model.hiera.source == reference
+    assert model.pyramid.source == reference
     # it can be saved small, as that file holds the encoders
     dsunet.save(model, tmp_path / "small.safetensors")
     assert (tmp_path / "small.safetensors").stat().st_size < 20e6
     again = dsunet.load(tmp_path / "small.safetensors")
     assert torch.equal(
-        again.hiera.trunk.blocks[3].block.attn.qkv.weight,
-        model.hiera.trunk.blocks[3].block.attn.qkv.weight,
+        again.pyramid.trunk.blocks[3].block.attn.qkv.weight,
+        model.pyramid.trunk.blocks[3].block.attn.qkv.weight,
     )
 
 
@@ -723,14 +727,14 @@ def test_converting_leaves_out_encoders_that_are_elsewhere(tmp_path: Path) -> No
         if n.startswith("backbone_dino.")
     }
     torch.save(trunk, tmp_path / "dinov2_vits14_pretrain.pth")  # beside it, by its official name
-    hiera = read_encoder(tmp_path / "authors.pth", "hiera").tensors
-    hub_file(tmp_path, "sam2_hiera_tiny.fb_r896", hiera)  # of the other release, in the cache
+    pyramid = read_encoder(tmp_path / "authors.pth", "pyramid").tensors
+    hub_file(tmp_path, "sam2_hiera_tiny.fb_r896", pyramid)  # of the other release, in the cache
     ours = tmp_path / "ours.safetensors"
     lines = dsunet.convert(tmp_path / "authors.pth", ours)
     assert len([line for line in lines if "left out" in line]) == 2
     assert ours.stat().st_size < 20e6
     about = read_metadata(ours)["encoders"]
-    assert about["dinov2"]["name"] == "vit_small_patch14_dinov2.lvd142m"
+    assert about["semantic"]["name"] == "vit_small_patch14_dinov2.lvd142m"
     (tmp_path / "authors.pth").unlink()
     lines = dsunet.convert(ours, tmp_path / "back.pth")
     assert any("dinov2_vits14_pretrain.pth" in line for line in lines)
@@ -741,7 +745,7 @@ def test_converting_leaves_out_encoders_that_are_elsewhere(tmp_path: Path) -> No
     dsunet.convert(ours, whole, include_encoders=True)
     model = dsunet.load(whole)
     assert torch.equal(
-        model.dinov2.trunk.blocks[1].attn.qkv.weight, trunk["blocks.1.attn.qkv.weight"]
+        model.semantic.trunk.blocks[1].attn.qkv.weight, trunk["blocks.1.attn.qkv.weight"]
     )
 
 
@@ -790,7 +794,7 @@ def test_what_the_authors_cannot_express(
 def test_converting_what_cannot_be(official: dict[str, Path], tmp_path: Path) -> None:
     dsunet.save(nano(), tmp_path / "a.safetensors")
     for source, target, message in (
-        (official["hiera"], tmp_path / "x.safetensors", "an encoder alone .*nothing to convert"),
+        (official["pyramid"], tmp_path / "x.safetensors", "an encoder alone .*nothing to convert"),
         (tmp_path / "a.safetensors", tmp_path / "a.onnx", r"ends with \.safetensors"),
         (tmp_path / "a.safetensors", tmp_path / "a.safetensors", "is the file to convert"),
         (tmp_path / "none", tmp_path / "b.pth", "there is no weights file"),
@@ -944,8 +948,8 @@ def test_positions_are_resampled_once_at_loading(registers: bool, tmp_path: Path
         way: dsunet.create_model(
             "dsunet-tiny",
             None,
-            dinov2=name,
-            dinov2_weights=file,
+            semantic=name,
+            semantic_weights=file,
             dino_size=(112, 154),
             sam_size=128,
             interpolate=way,
@@ -953,14 +957,14 @@ def test_positions_are_resampled_once_at_loading(registers: bool, tmp_path: Path
         for way in ("official", "timm")
     }
     for way, model in models.items():
-        kept = model.dinov2.trunk.pos_embed
+        kept = model.semantic.trunk.pos_embed
         start = raw[:, 1:] if registers else raw
         expected = resample_positions(
             start, (8, 11), prefix=0 if registers else 1, method=way, registers=registers
         )
         assert torch.equal(kept, expected)
     # the fingerprint is of what the file holds, not of what became of it
-    assert models["official"].dinov2.source == models["timm"].dinov2.source
+    assert models["official"].semantic.source == models["timm"].semantic.source
 
 
 @pytest.mark.parametrize("size", [(98, 98), (154, 112)], ids=["another", "equal-count"])
@@ -972,8 +976,8 @@ def test_our_own_files_at_another_size(size: tuple[int, int], tmp_path: Path) ->
     report = dsunet.load_weights(other, tmp_path / "a.safetensors")
     assert report.resampled == ("dinov2.trunk.pos_embed",)
     grid = (size[0] // 14, size[1] // 14)
-    expected = resample_positions(model.dinov2.trunk.pos_embed, grid, source=(8, 11))
-    assert torch.equal(other.dinov2.trunk.pos_embed, expected)
+    expected = resample_positions(model.semantic.trunk.pos_embed, grid, source=(8, 11))
+    assert torch.equal(other.semantic.trunk.pos_embed, expected)
 
 
 # -- what the readers' parts promise each other
@@ -982,10 +986,10 @@ def test_our_own_files_at_another_size(size: tuple[int, int], tmp_path: Path) ->
 def test_fingerprints_do_not_depend_on_the_format(
     official: dict[str, Path], tmp_path: Path
 ) -> None:
-    first = read_encoder(official["dinov2"], "dinov2")
+    first = read_encoder(official["semantic"], "semantic")
     shuffled = dict(reversed(first.tensors.items()))
     safetensors.torch.save_file(shuffled, tmp_path / "timm.safetensors")
-    second = read_encoder(tmp_path / "timm.safetensors", "dinov2")
+    second = read_encoder(tmp_path / "timm.safetensors", "semantic")
     assert second.format == "vit-timm"
     assert second.fingerprint == first.fingerprint
     changed = {n: t.clone() for n, t in first.tensors.items()}
@@ -998,22 +1002,22 @@ def test_fingerprints_do_not_depend_on_the_format(
 def test_another_vit_is_not_taken_for_dinov2(tmp_path: Path) -> None:
     model = timm.create_model("vit_small_patch16_224", num_classes=10)
     torch.save(model.state_dict(), tmp_path / "vit.pth")
-    file = read_encoder(tmp_path / "vit.pth", "dinov2")
+    file = read_encoder(tmp_path / "vit.pth", "semantic")
     assert file.recognised is None
     assert set(file.ignored) == {"head.weight", "head.bias"}
     dsunet.create_model(
         "dsunet-nano",
         None,
-        dinov2="vit_small_patch16_224",
-        dinov2_weights=tmp_path / "vit.pth",
+        semantic="vit_small_patch16_224",
+        semantic_weights=tmp_path / "vit.pth",
         dino_size=224,
-        train_dinov2=False,
+        train_semantic=False,
     )
 
 
 def test_empty_encoder_files_are_explained() -> None:
     own = {"blocks.0.norm1.weight": torch.zeros(1)}
-    file = EncoderFile(Path("x"), "dinov2", "dinov2", {})
+    file = EncoderFile(Path("x"), "semantic", "semantic", {})
     assert compare(own, file).cause == "the file holds no whole encoder"
     with pytest.raises(CheckpointError, match="1 tensors are missing"):
         fitted(own, file, "official", None)
@@ -1046,7 +1050,7 @@ def test_info(official: dict[str, Path], tmp_path: Path, capsys) -> None:
     assert about["parameters"]["total"] == sum(p.numel() for p in nano().parameters())
     assert sum(part["all"] for part in about["parameters"]["parts"].values()) == 2_977_542
 
-    status, out, _ = run(capsys, "info", official["hiera"])
+    status, out, _ = run(capsys, "info", official["pyramid"])
     assert status == 0
     for part in ("official SAM 2", "sam2_hiera_tiny", "26,849,472", "2.1", "Apache-2.0", "sha256:"):
         assert part in out, out
@@ -1064,7 +1068,7 @@ def test_info_says_where_encoders_are(
 ) -> None:
     dsunet.save(tiny, tmp_path / "small.safetensors")
     _, out, _ = run(capsys, "info", tmp_path / "small.safetensors")
-    assert str(official["hiera"]) in out
+    assert str(official["pyramid"]) in out
     monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "another"))
     _, out, _ = run(capsys, "info", tmp_path / "small.safetensors")
     assert "not on this machine" in out
@@ -1085,11 +1089,11 @@ def test_verify(official: dict[str, Path], tmp_path: Path, monkeypatch, capsys) 
     assert "decoder.heads.0.weight holds values that are no finite numbers" in err
 
     # made-up values under the official name: their SHA-256 is another
-    status, _, err = run(capsys, "weights", "verify", official["hiera"])
+    status, _, err = run(capsys, "weights", "verify", official["pyramid"])
     assert status == 1
     assert "it is not the official sam2.1_hiera_tiny.pt: that has another SHA-256" in err
     other = tmp_path / "mine.pt"
-    other.write_bytes(official["hiera"].read_bytes())
+    other.write_bytes(official["pyramid"].read_bytes())
     status, out, _ = run(capsys, "weights", "verify", other)
     assert status == 0
     assert "cannot be told" in out
@@ -1097,12 +1101,12 @@ def test_verify(official: dict[str, Path], tmp_path: Path, monkeypatch, capsys) 
     right = hashlib.sha256(other.read_bytes()).hexdigest()
     known_sum = dataclasses.replace(entry, official_sha256=right)
     monkeypatch.setitem(PUBLIC_WEIGHTS, entry.name, known_sum)
-    status, out, _ = run(capsys, "weights", "verify", official["hiera"])
+    status, out, _ = run(capsys, "weights", "verify", official["pyramid"])
     assert status == 0
     assert "yes: byte for byte sam2.1_hiera_tiny.pt" in out
 
     # one bit in the middle of a torch file shows in the archive's own checksum
-    data = bytearray(official["hiera"].read_bytes())
+    data = bytearray(official["pyramid"].read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / "bit.pt").write_bytes(data)
     status, _, err = run(capsys, "weights", "verify", tmp_path / "bit.pt")
@@ -1136,7 +1140,7 @@ def test_weights_download(official: dict[str, Path], tmp_path: Path, capsys) -> 
     assert status == 1
     assert "HF_HUB_OFFLINE is set" in err
     assert len(err.splitlines()) == 1
-    trunk = read_encoder(official["hiera"], "hiera").tensors
+    trunk = read_encoder(official["pyramid"], "pyramid").tensors
     file = hub_file(tmp_path, "sam2_hiera_tiny.fb_r896_2pt1", trunk)
     status, out, _ = run(capsys, "weights", "download", "sam2_hiera_tiny")
     assert status == 0
@@ -1166,13 +1170,13 @@ def test_training_and_prediction_take_encoder_files(
         capsys,
         *("train", "--data", tmp_path / "set", "--output", tmp_path / "run"),
         *(*settings.split(), "--epochs", 1, "--batch-size", 2),
-        *("--hiera-weights", official["hiera"], "--dinov2-weights", official["dinov2"]),
+        *("--pyramid-weights", official["pyramid"], "--semantic-weights", official["semantic"]),
     )
     assert status == 0, err
     last = tmp_path / "run" / "last.safetensors"
     assert last.stat().st_size < 20e6
-    assert read_metadata(last)["encoders"]["hiera"]["name"] == "sam2_hiera_tiny.fb_r896_2pt1"
-    assert str(official["hiera"]) not in str(read_metadata(last))  # no paths of this machine
+    assert read_metadata(last)["encoders"]["pyramid"]["name"] == "sam2_hiera_tiny.fb_r896_2pt1"
+    assert str(official["pyramid"]) not in str(read_metadata(last))  # no paths of this machine
     # the resume state says which model it is of, too
     sam, dino = torch.randn(1, 3, 128, 128), torch.randn(1, 3, 112, 112)
     expected = dsunet.load(last)(sam, dino).fine
@@ -1181,8 +1185,8 @@ def test_training_and_prediction_take_encoder_files(
     assert torch.equal(dsunet.load(resumable)(sam, dino).fine, expected)
     # the encoder's file may move before the run goes on, but not change
     again = ("train", "--config", tmp_path / "run" / "config.yaml", "--resume")
-    again = (*again, "--output", tmp_path / "run", "--hiera-weights")
-    status, _, err = run(capsys, *again, shutil.copy(official["hiera"], tmp_path / "moved.pt"))
+    again = (*again, "--output", tmp_path / "run", "--pyramid-weights")
+    status, _, err = run(capsys, *again, shutil.copy(official["pyramid"], tmp_path / "moved.pt"))
     assert status == 0, err
     status, _, err = run(capsys, *again, sam2_file(tmp_path / "changed.pt", seed=3))
     assert status == 1
@@ -1191,12 +1195,12 @@ def test_training_and_prediction_take_encoder_files(
     predict = ("predict", tmp_path / "set" / "images", "--weights", tmp_path / "run")
     status, _, err = run(capsys, *predict, "--output", tmp_path / "maps")
     assert status == 1
-    assert "--hiera-weights FILE" in err
+    assert "--pyramid-weights FILE" in err
     assert len(err.splitlines()) == 1
     status, _, err = run(
         capsys,
         *(*predict, "--output", tmp_path / "maps", "--device", "cpu"),
-        *("--hiera-weights", official["hiera"], "--dinov2-weights", official["dinov2"]),
+        *("--pyramid-weights", official["pyramid"], "--semantic-weights", official["semantic"]),
     )
     assert status == 0, err
 
@@ -1216,7 +1220,7 @@ def test_an_encoder_in_part_is_refused(tiny: dsunet.DSUNet, tmp_path: Path) -> N
         dsunet.load_weights(tiny, tmp_path / "part.pth")
     report = dsunet.load_weights(tiny, tmp_path / "part.pth", strict=False)
     assert any(".attn." in name for name in report.missing)
-    assert tiny.hiera.source is None
+    assert tiny.pyramid.source is None
 
 
 def test_a_file_for_other_encoders_is_refused(tiny: dsunet.DSUNet, tmp_path: Path) -> None:
@@ -1229,9 +1233,9 @@ def test_a_file_for_other_encoders_is_refused(tiny: dsunet.DSUNet, tmp_path: Pat
 
 def test_new_values_are_no_files_any_more(tiny: dsunet.DSUNet, tmp_path: Path) -> None:
     state = {name: tensor + 0.01 for name, tensor in tiny.state_dict().items()}
-    assert tiny.hiera.source is not None
+    assert tiny.pyramid.source is not None
     tiny.load_state_dict(state)
-    assert tiny.hiera.source is tiny.dinov2.source is None
+    assert tiny.pyramid.source is tiny.semantic.source is None
     dsunet.save(tiny, tmp_path / "a.safetensors")
     assert torch.equal(logits(dsunet.load(tmp_path / "a.safetensors")), logits(tiny))
 
@@ -1240,17 +1244,17 @@ def test_a_file_that_does_not_fit_changes_nothing(tiny: dsunet.DSUNet, tmp_path:
     state = published_state(seed=8)
     state["side1.weight"] = torch.zeros(1, 65, 1, 1)
     torch.save(state, tmp_path / "a.pth")
-    before, source = logits(tiny), tiny.hiera.source
+    before, source = logits(tiny), tiny.pyramid.source
     with pytest.raises(CheckpointError, match=r"\(1, 65, 1, 1\) in the file"):
         dsunet.load_weights(tiny, tmp_path / "a.pth")
     assert torch.equal(logits(tiny), before)
-    assert tiny.hiera.source == source
+    assert tiny.pyramid.source == source
 
 
 @pytest.mark.parametrize(
     "settings",
     [
-        {"dinov2_norm": False},
+        {"semantic_norm": False},
         {"channel_modulation": "resize_last"},
         {"pixel_attention": "single_sigmoid"},
     ],
@@ -1284,12 +1288,12 @@ def test_files_of_version_one_are_loaded(
     tensors = safetensors.torch.load_file(tmp_path / "v2.safetensors")
     file = tmp_path / "v1.safetensors"
     safetensors.torch.save_file(tensors, file, {"dsunet": json.dumps(about)})
-    given = {"hiera_weights": official["hiera"], "dinov2_weights": official["dinov2"]}
+    given = {"pyramid_weights": official["pyramid"], "semantic_weights": official["semantic"]}
     assert torch.equal(logits(dsunet.load(file, **given)), logits(tiny))
     for path in official.values():
         (tmp_path / path.name).symlink_to(path)
     assert torch.equal(logits(dsunet.load(file)), logits(tiny))
-    given["hiera_weights"] = sam2_file(tmp_path / "old.pt", release="2.0")
+    given["pyramid_weights"] = sam2_file(tmp_path / "old.pt", release="2.0")
     with pytest.raises(CheckpointError, match=r"is of SAM 2\.0"):
         dsunet.load(file, **given)
 
@@ -1307,7 +1311,7 @@ def test_weights_are_floating_point(kind: torch.dtype, tmp_path: Path) -> None:
     encoder["norm.weight"] = (encoder["norm.weight"] * 100).to(kind)
     torch.save(encoder, tmp_path / "d.pth")
     with pytest.raises(CheckpointError, match=r"norm\.weight as .*, but floating-point"):
-        dsunet.create_model("dsunet-tiny", None, dinov2_weights=tmp_path / "d.pth")
+        dsunet.create_model("dsunet-tiny", None, semantic_weights=tmp_path / "d.pth")
 
 
 def test_two_encoders_in_one_file(tmp_path: Path) -> None:
@@ -1331,7 +1335,7 @@ def test_saving_does_not_destroy_what_it_refers_to(tmp_path: Path, capsys) -> No
     # a file of ours that holds encoders, once used as such, is not written over either
     whole = tmp_path / "whole.safetensors"
     dsunet.convert(file, whole, include_encoders=True)
-    dsunet.create_model("dsunet-tiny", None, hiera_weights=whole)
+    dsunet.create_model("dsunet-tiny", None, pyramid_weights=whole)
     with pytest.raises(CheckpointError, match="other files may refer to"):
         dsunet.convert(file, whole)
     status, _, err = run(capsys, "info", file, "--json", file)
@@ -1357,13 +1361,13 @@ def test_unfreezing(tiny: dsunet.DSUNet, official: dict[str, Path], tmp_path: Pa
     model = dsunet.create_model(
         "dsunet-tiny",
         tmp_path / "small.safetensors",
-        train_hiera=True,
-        train_dinov2=True,
+        train_pyramid=True,
+        train_semantic=True,
         sam_size=128,
         dino_size=112,
     )
     assert torch.equal(logits(model), logits(tiny))
-    assert model.hiera.source is model.dinov2.source is None
+    assert model.pyramid.source is model.semantic.source is None
     # training changes the model and not the file that it is mapped from
     before = {name: path.read_bytes() for name, path in official.items()}
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
@@ -1378,9 +1382,9 @@ def test_a_broken_file_beside_is_passed_over(
     dsunet.save(tiny, tmp_path / "small.safetensors")
     monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "another"))
     (tmp_path / "sam2.1_hiera_tiny.pt").write_text("<!DOCTYPE html>")
-    trunk = read_encoder(official["hiera"], "hiera").tensors
+    trunk = read_encoder(official["pyramid"], "pyramid").tensors
     hub_file(tmp_path, "sam2_hiera_tiny.fb_r896_2pt1", trunk)
-    vit = read_encoder(official["dinov2"], "dinov2").tensors
+    vit = read_encoder(official["semantic"], "semantic").tensors
     hub_file(tmp_path, "vit_small_patch14_dinov2.lvd142m", vit)
     assert torch.equal(logits(dsunet.load(tmp_path / "small.safetensors")), logits(tiny))
 
@@ -1390,13 +1394,13 @@ def test_a_changed_file_is_noticed_whatever_its_times_say(
 ) -> None:
     file = sam2_file(tmp_path / "sam.pt")
     status = file.stat()
-    known.remember(file, "hiera", "sha256:0", known.stamp_of(file))
-    assert known.recall(file, "hiera") == "sha256:0"
+    known.remember(file, "pyramid", "sha256:0", known.stamp_of(file))
+    assert known.recall(file, "pyramid") == "sha256:0"
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert known.recall(file, "hiera") is None
+    assert known.recall(file, "pyramid") is None
 
 
 def test_many_processes_write_the_index(tmp_path: Path) -> None:
@@ -1437,7 +1441,7 @@ def test_verify_compares_with_the_architecture(tmp_path: Path, capsys) -> None:
 @pytest.mark.parametrize("reference", [{"name": 3}, {"fingerprint": 5}, [1], "x"])
 def test_odd_references(reference: object, tmp_path: Path) -> None:
     about = {"format": 2, "model": nano().config.to_dict(), "training": {}}
-    about["encoders"] = {"hiera": reference, "dinov2": None}
+    about["encoders"] = {"pyramid": reference, "semantic": None}
     tensors = {"a": torch.zeros(1)}
     safetensors.torch.save_file(tensors, tmp_path / "a.safetensors", {"dsunet": json.dumps(about)})
     with pytest.raises(CheckpointError, match="incomplete metadata"):
@@ -1463,8 +1467,8 @@ def test_odd_tensors(name: str, value: Tensor | None, tmp_path: Path) -> None:
         dsunet.create_model(
             "dsunet-tiny",
             None,
-            dinov2="vit_small_patch14_reg4_dinov2",
-            dinov2_weights=tmp_path / "a.pth",
+            semantic="vit_small_patch14_reg4_dinov2",
+            semantic_weights=tmp_path / "a.pth",
         )
 
 
@@ -1482,7 +1486,7 @@ def test_archives_of_other_kinds(tmp_path: Path) -> None:
 def test_settings_in_files_are_validated(tmp_path: Path) -> None:
     for name, value in (("pixel_attention", "bogus"), ("decoder_channels", 200000)):
         about = {"format": 2, "model": {**nano().config.to_dict(), name: value}, "training": {}}
-        about["encoders"] = {"hiera": None, "dinov2": None}
+        about["encoders"] = {"pyramid": None, "semantic": None}
         file = tmp_path / "a.safetensors"
         safetensors.torch.save_file({"a": torch.zeros(1)}, file, {"dsunet": json.dumps(about)})
         with pytest.raises(CheckpointError, match=f"cannot be built: {name} is"):

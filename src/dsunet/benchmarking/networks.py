@@ -13,10 +13,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from dsunet.benchmarking.variants import Variant
-from dsunet.config import Family, ModelConfig, as_size
+from dsunet.config import ModelConfig, Role, as_size
 from dsunet.errors import ConfigError
 from dsunet.network.decoder import CrossScaleAttention
-from dsunet.network.encoders import HieraEncoder, build_dinov2, build_hiera
+from dsunet.network.encoders import HieraEncoder, build_hiera, build_vit
 from dsunet.network.model import DSUNet
 from dsunet.weights import EncoderFile
 from dsunet.weights.models import build_filled
@@ -34,34 +34,34 @@ def network_of(variant: Variant) -> DSUNet:
         ConfigError: The model is unknown, or cannot do what is asked for.
     """
     config = variant.model
-    left_out: Sequence[Family] = ("dinov2",) if variant.feature_cache else ()
+    left_out: Sequence[Role] = ("semantic",) if variant.feature_cache else ()
     files = {
-        family: _noise_file(family, config, family in left_out)
-        for family in config.encoders
-        if family == "dinov2" or config.has_hiera  # others are small, and have variances
+        role: _noise_file(role, config, role in left_out)
+        for role in config.encoders
+        if role == "semantic" or config.has_hiera  # others are small, and have variances
     }
     model = build_filled(config, files, carried=list(files))
     if variant.feature_cache:
-        assert model.dinov2 is not None
-        model.dinov2.leave_out()
+        assert model.semantic is not None
+        model.semantic.leave_out()
     if variant.naive:
         use_full_attention(model)
     if variant.channels_last is False:
         model.channels_last = False
-    if isinstance(model.hiera, HieraEncoder):
-        model.hiera.checkpointing = variant.checkpointing
+    if isinstance(model.pyramid, HieraEncoder):
+        model.pyramid.checkpointing = variant.checkpointing
     elif variant.checkpointing:
         raise ConfigError("activation checkpointing is for Hiera: leave it out")
     return model
 
 
-def _noise_file(family: Family, config: ModelConfig, empty: bool) -> EncoderFile:
+def _noise_file(role: Role, config: ModelConfig, empty: bool) -> EncoderFile:
     """As if a file had been read that holds noise; `empty`: shapes alone, without memory."""
     with torch.device("meta"):
         trunk: nn.Module = (
-            build_hiera(config.hiera)
-            if family == "hiera"
-            else build_dinov2(config.dinov2, as_size(config.dino_size), config.dino_depth)
+            build_hiera(config.pyramid)
+            if role == "pyramid"
+            else build_vit(config.semantic, as_size(config.dino_size), config.semantic_depth)
         )
     fill = _Noise()
     tensors = {
@@ -69,7 +69,7 @@ def _noise_file(family: Family, config: ModelConfig, empty: bool) -> EncoderFile
         for name, tensor in trunk.state_dict().items()
     }
     grid = trunk.patch_embed.grid_size if isinstance(trunk, VisionTransformer) else None
-    return EncoderFile(Path("noise"), "noise", family, tensors, grid=grid)
+    return EncoderFile(Path("noise"), "noise", role, tensors, grid=grid)
 
 
 class _Noise:
@@ -98,7 +98,7 @@ def use_full_attention(model: DSUNet) -> None:
     for module in model.decoder.modules():
         if isinstance(module, CrossScaleAttention):
             module.forward = partial(full_attention, module)  # type: ignore[method-assign]
-    for module in model.dinov2.modules() if model.dinov2 is not None else ():
+    for module in model.semantic.modules() if model.semantic is not None else ():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False
 

@@ -87,7 +87,7 @@ def describe(results: Results) -> list[str]:
             parts += ["whole attention matrices", "all outputs"]
         if variant.channels_last is not None:
             parts.append("channels_last" if variant.channels_last else "NCHW")
-        if variant.task == "train" and variant.model.uses_dinov2:
+        if variant.task == "train" and variant.model.uses_semantic:
             parts.append("features from a file" if variant.feature_cache else "no feature cache")
         parts += ["activation checkpointing"] * variant.checkpointing
         parts += ["compiled"] * variant.compile

@@ -43,15 +43,15 @@ class Variant:
     def __post_init__(self) -> None:
         if self.batch_size < 1:
             raise ConfigError(f"batch_size is {self.batch_size}, but needs at least 1")
-        if self.feature_cache and not self.model.uses_dinov2:
+        if self.feature_cache and not self.model.uses_semantic:
             raise ConfigError(
                 f"feature_cache is on, but {self.model.name} has no DINOv2 whose features could be "
                 "kept: turn it off"
             )
-        if self.feature_cache and self.model.train_dinov2:
+        if self.feature_cache and self.model.train_semantic:
             raise ConfigError(
                 f"feature_cache is on, but {self.model.name} trains DINOv2, so its features change "
-                "with every step: turn it off, or freeze DINOv2 (--train_dinov2 false)"
+                "with every step: turn it off, or freeze DINOv2 (--train_semantic false)"
             )
 
     def baseline(self) -> Variant:

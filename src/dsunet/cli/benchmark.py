@@ -220,7 +220,7 @@ def _data(arguments: Namespace) -> int:
     step = _step(arguments, config)
     workers = _numbers("workers", arguments.workers)
     # with the feature cache, DINOv2's view is not made
-    second = config.uses_dinov2 and not step.feature_cache
+    second = config.uses_semantic and not step.feature_cache
     sizes = as_size(config.sam_size), as_size(config.dino_size) if second else None
     with tempfile.TemporaryDirectory() as folder, Progress("reading") as progress:
         loaders = measure_loader(

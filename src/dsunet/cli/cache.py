@@ -82,15 +82,15 @@ def _build(arguments: Namespace) -> int:
     model = create_from_config(
         config,
         None if arguments.weights == "none" else arguments.weights,
-        hiera_weights=arguments.hiera_weights,
-        dinov2_weights=arguments.dinov2_weights,
+        pyramid_weights=arguments.pyramid_weights,
+        semantic_weights=arguments.semantic_weights,
     )
     reason = obstacle(model, data)
     if reason is not None:
         raise ConfigError(f"there is nothing to keep: {reason}")
     model = lay_out(model.eval(), device)
-    if model.dinov2 is not None:
-        model.dinov2.to(device)
+    if model.semantic is not None:
+        model.semantic.to(device)
     cache = open_cache(
         recipe.feature_cache,
         model,

@@ -142,9 +142,9 @@ def _features(arguments: Namespace) -> int:
             for figure, drawing in figures.items():
                 save_figure(drawing, bases[job, figure], formats)
     print_failures("dsunet features", failures, "failed")
-    if not model.hiera.has_adapters:
+    if not model.pyramid.has_adapters:
         print("the model has no adapters, so there are no columns with and without them")
-    if model.dinov2 is None:
+    if model.semantic is None:
         print("the model has no DINOv2, so there are no figures of its blocks and of the fusion")
     print(f"figures of {len(jobs) - len(failures)} of {len(jobs)} images written to {folder}")
     return 1 if failures else 0
@@ -199,8 +199,8 @@ def _model(arguments: Namespace) -> tuple[DSUNet, str]:
     from dsunet.weights.models import create_model, load
 
     encoders = {
-        "hiera_weights": arguments.hiera_weights,
-        "dinov2_weights": arguments.dinov2_weights,
+        "pyramid_weights": arguments.pyramid_weights,
+        "semantic_weights": arguments.semantic_weights,
     }
     if arguments.model is None:
         if arguments.weights in (None, *NO_FILES):

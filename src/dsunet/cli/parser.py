@@ -139,12 +139,12 @@ def pick(cls: Any, arguments: Namespace) -> Any:
 
 def add_encoder_arguments(parser: Parser, which: str) -> None:
     """Flags for files with the encoders' weights; `which` ends the sentence about them."""
-    for family, label, example in (
-        ("hiera", "Hiera's", "sam2.1_hiera_large.pt"),
-        ("dinov2", "DINOv2's", "dinov2_vitl14_pretrain.pth"),
+    for role, label, example in (
+        ("pyramid", "Hiera's", "sam2.1_hiera_large.pt"),
+        ("semantic", "DINOv2's", "dinov2_vitl14_pretrain.pth"),
     ):
         parser.add_argument(
-            f"--{family}_weights",
+            f"--{role}_weights",
             type=str,
             help=f"File with {label} weights {which}: {example}, say.",
         )

@@ -52,8 +52,8 @@ def _prune(arguments: Namespace) -> int:
                 recipe,
                 loss,
                 fine_tune=fine_tune,
-                hiera_weights=arguments.hiera_weights,
-                dinov2_weights=arguments.dinov2_weights,
+                pyramid_weights=arguments.pyramid_weights,
+                semantic_weights=arguments.semantic_weights,
                 resume=arguments.resume,
                 on_line=print_line,
                 progress=progress,
@@ -72,7 +72,7 @@ PRUNE = Command(
     "Make a trained model smaller: fewer channels, fewer blocks of DINOv2; fine-tune; report.",
     "  dsunet prune RUN --data DIR --val-list RUN/val.txt --ratio 0.5 --epochs 5 --output SMALL\n"
     "  dsunet prune RUN --ratio 0.25 --epochs 0 --output NARROW\n"
-    "  dsunet prune RUN --data DIR --val-fraction 0.2 --ratio 0 --drop-dino-blocks auto --epochs 0 "
+    "  dsunet prune RUN --data DIR --val-fraction 0.2 --ratio 0 --drop-semantic-blocks auto --epochs 0 "
     "--output SHALLOW\n",
     _prune_arguments,
     _prune,

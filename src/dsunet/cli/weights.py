@@ -45,9 +45,9 @@ def _models(arguments: Namespace) -> int:
             counts = parameter_counts(build_model(config))
         table.add_row(
             name,
-            config.hiera,
-            config.dinov2 if config.uses_dinov2 else "",
-            f"{config.sam_size}" + (f", {config.dino_size}" if config.uses_dinov2 else ""),
+            config.pyramid,
+            config.semantic if config.uses_semantic else "",
+            f"{config.sam_size}" + (f", {config.dino_size}" if config.uses_semantic else ""),
             f"{counts['total']:,}",
             f"{counts['trainable']:,}",
             f"{100 * counts['trainable'] / counts['total']:.2f} %",
@@ -161,8 +161,8 @@ def _convert(arguments: Namespace) -> int:
         arguments.target,
         include_encoders=arguments.include_encoders,
         float16=arguments.float16,
-        hiera_weights=arguments.hiera_weights,
-        dinov2_weights=arguments.dinov2_weights,
+        pyramid_weights=arguments.pyramid_weights,
+        semantic_weights=arguments.semantic_weights,
     ):
         print(visible(line))
     size = Path(arguments.target).stat().st_size / 1e6
@@ -224,7 +224,7 @@ def _weights_info(arguments: Namespace) -> int:
                 "name": entry.name,
                 "for": f"{entry.architecture}, in Hiera's place"
                 if entry.package
-                else {"hiera": "Hiera of SAM 2", "dinov2": "DINOv2"}[entry.family],
+                else {"pyramid": "Hiera of SAM 2", "semantic": "DINOv2"}[entry.role],
                 "SAM": entry.version,
                 "parameters": entry.parameters,
                 "blocks": entry.depth,
@@ -302,7 +302,7 @@ def _weights_download(arguments: Namespace) -> int:
 
     for entry in [entry for name in arguments.names for entry in _entries(name)]:
         path = fetch(entry.name)
-        fingerprint = fingerprint_of(read_encoder(path, entry.family))
+        fingerprint = fingerprint_of(read_encoder(path, entry.role))
         print(visible(f"{entry.name}: {path} ({fingerprint[:19]}…)"), flush=True)
     return 0
 

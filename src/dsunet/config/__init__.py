@@ -11,13 +11,13 @@ docs/architecture.md.
 from dsunet.config.data import DataConfig
 from dsunet.config.distill import DistillConfig
 from dsunet.config.network import (
-    FAMILIES,
     IMAGENET_MEAN,
     IMAGENET_STD,
+    ROLES,
     CustomConfig,
-    Family,
     Injection,
     ModelConfig,
+    Role,
     as_size,
     is_hiera,
 )
@@ -26,20 +26,20 @@ from dsunet.config.prune import FINE_TUNING, PruneConfig
 from dsunet.config.training import RECIPE_BATCH, LossConfig, TrainConfig
 
 __all__ = [
-    "FAMILIES",
     "FINE_TUNING",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "MODEL_PRESETS",
     "RECIPE_BATCH",
+    "ROLES",
     "CustomConfig",
     "DataConfig",
     "DistillConfig",
-    "Family",
     "Injection",
     "LossConfig",
     "ModelConfig",
     "PruneConfig",
+    "Role",
     "TrainConfig",
     "as_size",
     "is_hiera",

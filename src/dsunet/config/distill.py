@@ -22,10 +22,10 @@ class DistillConfig:
     """What makes the network, PACKAGE.MODULE:NAME, if `--teacher` is a weights file of a network of
     your own."""
 
-    teacher_hiera_weights: str | None = None
+    teacher_pyramid_weights: str | None = None
     """File with the Hiera weights that the teacher's file refers to."""
 
-    teacher_dinov2_weights: str | None = None
+    teacher_semantic_weights: str | None = None
     """File with the DINOv2 weights that the teacher's file refers to."""
 
     teacher_weight: float = 2.0
@@ -56,7 +56,7 @@ class DistillConfig:
     def __post_init__(self) -> None:
         for field in ("feature_levels", "unlabelled"):  # as YAML has them; or not given
             object.__setattr__(self, field, tuple(getattr(self, field) or ()))
-        for field in ("teacher", "teacher_hiera_weights", "teacher_dinov2_weights"):
+        for field in ("teacher", "teacher_pyramid_weights", "teacher_semantic_weights"):
             if getattr(self, field) is not None:  # paths are welcome; settings are kept as text
                 object.__setattr__(self, field, str(getattr(self, field)))
         object.__setattr__(self, "unlabelled", tuple(str(folder) for folder in self.unlabelled))

@@ -9,13 +9,13 @@ from typing import Any, Literal
 from dsunet.config.checking import require, require_choices
 
 __all__ = [
-    "FAMILIES",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "ROLES",
     "CustomConfig",
-    "Family",
     "Injection",
     "ModelConfig",
+    "Role",
     "as_size",
     "is_hiera",
 ]
@@ -27,10 +27,10 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 # The two kinds of encoders, and the names under which a model has them.
-Family = Literal["hiera", "dinov2"]
+Role = Literal["pyramid", "semantic"]
 
 
-FAMILIES: tuple[Family, Family] = ("hiera", "dinov2")
+ROLES: tuple[Role, Role] = ("pyramid", "semantic")
 
 
 Injection = Literal["final", "none", "hierarchical", "broadcast"]
@@ -53,12 +53,12 @@ class ModelConfig:
     name: str = "dsunet-large"
     """The preset that this configuration started from."""
 
-    hiera: str = "sam2_hiera_large"
+    pyramid: str = "sam2_hiera_large"
     """Hierarchical encoder: any `sam2_hiera_*` of timm, `hiera_nano`, our own small size, or any
     backbone of timm with feature maps at strides 4, 8, 16 and 32 (`tf_efficientnet_lite0`, say),
     which is trained as a whole and takes no adapters."""
 
-    dinov2: str = "vit_large_patch14_dinov2"
+    semantic: str = "vit_large_patch14_dinov2"
     """Plain encoder: any ViT of timm, or `vit_nano_patch14`, our own small size."""
 
     sam_version: Literal["2.1", "2.0"] = "2.1"
@@ -76,11 +76,11 @@ class ModelConfig:
     """Where DINOv2 enters: `final` (last layer into the last level: the paper), `none` (ablation
     A), `hierarchical` (four depths into four levels: B), `broadcast` (last layer into all: C)."""
 
-    dinov2_norm: bool = True
+    semantic_norm: bool = True
     """Take DINOv2's patch tokens after its final LayerNorm, as the published code does; false
     takes the plain output of the block, as the paper's text can be read."""
 
-    dino_depth: int | None = None
+    semantic_depth: int | None = None
     """Keep only so many of DINOv2's blocks, the first ones; all if not given. `dsunet prune` finds
     out how many the results need."""
 
@@ -88,10 +88,10 @@ class ModelConfig:
     """How position embeddings are brought to `dino_size`, once when weights are read: as DINOv2's
     own code does, or as timm does."""
 
-    train_hiera: bool = False
+    train_pyramid: bool = False
     """Train the whole of the hierarchical encoder instead of its adapters alone."""
 
-    train_dinov2: bool = False
+    train_semantic: bool = False
     """Train DINOv2 instead of keeping it frozen."""
 
     adapter_channels: int = 32
@@ -146,9 +146,9 @@ class ModelConfig:
         for side in as_size(self.dino_size):
             require(side > 0, "dino_size", self.dino_size, "sides need to be positive")
         require(
-            self.dino_depth is None or self.dino_depth >= 1,
-            "dino_depth",
-            self.dino_depth,
+            self.semantic_depth is None or self.semantic_depth >= 1,
+            "semantic_depth",
+            self.semantic_depth,
             "needs at least 1, or nothing for all blocks",
         )
         require(
@@ -175,32 +175,32 @@ class ModelConfig:
             "SAM2-UNet's decoder has no attention: leave it out",
         )
         require(
-            self.has_hiera or (self.train_hiera and self.adapter_channels == 0),
-            "hiera",
-            self.hiera,
+            self.has_hiera or (self.train_pyramid and self.adapter_channels == 0),
+            "pyramid",
+            self.pyramid,
             "a backbone that is no Hiera of SAM 2 is trained as a whole and takes no adapters: set "
-            "train_hiera to true and adapter_channels to 0",
+            "train_pyramid to true and adapter_channels to 0",
         )
 
     @property
     def has_hiera(self) -> bool:
         """Whether the hierarchical encoder is a Hiera, and not another backbone of timm."""
-        return is_hiera(self.hiera)
+        return is_hiera(self.pyramid)
 
     @property
-    def uses_dinov2(self) -> bool:
+    def uses_semantic(self) -> bool:
         """Whether the network has a DINOv2 branch."""
         return self.injection != "none"
 
     @property
-    def encoders(self) -> dict[Family, str]:
+    def encoders(self) -> dict[Role, str]:
         """The architectures of the encoders that the network has."""
-        both: dict[Family, str] = {"hiera": self.hiera, "dinov2": self.dinov2}
-        return both if self.uses_dinov2 else {"hiera": self.hiera}
+        both: dict[Role, str] = {"pyramid": self.pyramid, "semantic": self.semantic}
+        return both if self.uses_semantic else {"pyramid": self.pyramid}
 
-    def trains(self, family: Family) -> bool:
+    def trains(self, role: Role) -> bool:
         """Whether an encoder is trained as a whole."""
-        return self.train_hiera if family == "hiera" else self.train_dinov2
+        return self.train_pyramid if role == "pyramid" else self.train_semantic
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary for JSON and YAML; `ModelConfig(**it)` gives the same back."""

@@ -22,17 +22,17 @@ MODEL_PRESETS: dict[str, ModelConfig] = {
     preset.name: preset
     for preset in (
         *(
-            ModelConfig(name=f"dsunet-{size}", hiera=hiera, dinov2=dinov2)
-            for size, (hiera, dinov2) in _PAIRS.items()
+            ModelConfig(name=f"dsunet-{size}", pyramid=pyramid, semantic=semantic)
+            for size, (pyramid, semantic) in _PAIRS.items()
         ),
         ModelConfig(
             name="dsunet-nano",
-            hiera="hiera_nano",
-            dinov2="vit_nano_patch14",
+            pyramid="hiera_nano",
+            semantic="vit_nano_patch14",
             sam_size=224,
             dino_size=224,
-            train_hiera=True,
-            train_dinov2=True,
+            train_pyramid=True,
+            train_semantic=True,
             adapter_channels=0,
             decoder_channels=32,
             attention_channels=16,
@@ -41,10 +41,10 @@ MODEL_PRESETS: dict[str, ModelConfig] = {
         *(
             ModelConfig(
                 name=name,
-                hiera=backbone,
+                pyramid=backbone,
                 sam_size=side,
                 injection="none",
-                train_hiera=True,
+                train_pyramid=True,
                 adapter_channels=0,
                 decoder_channels=channels,
                 attention_channels=16,
@@ -60,20 +60,20 @@ MODEL_PRESETS: dict[str, ModelConfig] = {
         *(
             ModelConfig(
                 name=f"sam2unet-{size}",
-                hiera=hiera,
+                pyramid=pyramid,
                 sam_version="2.0",
                 injection="none",
                 decoder="unet",
             )
-            for size, (hiera, _) in _PAIRS.items()
+            for size, (pyramid, _) in _PAIRS.items()
         ),
         ModelConfig(
             name="sam2unet-nano",
-            hiera="hiera_nano",
+            pyramid="hiera_nano",
             sam_version="2.0",
             sam_size=224,
             injection="none",
-            train_hiera=True,
+            train_pyramid=True,
             adapter_channels=0,
             decoder="unet",
             decoder_channels=32,

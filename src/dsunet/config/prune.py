@@ -40,12 +40,12 @@ class PruneConfig:
     """Training images for that gradient, and for the mean and variance of the BatchNorms behind
     pruned channels, which are counted anew; 0 for none of both."""
 
-    drop_dino_blocks: int | Literal["auto"] = 0
+    drop_semantic_blocks: int | Literal["auto"] = 0
     """How many of DINOv2's last blocks to leave out. `auto` measures every number of them on the
     validation images and takes the largest that costs no more than `--tolerance`."""
 
     tolerance: float = 0.005
-    """By how much `--drop-dino-blocks auto` may lower the S-measure, before any fine-tuning."""
+    """By how much `--drop-semantic-blocks auto` may lower the S-measure, before any fine-tuning."""
 
     def __post_init__(self) -> None:
         require_choices(self)
@@ -60,10 +60,10 @@ class PruneConfig:
             self.calibration,
             "importance taylor needs some images",
         )
-        dropped = self.drop_dino_blocks
+        dropped = self.drop_semantic_blocks
         require(
             dropped == "auto" or (isinstance(dropped, int) and dropped >= 0),
-            "drop_dino_blocks",
+            "drop_semantic_blocks",
             dropped,
             "needs auto, or a number of at least 0",
         )

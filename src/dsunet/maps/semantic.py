@@ -80,9 +80,9 @@ def obstacle(model: SegmentationModel, data: DataConfig) -> str | None:
     """Why the maps of a training cannot be stored, if they cannot."""
     if not isinstance(model, DSUNet):
         return "a network of your own says of none of its parts that it gives the same every time"
-    if model.dinov2 is None:
+    if model.semantic is None:
         return "this model has no DINOv2"
-    if model.dinov2.trainable:
+    if model.semantic.trainable:
         return "this model trains its DINOv2, so its maps change with every step"
     for name in ("crop", "colour"):
         if getattr(data, name) > 0:
@@ -96,16 +96,16 @@ def kind_of(model: DSUNet, precision: torch.dtype, dtype: str) -> FeatureKind:
     Raises:
         ConfigError: The model has no config.
     """
-    config, dinov2 = model.config, model.dinov2
-    if config is None or dinov2 is None:
+    config, semantic = model.config, model.semantic
+    if config is None or semantic is None:
         raise ConfigError("the model needs a config and a DINOv2")
-    weights = dinov2.source.fingerprint if dinov2.source is not None else None
+    weights = semantic.source.fingerprint if semantic.source is not None else None
     return FeatureKind(
-        encoder=config.dinov2,
-        weights=weights or fingerprint(dinov2.trunk.state_dict()),
+        encoder=config.semantic,
+        weights=weights or fingerprint(semantic.trunk.state_dict()),
         size=as_size(config.dino_size),
-        depths=dinov2.depths,
-        norm=dinov2.norm,
+        depths=semantic.depths,
+        norm=semantic.norm,
         shapes=tuple(model.semantic_shapes()),
         interpolate=config.interpolate,
         precision=str(precision).removeprefix("torch."),
@@ -143,12 +143,12 @@ class FeatureCache:
 
         A trunk that is in no other file stays: files of the model have to carry it.
         """
-        dinov2 = model.dinov2
-        if dinov2 is None or dinov2.source is None:
+        semantic = model.semantic
+        if semantic is None or semantic.source is None:
             return False
         if not all(map(self.store.has, self.needed)):
             return False
-        self.spare = dinov2.leave_out()
+        self.spare = semantic.leave_out()
         return True
 
     def missing(self) -> list[Slot]:
@@ -198,8 +198,8 @@ class FeatureCache:
             OSError: They cannot be written, and there is nobody to `say` it to.
         """
         dtype = getattr(torch, self.store.kind.dtype)
-        if self.spare is not None and model.dinov2 is not None:  # a map was broken
-            model.dinov2.put_back(self.spare.to(views.device))
+        if self.spare is not None and model.semantic is not None:  # a map was broken
+            model.semantic.put_back(self.spare.to(views.device))
             self.spare = None
         with torch.no_grad():
             computed = [maps.float() for maps in model.reduced_semantics(views)]

@@ -33,7 +33,7 @@ _SECONDS_BETWEEN_LINES = 30.0
 def logits_shape(model: SegmentationModel) -> tuple[int, int, int]:
     """Shape of the logits that are kept: of our models those before their last resize."""
     height, width = model.view_sizes[0]
-    stride = model.hiera.strides[0] if isinstance(model, DSUNet) else 1
+    stride = model.pyramid.strides[0] if isinstance(model, DSUNet) else 1
     return 1, height // stride, width // stride
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from torch import Tensor, nn
 
-from dsunet.config import CustomConfig, Family, ModelConfig, as_size
+from dsunet.config import CustomConfig, ModelConfig, Role, as_size
 from dsunet.errors import ConfigError, TrainingError
 from dsunet.network.decoder import SegmentationLogits
 from dsunet.network.encoders import Encoder, EncoderReference
@@ -51,7 +51,7 @@ class SegmentationModel(nn.Module):
         """Takes tensors out of `left_out`."""
 
     @property
-    def encoders(self) -> Mapping[Family, Encoder]:
+    def encoders(self) -> Mapping[Role, Encoder]:
         """The encoders whose weights a file may refer to by name."""
         return {}
 
@@ -65,7 +65,7 @@ class SegmentationModel(nn.Module):
         config = self.config
         if config is None:
             raise ConfigError("the model has no config to take its image sizes from")
-        takes_two = isinstance(config, CustomConfig) or "dinov2" in self.encoders
+        takes_two = isinstance(config, CustomConfig) or "semantic" in self.encoders
         second = config.dino_size if takes_two else None
         return as_size(config.sam_size), None if second is None else as_size(second)
 

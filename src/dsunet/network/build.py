@@ -10,16 +10,16 @@ from timm.models.hieradet_sam2 import HieraDet
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from dsunet.config import Family, ModelConfig, as_size
+from dsunet.config import ModelConfig, Role, as_size
 from dsunet.errors import InputSizeError
 from dsunet.network.decoder import Decoder, SpatialFeatureFusion, UpsamplingFusion
 from dsunet.network.encoders import (
-    DINOv2Encoder,
+    BackboneEncoder,
     HieraEncoder,
-    PyramidEncoder,
-    build_dinov2,
+    SemanticEncoder,
+    build_backbone,
     build_hiera,
-    build_pyramid,
+    build_vit,
 )
 from dsunet.network.fusion import FeatureInjection
 from dsunet.network.model import DSUNet
@@ -27,20 +27,20 @@ from dsunet.network.model import DSUNet
 __all__ = ["build_decoder", "build_model", "build_trunk"]
 
 
-def build_trunk(config: ModelConfig, family: Family) -> nn.Module:
+def build_trunk(config: ModelConfig, role: Role) -> nn.Module:
     """The trunk of one of the encoders that `config` names, with random weights.
 
     Raises:
         ValueError: timm does not know it, or it does not fit.
     """
-    if family == "dinov2":
-        return build_dinov2(config.dinov2, as_size(config.dino_size), config.dino_depth)
-    return build_hiera(config.hiera) if config.has_hiera else build_pyramid(config.hiera)
+    if role == "semantic":
+        return build_vit(config.semantic, as_size(config.dino_size), config.semantic_depth)
+    return build_hiera(config.pyramid) if config.has_hiera else build_backbone(config.pyramid)
 
 
 def build_model(
     config: ModelConfig,
-    trunks: Mapping[Family, nn.Module] | None = None,
+    trunks: Mapping[Role, nn.Module] | None = None,
     *,
     kind: type[DSUNet] = DSUNet,
 ) -> DSUNet:
@@ -48,7 +48,7 @@ def build_model(
 
     Args:
         config: What to build.
-        trunks: By encoder (`hiera`, `dinov2`), a trunk with its weights, in place of one with
+        trunks: By encoder (`pyramid`, `semantic`), a trunk with its weights, in place of one with
             random weights; as `build_trunk` makes it.
         kind: The class to make.
 
@@ -57,24 +57,24 @@ def build_model(
         InputSizeError: The view of DINOv2 does not fit its patches.
     """
     made = {
-        family: trunk
-        if trunks is not None and (trunk := trunks.get(family)) is not None
-        else build_trunk(config, family)
-        for family in config.encoders
+        role: trunk
+        if trunks is not None and (trunk := trunks.get(role)) is not None
+        else build_trunk(config, role)
+        for role in config.encoders
     }
-    levels = _levels(config, made["hiera"])
+    levels = _levels(config, made["pyramid"])
     decoder = build_decoder(config, levels.channels)
-    if not config.uses_dinov2:
+    if not config.uses_semantic:
         return kind(levels, None, None, decoder, config)
 
-    vit = cast(VisionTransformer, made["dinov2"])
+    vit = cast(VisionTransformer, made["semantic"])
     depth, ranks = len(vit.blocks), len(levels.channels)
     four_depths = [depth * (i + 1) // ranks for i in range(ranks)]  # 6, 12, 18, 24 of 24
-    semantic = DINOv2Encoder(
+    semantic = SemanticEncoder(
         vit,
         depths=four_depths if config.injection == "hierarchical" else None,
-        norm=config.dinov2_norm,
-        trainable=config.train_dinov2,
+        norm=config.semantic_norm,
+        trainable=config.train_semantic,
     )
     _check_patches(config, semantic)
     fusion = FeatureInjection(
@@ -87,13 +87,13 @@ def build_model(
     return kind(levels, semantic, fusion, decoder, config)
 
 
-def _levels(config: ModelConfig, trunk: nn.Module) -> HieraEncoder | PyramidEncoder:
+def _levels(config: ModelConfig, trunk: nn.Module) -> HieraEncoder | BackboneEncoder:
     """The encoder with the four levels."""
     if not config.has_hiera:
-        return PyramidEncoder(trunk, trainable=config.train_hiera)
+        return BackboneEncoder(trunk, trainable=config.train_pyramid)
     return HieraEncoder(
         cast(HieraDet, trunk),
-        trainable=config.train_hiera,
+        trainable=config.train_pyramid,
         adapter_channels=config.adapter_channels,
     )
 
@@ -118,11 +118,11 @@ def build_decoder(config: ModelConfig, in_channels: Sequence[int]) -> Decoder:
     )
 
 
-def _check_patches(config: ModelConfig, dinov2: DINOv2Encoder) -> None:
+def _check_patches(config: ModelConfig, semantic: SemanticEncoder) -> None:
     for side in as_size(config.dino_size):
-        nearest = max(1, round(side / dinov2.multiple)) * dinov2.multiple
+        nearest = max(1, round(side / semantic.multiple)) * semantic.multiple
         if side != nearest:
             raise InputSizeError(
                 f"dino_size is {config.dino_size}, but sides need to be multiples of "
-                f"{dinov2.multiple}, the patch size of {config.dinov2}; nearest: {nearest}"
+                f"{semantic.multiple}, the patch size of {config.semantic}; nearest: {nearest}"
             )

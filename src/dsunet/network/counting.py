@@ -32,17 +32,17 @@ def parameters_by_part(model: SegmentationModel) -> dict[str, tuple[int, int]]:
         )
         for name, parameters in parts.items()
     }
-    if isinstance(model, DSUNet) and model.dinov2 is not None:
-        present, trained = counts["dinov2"]
-        counts["dinov2"] = (present + model.dinov2.left_out, trained)
+    if isinstance(model, DSUNet) and model.semantic is not None:
+        present, trained = counts["semantic"]
+        counts["semantic"] = (present + model.semantic.left_out, trained)
     return counts
 
 
 def _parts_of(model: DSUNet) -> dict[str, list[nn.Parameter]]:
     return {
-        "adapters": [p for n, p in model.hiera.named_parameters() if ".adapter." in n],
-        "hiera": [p for n, p in model.hiera.named_parameters() if ".adapter." not in n],
-        "dinov2": list(model.dinov2.parameters()) if model.dinov2 else [],
+        "adapters": [p for n, p in model.pyramid.named_parameters() if ".adapter." in n],
+        "pyramid": [p for n, p in model.pyramid.named_parameters() if ".adapter." not in n],
+        "semantic": list(model.semantic.parameters()) if model.semantic else [],
         "fusion": list(model.fusion.parameters()) if model.fusion else [],
         "decoder": list(model.decoder.parameters()),
     }

@@ -109,8 +109,8 @@ class FeatureInjection(nn.Module):
 
     def __init__(
         self,
-        hiera_channels: Sequence[int],
-        dinov2_channels: int,
+        pyramid_channels: Sequence[int],
+        semantic_channels: int,
         levels: Sequence[int],
         *,
         order: Literal["resize_first", "resize_last"] = "resize_first",
@@ -118,8 +118,10 @@ class FeatureInjection(nn.Module):
     ) -> None:
         super().__init__()
         self.levels = tuple(levels)
-        widths = [hiera_channels[i] for i in self.levels]
-        self.modulate = nn.ModuleList(ChannelModulation(dinov2_channels, c, order) for c in widths)
+        widths = [pyramid_channels[i] for i in self.levels]
+        self.modulate = nn.ModuleList(
+            ChannelModulation(semantic_channels, c, order) for c in widths
+        )
         self.attend = nn.ModuleList(
             ContentGuidedAttention(c, pixel_attention=pixel_attention) for c in widths
         )

@@ -7,11 +7,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from dsunet.config import Family, ModelConfig
+from dsunet.config import ModelConfig, Role
 from dsunet.errors import ConfigError, InputSizeError
 from dsunet.network.base import SegmentationModel
 from dsunet.network.decoder import Decoder, SegmentationLogits
-from dsunet.network.encoders import DINOv2Encoder, Encoder, HieraEncoder, PyramidEncoder
+from dsunet.network.encoders import BackboneEncoder, Encoder, HieraEncoder, SemanticEncoder
 from dsunet.network.fusion import FeatureInjection
 from dsunet.network.layers import resize_bilinear
 
@@ -27,7 +27,7 @@ class DSUNet(SegmentationModel):
         hiera: Encoder with four levels at strides 4, 8, 16, 32: Hiera, or a light backbone in its
             place.
         dinov2: Encoder with one or more maps of semantic features; `None` leaves it out.
-        fusion: Where those maps enter the levels; `None` exactly when `dinov2` is.
+        fusion: Where those maps enter the levels; `None` exactly when `semantic` is.
         decoder: Levels → logits.
         config: The settings the parts were built from; needed to save the model.
     """
@@ -36,27 +36,27 @@ class DSUNet(SegmentationModel):
 
     def __init__(
         self,
-        hiera: HieraEncoder | PyramidEncoder,
-        dinov2: DINOv2Encoder | None,
+        pyramid: HieraEncoder | BackboneEncoder,
+        semantic: SemanticEncoder | None,
         fusion: FeatureInjection | None,
         decoder: Decoder,
         config: ModelConfig | None = None,
     ) -> None:
         super().__init__()
-        if (dinov2 is None) != (fusion is None):
+        if (semantic is None) != (fusion is None):
             raise ConfigError("dinov2 and fusion belong together: give both, or None for both")
-        self.hiera = hiera
-        self.dinov2 = dinov2
+        self.pyramid = pyramid
+        self.semantic = semantic
         self.fusion = fusion
         self.decoder = decoder
         self.config = config
         self.training_facts = {}
 
     @property
-    def encoders(self) -> dict[Family, Encoder]:
+    def encoders(self) -> dict[Role, Encoder]:
         """The encoders that the model has, by attribute name."""
-        both: dict[Family, Encoder | None] = {"hiera": self.hiera, "dinov2": self.dinov2}
-        return {family: encoder for family, encoder in both.items() if encoder is not None}
+        both: dict[Role, Encoder | None] = {"pyramid": self.pyramid, "semantic": self.semantic}
+        return {role: encoder for role, encoder in both.items() if encoder is not None}
 
     def forward(
         self,
@@ -97,10 +97,10 @@ class DSUNet(SegmentationModel):
         """What enters the decoder, for the arguments of `forward`.
 
         Returns:
-            Four maps, each B×C×H/s×W/s with the channels and strides s of `hiera`.
+            Four maps, each B×C×H/s×W/s with the channels and strides s of `pyramid`.
         """
-        self.hiera.check_size(sam_image, "sam_image", smallest=128 if self.fusion else None)
-        levels: list[Tensor] = self.hiera(sam_image)
+        self.pyramid.check_size(sam_image, "sam_image", smallest=128 if self.fusion else None)
+        levels: list[Tensor] = self.pyramid(sam_image)
         if self.fusion is not None:
             if dino_features is None:
                 dino_features = self.extract_semantics(dino_image)
@@ -110,7 +110,7 @@ class DSUNet(SegmentationModel):
 
     def extract_semantics(self, dino_image: Tensor | None) -> list[Tensor]:
         """The maps that `forward` takes as `dino_features`: B×3×h×w → list of B×C×h/p×w/p."""
-        if self.dinov2 is None:
+        if self.semantic is None:
             raise InputSizeError(
                 "this model has no DINOv2 branch, so it has no features to extract"
             )
@@ -119,8 +119,8 @@ class DSUNet(SegmentationModel):
                 "this model has a DINOv2 branch: give dino_image, the same picture at DINOv2's "
                 "size (model.config.dino_size), or dino_features"
             )
-        self.dinov2.check_size(dino_image, "dino_image")
-        maps: list[Tensor] = self.dinov2(dino_image)
+        self.semantic.check_size(dino_image, "dino_image")
+        maps: list[Tensor] = self.semantic(dino_image)
         return maps
 
     def reduced_semantics(self, dino_image: Tensor) -> list[Tensor]:
@@ -141,14 +141,14 @@ class DSUNet(SegmentationModel):
             InputSizeError: The model has no DINOv2 branch.
             ConfigError: The model has no config, which says the sizes of its views.
         """
-        if self.dinov2 is None or self.fusion is None:
+        if self.semantic is None or self.fusion is None:
             raise InputSizeError("this model has no DINOv2 branch, so it has no features")
         (height, width), dino_size = self.view_sizes
         assert dino_size is not None
-        patch = self.dinov2.multiple
+        patch = self.semantic.multiple
         grids = self.fusion.grids(
-            len(self.dinov2.depths),
+            len(self.semantic.depths),
             (dino_size[0] // patch, dino_size[1] // patch),
-            [(height // stride, width // stride) for stride in self.hiera.strides],
+            [(height // stride, width // stride) for stride in self.pyramid.strides],
         )
-        return [(c, *grid) for c, grid in zip(self.dinov2.channels, grids, strict=True)]
+        return [(c, *grid) for c, grid in zip(self.semantic.channels, grids, strict=True)]

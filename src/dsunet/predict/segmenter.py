@@ -78,8 +78,8 @@ class Segmenter:
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         precision: `auto`, `float32`, `bfloat16` or `float16`; see `choose_precision`.
         weights: File or run's folder with the weights of a network of your own.
-        hiera_weights: File with the Hiera weights that the weights file refers to.
-        dinov2_weights: File with the DINOv2 weights that it refers to.
+        pyramid_weights: File with the Hiera weights that the weights file refers to.
+        semantic_weights: File with the DINOv2 weights that it refers to.
         fold_batchnorm: Put BatchNorms into the convolutions before them: quicker, and the same but
             for the last digits.
         int8: Give the encoders' linear layers 8-bit weights and activations: quicker on CPUs, and
@@ -115,8 +115,8 @@ class Segmenter:
         precision: Precision = "auto",
         *,
         weights: str | Path | None = None,
-        hiera_weights: str | Path | None = None,
-        dinov2_weights: str | Path | None = None,
+        pyramid_weights: str | Path | None = None,
+        semantic_weights: str | Path | None = None,
         fold_batchnorm: bool = False,
         int8: bool = False,
         compile: bool = False,  # noqa: A002 -- as torch calls it
@@ -132,9 +132,11 @@ class Segmenter:
                     "models give the file itself as model"
                 )
             self.weights: Path | None = find_weights(model)
-            made = load(model, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights)
-        elif hiera_weights is not None or dinov2_weights is not None:
-            raise ConfigError("--hiera-weights and --dinov2-weights go with a weights file alone")
+            made = load(model, pyramid_weights=pyramid_weights, semantic_weights=semantic_weights)
+        elif pyramid_weights is not None or semantic_weights is not None:
+            raise ConfigError(
+                "--pyramid-weights and --semantic-weights go with a weights file alone"
+            )
         else:
             self.weights = None if weights is None else find_weights(weights)
             made = self._made(model, weights)

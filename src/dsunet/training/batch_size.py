@@ -230,7 +230,7 @@ def _forward_and_backward(
     sam = torch.zeros(batch, 3, *size, device=device)
     target = torch.zeros(batch, 1, *size, device=device)
     inputs: dict[str, Any] = {}
-    if isinstance(network, DSUNet) and network.dinov2 is not None and network.dinov2.left_out:
+    if isinstance(network, DSUNet) and network.semantic is not None and network.semantic.left_out:
         shapes = network.semantic_shapes()
         inputs["dino_features"] = [torch.zeros(batch, *s, device=device) for s in shapes]
     elif second is not None:

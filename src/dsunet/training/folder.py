@@ -51,7 +51,7 @@ def flat_settings(
 ) -> dict[str, Any]:
     """All settings under the names of the command line's flags, ready for YAML.
 
-    `sources` are `weights`, `hiera_weights` and `dinov2_weights`; `distill` is of distillation
+    `sources` are `weights`, `pyramid_weights` and `semantic_weights`; `distill` is of distillation
     alone.
     """
     settings = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
@@ -109,9 +109,9 @@ def check_folder(
     free = {"workers", "device", "check", "save_every", "log_every", "val_pictures"}
     free |= {"activation_checkpointing"}  # the results are the same
     # may have moved; what is in the weights, and the names of pairs, are compared
-    free |= {"hiera_weights", "dinov2_weights", "benchmarks", "cache_budget"}
+    free |= {"pyramid_weights", "semantic_weights", "benchmarks", "cache_budget"}
     # a teacher is told by its weights or maps, and unlabelled images by their names
-    free |= {"teacher", "teacher_hiera_weights", "teacher_dinov2_weights", "teacher_cache"}
+    free |= {"teacher", "teacher_pyramid_weights", "teacher_semantic_weights", "teacher_cache"}
     free |= {"unlabelled"}
     if ("teacher" in before) != ("teacher" in settings):
         has, command = ("a", "distill") if "teacher" in before else ("no", "train")

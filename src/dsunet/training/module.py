@@ -294,11 +294,11 @@ class SegmentationModule(L.LightningModule):
         before = json.loads(about)["encoders"] if about else {}
         own = describe(self.model)
         after = own["encoders"]
-        for family in {**before, **after}:
+        for role in {**before, **after}:
             was, now = (
-                each and each["fingerprint"] for each in (before.get(family), after.get(family))
+                each and each["fingerprint"] for each in (before.get(role), after.get(role))
             )
-            if before and was != now and family == "frozen":
+            if before and was != now and role == "frozen":
                 raise CheckpointError(
                     "the run was started with other frozen tensors than "
                     f"{own['model']['custom']} makes now; let it make the same ones (from "
@@ -306,8 +306,8 @@ class SegmentationModule(L.LightningModule):
                 )
             if before and was != now:
                 raise CheckpointError(
-                    f"the run was started with other weights of {family} ({str(was)[:19]}…) than "
-                    f"these ({str(now)[:19]}…); give the same ones (--{family}-weights)"
+                    f"the run was started with other weights of {role} ({str(was)[:19]}…) than "
+                    f"these ({str(now)[:19]}…); give the same ones (--{role}-weights)"
                 )
 
     def _changing_names(self) -> set[str]:

@@ -74,8 +74,8 @@ def train(
     loss: LossConfig | None = None,
     *,
     weights: str | Path | None = "default",
-    hiera_weights: str | Path | None = None,
-    dinov2_weights: str | Path | None = None,
+    pyramid_weights: str | Path | None = None,
+    semantic_weights: str | Path | None = None,
     distill: DistillConfig | None = None,
     resume: bool = False,
     on_line: Callable[[str], None] | None = None,
@@ -96,8 +96,8 @@ def train(
         recipe: How; the paper's recipe by default.
         loss: The loss; the paper's by default.
         weights: What the model starts from, as in `create_model`.
-        hiera_weights: File with Hiera's weights, as in `create_model`.
-        dinov2_weights: File with DINOv2's weights.
+        pyramid_weights: File with Hiera's weights, as in `create_model`.
+        semantic_weights: File with DINOv2's weights.
         distill: What to learn from beside the truth, see docs/distillation.md.
         resume: Go on with the run in the folder; start it if there is none yet.
         on_line: Called with every line of progress.
@@ -125,8 +125,8 @@ def train(
     folder = Path(output)
     sources: dict[str, str | None] = {
         "weights": "none" if weights is None else str(weights),
-        "hiera_weights": str(hiera_weights) if hiera_weights else None,
-        "dinov2_weights": str(dinov2_weights) if dinov2_weights else None,
+        "pyramid_weights": str(pyramid_weights) if pyramid_weights else None,
+        "semantic_weights": str(semantic_weights) if semantic_weights else None,
     }
     if not isinstance(model, ModelConfig):
         model = CustomSource.of(model)
@@ -169,7 +169,7 @@ def train(
             report = checked_data(folder, split, data, say, going_on)
         stack.enter_context(quiet())
         L.seed_everything(recipe.seed, verbose=False)
-        network = create_network(model, weights, hiera_weights, dinov2_weights)
+        network = create_network(model, weights, pyramid_weights, semantic_weights)
         teaching = None
         if distill is not None:
             teaching = open_teacher(
@@ -335,28 +335,28 @@ def checkpoint_activations(network: SegmentationModel) -> None:
             "--activation-checkpointing is for dsunet's models: leave it out, and let your network "
             "call torch.utils.checkpoint itself"
         )
-    if not isinstance(network.hiera, HieraEncoder):
+    if not isinstance(network.pyramid, HieraEncoder):
         raise ConfigError(
             "--activation-checkpointing is for Hiera: leave it out with a convolutional encoder, "
             "whose BatchNorm would count what is computed again"
         )
-    network.hiera.checkpointing = True
+    network.pyramid.checkpointing = True
 
 
 def create_network(
     model: ModelConfig | CustomSource,
     weights: str | Path | None,
-    hiera_weights: str | Path | None = None,
-    dinov2_weights: str | Path | None = None,
+    pyramid_weights: str | Path | None = None,
+    semantic_weights: str | Path | None = None,
 ) -> SegmentationModel:
     """A network to train: one of ours, or one of the user's own; arguments as in `train`."""
     if isinstance(model, ModelConfig):
         return create_from_config(
-            model, weights, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights
+            model, weights, pyramid_weights=pyramid_weights, semantic_weights=semantic_weights
         )
-    if hiera_weights is not None or dinov2_weights is not None:
+    if pyramid_weights is not None or semantic_weights is not None:
         raise ConfigError(
-            f"--hiera-weights and --dinov2-weights are for dsunet's models, not for {model.name}"
+            f"--pyramid-weights and --semantic-weights are for dsunet's models, not for {model.name}"
         )
     return create_custom(model, weights)
 

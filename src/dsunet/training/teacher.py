@@ -85,7 +85,7 @@ def check_teacher(config: DistillConfig, folder: Path) -> None:
         )
     if _map_folder(teacher) is None:
         return
-    own = ("teacher_model", "teacher_hiera_weights", "teacher_dinov2_weights")
+    own = ("teacher_model", "teacher_pyramid_weights", "teacher_semantic_weights")
     if given := [name for name in own if getattr(config, name) is not None]:
         raise ConfigError(
             f"{given[0]} is for a teacher's weights, but {teacher} is a folder of maps"
@@ -225,8 +225,8 @@ def _load(config: DistillConfig) -> SegmentationModel:
     else:
         made = load(
             config.teacher,
-            hiera_weights=config.teacher_hiera_weights,
-            dinov2_weights=config.teacher_dinov2_weights,
+            pyramid_weights=config.teacher_pyramid_weights,
+            semantic_weights=config.teacher_semantic_weights,
         )
     if isinstance(made, ImageFunction):
         raise ConfigError(
@@ -272,8 +272,8 @@ def _levels(
 def _level(model: SegmentationModel, rank: int) -> _Level:
     assert isinstance(model, DSUNet)
     height, width = model.view_sizes[0]
-    stride = model.hiera.strides[rank]
-    return _Level(model.hiera.channels[rank], (height // stride, width // stride))
+    stride = model.pyramid.strides[rank]
+    return _Level(model.pyramid.channels[rank], (height // stride, width // stride))
 
 
 def _identity(model: SegmentationModel) -> str:

@@ -102,7 +102,7 @@ def strategy_for(
     all_run = (
         (distill is None or distill.teacher_weight > 0)
         and isinstance(network, DSUNet)
-        and isinstance(network.hiera, HieraEncoder)
+        and isinstance(network.pyramid, HieraEncoder)
         and len(network.decoder.fuse) == len(network.decoder.heads)
         and min(loss.output_weights) > 0
     )

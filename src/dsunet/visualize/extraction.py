@@ -54,11 +54,11 @@ class FeatureMaps:
 
     image: Image.Image
     """RGB: what Hiera sees, at the size at which it sees it."""
-    hiera: tuple[FeatureMap, ...]
+    pyramid: tuple[FeatureMap, ...]
     """Hiera's levels, or those of what is in its place, fine to coarse, as the network has them."""
     hiera_without_adapters: tuple[FeatureMap, ...]
     """The same with the adapters switched off; empty for a model without adapters."""
-    dinov2: tuple[FeatureMap, ...]
+    semantic: tuple[FeatureMap, ...]
     """DINOv2's patch tokens after some of its blocks, before the final LayerNorm; empty for a model
     without DINOv2."""
     fusion: tuple[FusedLevel, ...]
@@ -112,15 +112,15 @@ def extract_features(
     device = next(model.parameters()).device
     sam = views.sam[None].to(device)
     dino = views.dino[None].to(device) if views.dino is not None else None
-    model.hiera.check_size(sam, "sam_image", smallest=128 if model.fusion else None)
+    model.pyramid.check_size(sam, "sam_image", smallest=128 if model.fusion else None)
     with _evaluating(model), torch.inference_mode():
-        levels = model.hiera(sam)
-        hiera = _name_levels(model, levels)
-        fusion, blocks = _fuse(model, levels, hiera, dino), _blocks(model, depths, dino)
+        levels = model.pyramid(sam)
+        pyramid = _name_levels(model, levels)
+        fusion, blocks = _fuse(model, levels, pyramid, dino), _blocks(model, depths, dino)
         plain = _name_levels(model, _without_adapters(model, sam))
     seen = picture.resize(sam_shape[::-1], Image.Resampling.BILINEAR)
-    is_hiera = isinstance(model.hiera, HieraEncoder)
-    return FeatureMaps(seen, hiera, plain, blocks, fusion, is_hiera)
+    is_hiera = isinstance(model.pyramid, HieraEncoder)
+    return FeatureMaps(seen, pyramid, plain, blocks, fusion, is_hiera)
 
 
 def _sizes(
@@ -132,7 +132,7 @@ def _sizes(
     if model.config is None:
         raise ConfigError("the model has no config to take its image sizes from")
     sam = as_size(sam_size or model.config.sam_size)
-    return sam, as_size(dino_size or model.config.dino_size) if model.dinov2 else None
+    return sam, as_size(dino_size or model.config.dino_size) if model.semantic else None
 
 
 @contextlib.contextmanager
@@ -149,35 +149,35 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 def _without_adapters(model: DSUNet, sam: Tensor) -> list[Tensor]:
     """Hiera's levels as if it had no adapters; nothing if it has none."""
-    if not model.hiera.has_adapters:
+    if not model.pyramid.has_adapters:
         return []
-    with without_adapters(model.hiera):
-        levels: list[Tensor] = model.hiera(sam)
+    with without_adapters(model.pyramid):
+        levels: list[Tensor] = model.pyramid(sam)
     return levels
 
 
 def _blocks(
     model: DSUNet, depths: Sequence[int] | None, dino: Tensor | None
 ) -> tuple[FeatureMap, ...]:
-    if model.dinov2 is None or dino is None:
+    if model.semantic is None or dino is None:
         if depths is not None:
             raise ConfigError("depths are given, but the model has no DINOv2: leave them out")
         return ()
-    count = model.dinov2.block_count
+    count = model.semantic.block_count
     chosen = choose_depths(count) if depths is None else tuple(depths)
     ascending = all(a < b for a, b in itertools.pairwise(chosen))
     if not chosen or not ascending or chosen[0] < 1 or chosen[-1] > count:
         given = ",".join(map(str, chosen))
         raise ConfigError(f"depths is {given!r}, but needs block numbers from 1 to {count}, rising")
-    maps = model.dinov2.after_blocks(dino, chosen, norm=False)
+    maps = model.semantic.after_blocks(dino, chosen, norm=False)
     return tuple(
-        _named(f"block {depth} of {count}", model.dinov2.multiple, map_)
+        _named(f"block {depth} of {count}", model.semantic.multiple, map_)
         for depth, map_ in zip(chosen, maps, strict=True)
     )
 
 
 def _fuse(
-    model: DSUNet, levels: list[Tensor], hiera: Sequence[FeatureMap], dino: Tensor | None
+    model: DSUNet, levels: list[Tensor], pyramid: Sequence[FeatureMap], dino: Tensor | None
 ) -> tuple[FusedLevel, ...]:
     if model.fusion is None:
         return ()
@@ -192,14 +192,14 @@ def _fuse(
         for hook in hooks:
             hook.remove()
     return tuple(
-        FusedLevel(hiera[i], _named(hiera[i].name, hiera[i].stride, map_), fused[i])
+        FusedLevel(pyramid[i], _named(pyramid[i].name, pyramid[i].stride, map_), fused[i])
         for i, map_ in zip(model.fusion.levels, semantics, strict=True)
     )
 
 
 def _name_levels(model: DSUNet, levels: Sequence[Tensor]) -> tuple[FeatureMap, ...]:
     return tuple(
-        _named(f"level {i + 1}", model.hiera.strides[i], level) for i, level in enumerate(levels)
+        _named(f"level {i + 1}", model.pyramid.strides[i], level) for i, level in enumerate(levels)
     )
 
 

@@ -28,7 +28,7 @@ __all__ = [
     "need_packages",
 ]
 
-FIGURES = ("hiera", "dinov2", "fusion")
+FIGURES = ("pyramid", "semantic", "fusion")
 
 # inches
 CELL, GAP, MARGIN, LABEL, GROUP_GAP = 1.2, 0.06, 0.12, 1.1, 0.22
@@ -101,10 +101,10 @@ def draw_features(
 
 
 def _tables(features: FeatureMaps) -> dict[str, _Table]:
-    tables = {"hiera": _hiera_table(features)}
-    if features.dinov2:
-        blocks = features.dinov2
-        tables["dinov2"] = _Table(
+    tables = {"pyramid": _hiera_table(features)}
+    if features.semantic:
+        blocks = features.semantic
+        tables["semantic"] = _Table(
             "DINOv2’s patch tokens",
             ("",),
             [block.name.capitalize() for block in blocks],
@@ -119,7 +119,7 @@ def _tables(features: FeatureMaps) -> dict[str, _Table]:
 
 def _hiera_table(features: FeatureMaps) -> _Table:
     title = "Hiera’s levels" if features.has_hiera else "The encoder’s levels"
-    plain, own = features.hiera_without_adapters, features.hiera
+    plain, own = features.hiera_without_adapters, features.pyramid
     labels = [level.name.capitalize() for level in own]
     if not plain:
         note = "This model has no adapters, so there is nothing to switch off."
@@ -148,7 +148,7 @@ class _Known:
     def __init__(self, features: FeatureMaps, positions: int) -> None:
         self.positions = positions
         self._made: dict[int, Projected] = {}
-        pairs = list(zip(features.hiera, features.hiera_without_adapters, strict=False))
+        pairs = list(zip(features.pyramid, features.hiera_without_adapters, strict=False))
         for level in features.fusion:
             pairs += [(level.semantics, level.before), (level.after, level.before)]
         self._before: dict[int, FeatureMap] = {}

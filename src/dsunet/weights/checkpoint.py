@@ -56,8 +56,8 @@ CARRIED = "carried."
 def state_to_save(model: SegmentationModel, *, include_encoders: bool = False) -> dict[str, Tensor]:
     """The model's tensors, without those of frozen encoders whose weights are from elsewhere."""
     by_reference = [
-        family
-        for family, encoder in model.encoders.items()
+        role
+        for role, encoder in model.encoders.items()
         if encoder.source is not None and not encoder.trainable and not include_encoders
     ]
     return {
@@ -135,11 +135,11 @@ def save(
 
 def _keep_what_is_referred_to(about: Mapping[str, Any], path: Path) -> None:
     """Raises if writing a file to `path` would destroy the encoder weights that it refers to."""
-    for family, reference in about["encoders"].items():
+    for role, reference in about["encoders"].items():
         holders = known.places(reference["fingerprint"]) if reference else []
         if path.exists() and holders == [path.resolve()]:
             raise CheckpointError(
-                f"{path} holds the {family} weights that the new file would refer to, and no other "
+                f"{path} holds the {role} weights that the new file would refer to, and no other "
                 "file known here does; choose another name, or include_encoders=True"
             )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dsunet.config import FAMILIES, Family, ModelConfig, model_config
+from dsunet.config import ROLES, ModelConfig, Role, model_config
 from dsunet.errors import CheckpointError, ConfigError, WeightsError
 from dsunet.network.encoders import in_trunk
 from dsunet.network.layers import HAAR_TAPS
@@ -31,8 +31,8 @@ def convert(
     *,
     include_encoders: bool = False,
     float16: bool = False,
-    hiera_weights: str | Path | None = None,
-    dinov2_weights: str | Path | None = None,
+    pyramid_weights: str | Path | None = None,
+    semantic_weights: str | Path | None = None,
 ) -> list[str]:
     """Writes a whole model's file in another format: `.safetensors` is ours, `.pth` the authors'.
 
@@ -45,8 +45,8 @@ def convert(
         float16: Write numbers of 16 bits into a file of ours, but for BatchNorm's statistics;
             reading makes 32 bits of them again.
         include_encoders: Write the encoders into a file of ours even if they can be had elsewhere.
-        hiera_weights: File with the Hiera weights that the source refers to.
-        dinov2_weights: File with the DINOv2 weights that the source refers to.
+        pyramid_weights: File with the Hiera weights that the source refers to.
+        semantic_weights: File with the DINOv2 weights that the source refers to.
 
     Returns:
         Lines that say what was done.
@@ -55,30 +55,30 @@ def convert(
         WeightsError: The source cannot be read, or not be expressed in the target's format.
     """
     source, target = find_weights(source), Path(target)
-    given: dict[Family, str | Path | None] = {
-        "hiera": hiera_weights,
-        "dinov2": dinov2_weights,
+    given: dict[Role, str | Path | None] = {
+        "pyramid": pyramid_weights,
+        "semantic": semantic_weights,
     }
     file = read_weights(source)
     if isinstance(file, EncoderFile):
         raise CheckpointError(
             f"{source} holds an encoder alone ({FORMATS[file.format]}), not a whole model: there "
-            "is nothing to convert; --hiera-weights and --dinov2-weights read it as it is"
+            "is nothing to convert; --pyramid-weights and --semantic-weights read it as it is"
         )
     if target.exists() and target.resolve() == source.resolve():
         raise CheckpointError(f"{target} is the file to convert; choose another name")
     if target.is_dir():
         raise CheckpointError(f"{target} is a folder; give the name of a file to write")
-    if target.exists() and any(known.recall(target, family) for family in FAMILIES):
+    if target.exists() and any(known.recall(target, role) for role in ROLES):
         raise CheckpointError(
             f"{target} holds encoder weights that other files may refer to; choose another name"
         )
-    for family, path in given.items():
+    for role, path in given.items():
         if path is not None and (include_encoders or target.suffix != ".safetensors"):
-            encoder = file.encoder(family)
+            encoder = file.encoder(role)
             if encoder is not None:
                 raise CheckpointError(
-                    f"{source} holds its own weights for {family}: leave {family}_weights out"
+                    f"{source} holds its own weights for {role}: leave {role}_weights out"
                 )
     if target.suffix == ".safetensors":
         return _to_ours(file, target, include_encoders, float16, given)
@@ -96,19 +96,19 @@ def _to_ours(
     target: Path,
     include_encoders: bool,
     float16: bool,
-    given: Mapping[Family, str | Path | None],
+    given: Mapping[Role, str | Path | None],
 ) -> list[str]:
     config = config_of(file)
     tensors = dict(file.tensors)
     encoders: dict[str, dict[str, str | None] | None] = {}
     lines = []
-    for family in config.encoders:
-        label = LABELS[family]
+    for role in config.encoders:
+        label = LABELS[role]
         reference: dict[str, str | None] | None = None
-        encoder = file.encoder(family)
+        encoder = file.encoder(role)
         if encoder is None:
-            before = file.reference(family)
-            found = find_encoder(before, family, config, file.path, given[family])
+            before = file.reference(role)
+            found = find_encoder(before, role, config, file.path, given[role])
             if include_encoders:
                 tensors |= _as_ours(found, config)
                 lines.append(f"{label}: put in, from {found.path}")
@@ -117,17 +117,17 @@ def _to_ours(
                     "name": before.get("name") or found.name,
                     "fingerprint": fingerprint_of(found),
                 }
-        elif not include_encoders and not config.trains(family):
-            elsewhere = _elsewhere(encoder, config, given[family], target)
+        elif not include_encoders and not config.trains(role):
+            elsewhere = _elsewhere(encoder, config, given[role], target)
             if elsewhere is None:
                 lines.append(
                     f"{label}: kept in the file, as no other file known here holds these weights"
                 )
             else:
-                tensors = {n: t for n, t in tensors.items() if not in_trunk(n, [family])}
+                tensors = {n: t for n, t in tensors.items() if not in_trunk(n, [role])}
                 reference = {"name": elsewhere.name, "fingerprint": encoder.fingerprint}
                 lines.append(f"{label}: left out, as {elsewhere.path} holds the same weights")
-        encoders[family] = reference
+        encoders[role] = reference
     state = {**tensors, **{f"{CARRIED}{name}": t for name, t in file.ignored.items()}}
     if float16:
         state = {name: _as_float16(tensor, name, file.path) for name, tensor in state.items()}
@@ -165,7 +165,7 @@ def _elsewhere(
         try:
             return find_encoder(
                 {"name": name, "fingerprint": encoder.fingerprint},
-                encoder.family,
+                encoder.role,
                 config,
                 encoder.path,
                 given,
@@ -180,29 +180,29 @@ def _elsewhere(
 
 def _as_ours(encoder: EncoderFile, config: ModelConfig) -> dict[str, Tensor]:
     """An encoder's tensors by the model's names, which have adapters around the blocks."""
-    adapted = encoder.family == "hiera" and config.adapter_channels > 0
-    if encoder.family == "dinov2":
-        encoder = encoder.first_blocks(config.dino_depth)
+    adapted = encoder.role == "pyramid" and config.adapter_channels > 0
+    if encoder.role == "semantic":
+        encoder = encoder.first_blocks(config.semantic_depth)
     return {
-        f"{encoder.family}.trunk.{with_adapter(n) if adapted else n}": tensor
+        f"{encoder.role}.trunk.{with_adapter(n) if adapted else n}": tensor
         for n, tensor in encoder.tensors.items()
     }
 
 
 def _to_authors(
-    file: ModelFile, target: Path, given: Mapping[Family, str | Path | None]
+    file: ModelFile, target: Path, given: Mapping[Role, str | Path | None]
 ) -> list[str]:
     config = config_of(file)
     rules, kind = (SAM2_UNET, "sam2-unet") if config.decoder == "unet" else (DSU_NET, "dsu-net")
     _check_expressible(config)
     tensors = dict(file.tensors)
     lines = []
-    for family in config.encoders:
-        if file.encoder(family) is None:
-            reference = file.reference(family)
-            found = find_encoder(reference, family, config, file.path, given[family])
+    for role in config.encoders:
+        if file.encoder(role) is None:
+            reference = file.reference(role)
+            found = find_encoder(reference, role, config, file.path, given[role])
             tensors |= _as_ours(found, config)
-            lines.append(f"{LABELS[family]}: put in, from {found.path}")
+            lines.append(f"{LABELS[role]}: put in, from {found.path}")
     state = {}
     for name, tensor in tensors.items():
         theirs = rules.theirs(name)
@@ -235,7 +235,7 @@ def _check_expressible(config: ModelConfig) -> None:
     published = model_config("sam2unet-large" if config.decoder == "unet" else "dsunet-large")
     if not config.has_hiera:
         raise CheckpointError(
-            f"the authors' code has no network with {config.hiera}; keep the .safetensors file"
+            f"the authors' code has no network with {config.pyramid}; keep the .safetensors file"
         )
     if not isinstance(config.decoder_channels, int):
         raise CheckpointError(
@@ -244,8 +244,8 @@ def _check_expressible(config: ModelConfig) -> None:
         )
     for name in (
         "injection",
-        "dinov2_norm",
-        "dino_depth",
+        "semantic_norm",
+        "semantic_depth",
         "channel_modulation",
         "pixel_attention",
         "decoder_merge",
@@ -257,7 +257,7 @@ def _check_expressible(config: ModelConfig) -> None:
                 f"the authors' code has no network with {name} = {value!r}; keep the .safetensors "
                 "file"
             )
-    if config.uses_dinov2 and "_reg4_" in config.dinov2:
+    if config.uses_semantic and "_reg4_" in config.semantic:
         raise CheckpointError(
             "the authors' code has no network with register tokens; keep the .safetensors file"
         )

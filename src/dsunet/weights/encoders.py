@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dsunet.config import Family, ModelConfig
+from dsunet.config import ModelConfig, Role
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.network.encoders import EncoderReference
 from dsunet.weights import known
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-def read_encoder(path: str | Path, family: Family) -> EncoderFile:
+def read_encoder(path: str | Path, role: Role) -> EncoderFile:
     """One encoder from a file of it alone, or from a whole model's file.
 
     Raises:
@@ -36,23 +36,22 @@ def read_encoder(path: str | Path, family: Family) -> EncoderFile:
     """
     path = find_weights(path)
     file = read_weights(path)
-    if isinstance(file, EncoderFile) and file.family == family:
+    if isinstance(file, EncoderFile) and file.role == role:
         return file
-    if isinstance(file, ModelFile) and (encoder := file.encoder(family)):
+    if isinstance(file, ModelFile) and (encoder := file.encoder(role)):
         return encoder
     raise CheckpointError(
-        f"{path} ({FORMATS[file.format]}) holds no weights of {LABELS[family]}; give a file with "
-        "them"
+        f"{path} ({FORMATS[file.format]}) holds no weights of {LABELS[role]}; give a file with them"
     )
 
 
 def fingerprint_of(file: EncoderFile) -> str:
     """The fingerprint of an encoder in a file, summed once and noted (see `known`)."""
-    noted = known.recall(file.path, file.family)
+    noted = known.recall(file.path, file.role)
     if noted is not None and file.stamp == known.stamp_of(file.path):
         return noted
     if file.stamp is not None:
-        known.remember(file.path, file.family, file.fingerprint, file.stamp)
+        known.remember(file.path, file.role, file.fingerprint, file.stamp)
     return file.fingerprint
 
 
@@ -61,57 +60,57 @@ def reference_to(file: EncoderFile) -> EncoderReference:
     return EncoderReference(file.name, fingerprint_of(file))
 
 
-def given_encoder(path: str | Path, family: Family, config: ModelConfig) -> EncoderFile:
+def given_encoder(path: str | Path, role: Role, config: ModelConfig) -> EncoderFile:
     """An encoder's weights from a file that the user names, checked against the settings.
 
     Raises:
         CheckpointError: The file is unreadable, or holds another encoder or release.
     """
-    file = read_encoder(path, family)
+    file = read_encoder(path, role)
     check_encoder(file, config)
     return file
 
 
 def check_encoder(file: EncoderFile, config: ModelConfig) -> None:
     """Raises `CheckpointError` if a file is known to hold another encoder or release."""
-    family = file.family
-    wanted, recognised = config.encoders[family], file.recognised
+    role = file.role
+    wanted, recognised = config.encoders[role], file.recognised
     if recognised and recognised[0] != wanted.split(".")[0]:
         raise CheckpointError(
-            f"{file.path} holds {file.describe()}, but the model's {LABELS[family]} is {wanted}; "
-            f"give that one's file, or set {family} to {recognised[0]} (--{family})"
+            f"{file.path} holds {file.describe()}, but the model's {LABELS[role]} is {wanted}; "
+            f"give that one's file, or set {role} to {recognised[0]} (--{role})"
         )
-    if family == "hiera" and file.version not in (None, config.sam_version):
+    if role == "pyramid" and file.version not in (None, config.sam_version):
         raise CheckpointError(
             f"{file.path} is of SAM {file.version}, but sam_version is {config.sam_version}; give "
             f"the other file, or set sam_version to {file.version} (--sam-version)"
         )
 
 
-def public_encoder(config: ModelConfig, family: Family) -> EncoderFile:
+def public_encoder(config: ModelConfig, role: Role) -> EncoderFile:
     """The public weights of one of a configuration's encoders, from the hub or from a package.
 
     Raises:
         WeightsError: There are none, or they cannot be had.
         MissingPackageError: They come with a package that is not installed.
     """
-    architecture = config.encoders[family]
+    architecture = config.encoders[role]
     name = public_name(architecture, config.sam_version)
-    if family == "hiera" and not config.has_hiera and name not in PUBLIC_WEIGHTS:
+    if role == "pyramid" and not config.has_hiera and name not in PUBLIC_WEIGHTS:
         known = ", ".join(w.architecture for w in PUBLIC_WEIGHTS.values() if w.package)
         raise WeightsError(
             f"dsunet has no public weights for {architecture!r}, as it has for {known}; start from "
-            "random ones with --weights none, or name a file with --hiera-weights"
+            "random ones with --weights none, or name a file with --pyramid-weights"
         )
     try:
-        return _from_hub(name, family)
+        return _from_hub(name, role)
     except WeightsError as error:
         raise WeightsError(f"{error}; or start from random weights with --weights none") from error
 
 
 def find_encoder(
     reference: Mapping[str, Any],
-    family: Family,
+    role: Role,
     config: ModelConfig,
     needed_by: Path,
     given: str | Path | None = None,
@@ -126,7 +125,7 @@ def find_encoder(
 
     Args:
         reference: `name` and `fingerprint`, see `dsunet.weights.checkpoint`.
-        family: Which encoder.
+        role: Which encoder.
         config: Of the model that it is for.
         needed_by: The file that refers to it.
         given: A file to take it from, nothing else.
@@ -142,10 +141,10 @@ def find_encoder(
             f"{needed_by} refers to encoder weights {name!r}, which timm does not know"
         )
     if given is not None:
-        file = given_encoder(given, family, config)
+        file = given_encoder(given, role, config)
         if wanted is not None and fingerprint_of(file) != wanted:
             raise CheckpointError(
-                f"{file.path} holds other {LABELS[family]} weights ({fingerprint_of(file)[:19]}…) "
+                f"{file.path} holds other {LABELS[role]} weights ({fingerprint_of(file)[:19]}…) "
                 f"than those that {needed_by} was trained with ({wanted[:19]}…"
                 f"{f', {name}' if name else ''}); give that very file"
             )
@@ -157,28 +156,28 @@ def find_encoder(
         if path.resolve() in [other.resolve() for other in besides]:
             continue
         try:
-            file = read_encoder(path, family)
+            file = read_encoder(path, role)
         except CheckpointError:  # gone, broken or something else: the next one may do
             continue
         if wanted is None or fingerprint_of(file) == wanted:
             return file
     if name is None:
         raise WeightsError(
-            f"{needed_by} needs the {LABELS[family]} weights that it was trained with "
+            f"{needed_by} needs the {LABELS[role]} weights that it was trained with "
             f"({str(wanted)[:19]}…), and no file known here holds them; name one "
-            f"(--{family}-weights)"
+            f"(--{role}-weights)"
         )
-    file = _from_hub(name, family, download=download)
+    file = _from_hub(name, role, download=download)
     if wanted is not None and fingerprint_of(file) != wanted:
         raise CheckpointError(
-            f"{needed_by} was trained with other {LABELS[family]} weights ({wanted[:19]}…) than "
+            f"{needed_by} was trained with other {LABELS[role]} weights ({wanted[:19]}…) than "
             f"the public ones of {name} ({fingerprint_of(file)[:19]}…); name their file "
-            f"(--{family}-weights)"
+            f"(--{role}-weights)"
         )
     return file
 
 
-def _from_hub(name: str, family: Family, *, download: bool = True) -> EncoderFile:
+def _from_hub(name: str, role: Role, *, download: bool = True) -> EncoderFile:
     path = fetch(name, download=download)
-    file = read_encoder(path, family)
+    file = read_encoder(path, role)
     return dataclasses.replace(file, hub_name=name)

@@ -26,7 +26,7 @@ __all__ = [
     "require_real",
 ]
 
-LABELS = {"hiera": "Hiera", "dinov2": "DINOv2"}
+LABELS = {"pyramid": "Hiera", "semantic": "DINOv2"}
 
 
 def fill_trunk(
@@ -58,7 +58,7 @@ def fill_trunk(
     ]
     if empty:
         raise CheckpointError(
-            f"{file.path} leaves {empty[0]} of {LABELS[file.family]} without values"
+            f"{file.path} leaves {empty[0]} of {LABELS[file.role]} without values"
         )
     return trunk
 
@@ -83,11 +83,11 @@ def fitted(
         if own[name].is_floating_point():  # all but BatchNorm's counters
             require_real(name, tensor, file.path)
             value = tensor.float()
-        if name == "pos_embed" and file.family == "dinov2":
+        if name == "pos_embed" and file.role == "semantic":
             value = fit_positions(value, trunk, interpolate, file.grid)
         if value.shape != own[name].shape:
             raise CheckpointError(
-                f"{file.path} does not fit: {name} of {LABELS[file.family]} is "
+                f"{file.path} does not fit: {name} of {LABELS[file.role]} is "
                 f"{tuple(tensor.shape)} in the file and {tuple(own[name].shape)} in the model; "
                 f"the file holds {file.describe()}"
             )

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from dsunet.config import Family, as_size
+from dsunet.config import Role, as_size
 from dsunet.errors import CheckpointError
 from dsunet.network.encoders import in_trunk
 from dsunet.network.fingerprint import fingerprint
@@ -51,7 +51,7 @@ FORMATS = {
     "sam2": "official SAM 2",
     "sam2-transformers": "SAM 2 of the library transformers",
     "sam2-timm": "SAM 2's Hiera as timm has it",
-    "dinov2": "official DINOv2",
+    "semantic": "official DINOv2",
     "dinov2-transformers": "DINOv2 of the library transformers",
     "vit-timm": "a ViT as timm has it",
     "efficientnet-lite": "EfficientNet-Lite of EfficientNet-PyTorch",
@@ -76,21 +76,21 @@ class ModelFile:
     stamp: Stamp | None = None
     """What the file looked like before it was read, see `dsunet.weights.known`."""
 
-    def reference(self, family: Family) -> dict[str, Any]:
+    def reference(self, role: Role) -> dict[str, Any]:
         """What it says of an encoder that is not in it: `name` and `fingerprint`, or nothing."""
-        return (self.about["encoders"].get(family) if self.about else None) or {}
+        return (self.about["encoders"].get(role) if self.about else None) or {}
 
-    def encoder(self, family: Family) -> EncoderFile | None:
+    def encoder(self, role: Role) -> EncoderFile | None:
         """One of its encoders; `None` if the file only refers to it."""
         tensors = {
-            without_adapter(name.removeprefix(f"{family}.trunk.")): tensor
+            without_adapter(name.removeprefix(f"{STORED[role]}.trunk.")): tensor
             for name, tensor in self.tensors.items()
-            if in_trunk(name, [family])
+            if in_trunk(name, [role])
         }
         if not tensors:
             return None
         grid = self._grid(tensors)
-        return EncoderFile(self.path, self.format, family, tensors, grid=grid, stamp=self.stamp)
+        return EncoderFile(self.path, self.format, role, tensors, grid=grid, stamp=self.stamp)
 
     def _grid(self, trunk: Mapping[str, Tensor]) -> tuple[int, int] | None:
         """The grid of patches that position embeddings are for, if the file says the image size."""
@@ -109,7 +109,7 @@ class EncoderFile:
     path: Path
     format: str
     """A key of `FORMATS`."""
-    family: Family
+    role: Role
     """Which of the two encoders it is."""
     tensors: dict[str, Tensor]
     """By timm's names for the trunk, without a classification head."""
@@ -156,11 +156,11 @@ class EncoderFile:
     @property
     def recognised(self) -> tuple[str, str | None] | None:
         """Architecture and registry name, as far as the tensors tell; see `recognise`."""
-        if self.family == "dinov2" and not self._is_dinov2:
+        if self.role == "semantic" and not self._is_dinov2:
             return None
         registers = self.tensors.get("reg_token")
         count = registers.shape[1] if registers is not None and registers.ndim == 3 else 0
-        return recognise(self.family, self.channels, self.depth, count, self.version)
+        return recognise(self.role, self.channels, self.depth, count, self.version)
 
     @property
     def _is_dinov2(self) -> bool:
@@ -350,13 +350,13 @@ def _split(state: Mapping[str, Tensor], prefix: str) -> tuple[dict[str, Tensor],
 def _read_sam2(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
     trunk, others = _split(state, "image_encoder.trunk.")
     tensors = {OFFICIAL_HIERA.ours(n) or n: t for n, t in trunk.items()}
-    return EncoderFile(path, "sam2", "hiera", tensors, others, _version(others))
+    return EncoderFile(path, "sam2", "pyramid", tensors, others, _version(others))
 
 
 def _read_hf_sam2(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
     trunk, others = _split(state, "vision_encoder.backbone.")
     tensors = {HF_SAM2.ours(n) or n: t for n, t in trunk.items()}
-    return EncoderFile(path, "sam2-transformers", "hiera", tensors, others, _version(others))
+    return EncoderFile(path, "sam2-transformers", "pyramid", tensors, others, _version(others))
 
 
 def _read_bare_trunk(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
@@ -369,7 +369,7 @@ def _read_bare_trunk(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
     others = {name: t for name, t in state.items() if not name.startswith(start)}
     tensors = {OFFICIAL_HIERA.ours(n) or n: t for n, t in trunk.items() if n not in head}
     kind = "sam2" if official else "sam2-timm"
-    return EncoderFile(path, kind, "hiera", tensors, {**others, **head})
+    return EncoderFile(path, kind, "pyramid", tensors, {**others, **head})
 
 
 def _read_hf_dinov2(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
@@ -398,7 +398,7 @@ def _read_hf_dinov2(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
     flat = {HF_DINOV2.ours(name) or name: tensor for name, tensor in joined.items()}
     file = _read_vit(flat, path)
     return EncoderFile(
-        path, "dinov2-transformers", "dinov2", file.tensors, {**others, **file.ignored}
+        path, "dinov2-transformers", "semantic", file.tensors, {**others, **file.ignored}
     )
 
 
@@ -414,8 +414,8 @@ def _read_vit(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
         positions = tensors["pos_embed"]
         tensors["cls_token"] = tensors["cls_token"] + positions[:, :1]
         tensors["pos_embed"] = positions[:, 1:]
-    kind = "dinov2" if official else "vit-timm"
-    return EncoderFile(path, kind, "dinov2", tensors, ignored)
+    kind = "semantic" if official else "vit-timm"
+    return EncoderFile(path, kind, "semantic", tensors, ignored)
 
 
 def _read_efficientnet_lite(state: Mapping[str, Tensor], path: Path) -> EncoderFile:
@@ -436,4 +436,4 @@ def _without_head(
     head = ("conv_head.", "bn2.", "norm_head.", "classifier.")
     ignored = {name: tensor for name, tensor in state.items() if name.startswith(head)}
     tensors = {name: tensor for name, tensor in state.items() if name not in ignored}
-    return EncoderFile(path, kind, "hiera", tensors, ignored)
+    return EncoderFile(path, kind, "pyramid", tensors, ignored)

@@ -27,8 +27,8 @@ class HubMixin(ModelHubMixin):
 
     A folder or repository holds `model.safetensors`, a file of ours with the encoders by name (see
     `dsunet.weights.checkpoint`), `config.json` with the model's settings, for people and the
-    hub's pages, and `README.md`, the card. `from_pretrained` also takes `hiera_weights` and
-    `dinov2_weights`, as `dsunet.load` does.
+    hub's pages, and `README.md`, the card. `from_pretrained` also takes `pyramid_weights` and
+    `semantic_weights`, as `dsunet.load` does.
     """
 
     @classmethod
@@ -38,7 +38,7 @@ class HubMixin(ModelHubMixin):
         Args:
             pretrained_model_name_or_path: The folder, or a name such as `someone/steel`.
             **options: huggingface_hub's (`revision`, `token`, `cache_dir`, `local_files_only`,
-                `force_download`), and `hiera_weights` and `dinov2_weights`.
+                `force_download`), and `pyramid_weights` and `semantic_weights`.
 
         Raises:
             WeightsError: It cannot be fetched or read.
@@ -68,8 +68,8 @@ class HubMixin(ModelHubMixin):
         force_download: bool,
         local_files_only: bool,
         token: str | bool | None,
-        hiera_weights: str | Path | None = None,
-        dinov2_weights: str | Path | None = None,
+        pyramid_weights: str | Path | None = None,
+        semantic_weights: str | Path | None = None,
         **settings: Any,  # from config.json, which the weights file says better
     ) -> Self:
         unknown = set(settings) - {field.name for field in fields(ModelConfig)} - {"config"}
@@ -89,7 +89,7 @@ class HubMixin(ModelHubMixin):
                     token=token,
                 )
             )
-        return cls._load(file, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights)
+        return cls._load(file, pyramid_weights=pyramid_weights, semantic_weights=semantic_weights)
 
     @classmethod
     def _load(cls, path: Path, **files: str | Path | None) -> Self:
@@ -155,12 +155,12 @@ def model_card(model: SegmentationModel, **fields: Any) -> ModelCard:
 
 def _encoder_lines(encoders: Mapping[str, Any]) -> list[str]:
     lines = []
-    for family, reference in encoders.items():
+    for role, reference in encoders.items():
         if reference is None:
-            lines.append(f"- {family}: in `{WEIGHTS_FILE}`")
+            lines.append(f"- {role}: in `{WEIGHTS_FILE}`")
         else:
             name = f"`timm/{reference['name']}`" if reference["name"] else "not a public one"
-            lines.append(f"- {family}: {name}, not in this repository; {reference['fingerprint']}")
+            lines.append(f"- {role}: {name}, not in this repository; {reference['fingerprint']}")
     return lines
 
 

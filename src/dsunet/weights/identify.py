@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from dsunet.config import FAMILIES, MODEL_PRESETS, CustomConfig, Family, ModelConfig
+from dsunet.config import MODEL_PRESETS, ROLES, CustomConfig, ModelConfig, Role
 from dsunet.errors import CheckpointError
 from dsunet.weights.formats import FORMATS, ModelFile
 
@@ -64,20 +64,20 @@ def custom_config_of(file: ModelFile) -> CustomConfig | None:
 
 
 def _from_shapes(file: ModelFile) -> ModelConfig:
-    names: dict[Family, str] = {}
-    for family in FAMILIES:
-        encoder = file.encoder(family)
+    names: dict[Role, str] = {}
+    for role in ROLES:
+        encoder = file.encoder(role)
         if encoder is None:
             continue
         if encoder.recognised is None:
             raise CheckpointError(
                 f"{file.path} holds {encoder.describe()}, which is none of the known sizes"
             )
-        names[family] = encoder.recognised[0]
+        names[role] = encoder.recognised[0]
     sam2unet = file.format == "sam2-unet"
     found: dict[str, Any] = {
-        "hiera": names["hiera"],
-        "injection": "final" if "dinov2" in names else "none",
+        "pyramid": names["pyramid"],
+        "injection": "final" if "semantic" in names else "none",
         "decoder": "unet" if sam2unet else "sff",
         "sam_version": "2.0" if sam2unet else "2.1",
         "decoder_channels": file.tensors["decoder.heads.2.weight"].shape[1],
@@ -85,17 +85,17 @@ def _from_shapes(file: ModelFile) -> ModelConfig:
     }
     if not sam2unet:
         found["attention_channels"] = len(file.tensors["decoder.fuse.0.attention.value.bn.weight"])
-    if "dinov2" in names:
-        if "_reg4_" in names["dinov2"]:
+    if "semantic" in names:
+        if "_reg4_" in names["semantic"]:
             raise CheckpointError(
                 f"{file.path} has register tokens, which the authors' code has not"
             )
         positions = file.tensors["dinov2.trunk.pos_embed"].shape[1] - 1
-        found |= {"dinov2": names["dinov2"], "dino_size": 14 * math.isqrt(positions)}
+        found |= {"semantic": names["semantic"], "dino_size": 14 * math.isqrt(positions)}
     kind = "sam2unet" if sam2unet else "dsunet"
     fits = [
         preset.name
         for preset in MODEL_PRESETS.values()
-        if preset.name.startswith(kind) and preset.hiera == names["hiera"]
+        if preset.name.startswith(kind) and preset.pyramid == names["pyramid"]
     ]
     return ModelConfig(name=fits[0] if fits else f"{kind}-custom", **found)

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from dsunet.config import FAMILIES, CustomConfig, Family, ModelConfig, is_hiera
+from dsunet.config import ROLES, CustomConfig, ModelConfig, Role, is_hiera
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.network.build import build_model
 from dsunet.network.counting import parameters_by_part
-from dsunet.network.encoders import build_dinov2, build_hiera, build_pyramid, in_trunk
+from dsunet.network.encoders import build_backbone, build_hiera, build_vit, in_trunk
 from dsunet.network.model import DSUNet
 from dsunet.support.files import sha256_of
 from dsunet.weights import (
@@ -52,7 +52,7 @@ def describe_file(path: str | Path) -> dict[str, Any]:
         "ignored": len(file.ignored),
     }
     if isinstance(file, EncoderFile):
-        return about | {"encoders": {file.family: _describe_encoder(file)}}
+        return about | {"encoders": {file.role: _describe_encoder(file)}}
     if (custom := custom_config_of(file)) is not None:
         return about | _describe_custom(file, custom)
     config = config_of(file)
@@ -65,7 +65,7 @@ def describe_file(path: str | Path) -> dict[str, Any]:
             "trained": sum(count for _, count in parts.values()),
             "parts": {name: {"all": a, "trained": t} for name, (a, t) in parts.items()},
         },
-        "encoders": {family: _where(file, family, config) for family in model.encoders},
+        "encoders": {role: _where(file, role, config) for role in model.encoders},
         "training": file.about["training"] if file.about else {},
     }
 
@@ -101,13 +101,13 @@ def _describe_encoder(file: EncoderFile) -> dict[str, Any]:
     }
 
 
-def _where(file: ModelFile, family: Family, config: ModelConfig) -> dict[str, Any]:
+def _where(file: ModelFile, role: Role, config: ModelConfig) -> dict[str, Any]:
     """Where one encoder of a whole model is."""
-    if file.encoder(family) is not None:
+    if file.encoder(role) is not None:
         return {"where": "in the file"}
-    reference = file.reference(family)
+    reference = file.reference(role)
     try:
-        found = str(find_encoder(reference, family, config, file.path, download=False).path)
+        found = str(find_encoder(reference, role, config, file.path, download=False).path)
     except WeightsError:
         found = "not on this machine"
     return {**reference, "where": found}
@@ -176,9 +176,9 @@ def _misfits_of_encoder(file: EncoderFile) -> list[str]:
     architecture = file.recognised[0]
     with torch.device("meta"):
         trunk: Any = (
-            build_dinov2(architecture, (518, 518))
-            if file.family == "dinov2"
-            else (build_hiera if is_hiera(architecture) else build_pyramid)(architecture)
+            build_vit(architecture, (518, 518))
+            if file.role == "semantic"
+            else (build_hiera if is_hiera(architecture) else build_backbone)(architecture)
         )
     try:
         fitted(trunk.state_dict(), file, "official", trunk)
@@ -189,7 +189,7 @@ def _misfits_of_encoder(file: EncoderFile) -> list[str]:
 
 def _misfits_of_model(file: ModelFile, config: ModelConfig) -> list[str]:
     own = _empty(config, file.path).state_dict()
-    absent = [family for family in FAMILIES if file.encoder(family) is None]
+    absent = [role for role in ROLES if file.encoder(role) is None]
     needed = {name for name in own if not in_trunk(name, absent)}
     problems = [f"{name} is missing" for name in sorted(needed - set(file.tensors))]
     problems += [f"{name} has no place in the model" for name in file.tensors if name not in own]

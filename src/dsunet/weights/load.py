@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from dsunet.config import FAMILIES, Family, ModelConfig
+from dsunet.config import ROLES, ModelConfig, Role
 from dsunet.errors import CheckpointError
 from dsunet.network.encoders import in_trunk
 from dsunet.weights.checkpoint import find_weights, state_to_save
@@ -40,7 +40,7 @@ class LoadReport:
     """What became of a weights file's tensors."""
 
     format: str
-    """A key of `dsunet.weights.FORMATS`, such as `dsunet`, `dsu-net`, `sam2` or `dinov2`."""
+    """A key of `dsunet.weights.FORMATS`, such as `dsunet`, `dsu-net`, `sam2` or `semantic`."""
     loaded: tuple[str, ...]
     """Tensors of the model that were filled."""
     missing: tuple[str, ...]
@@ -81,7 +81,7 @@ def load_weights(model: DSUNet, path: str | Path, *, strict: bool = True) -> Loa
 
 
 def fill_model(
-    model: SegmentationModel, file: ModelFile, *, strict: bool = True, filled: Sequence[Family] = ()
+    model: SegmentationModel, file: ModelFile, *, strict: bool = True, filled: Sequence[Role] = ()
 ) -> LoadReport:
     """Copies a file's tensors into a model by name.
 
@@ -91,7 +91,7 @@ def fill_model(
         model: The model.
         file: The file.
         strict: Raise if anything is missing or left over.
-        filled: Encoders (`hiera`, `dinov2`) that hold the file's tensors already.
+        filled: Encoders (`pyramid`, `semantic`) that hold the file's tensors already.
 
     Raises:
         CheckpointError: Shapes differ or, with `strict`, names do.
@@ -122,7 +122,7 @@ def fill_model(
         if own[name].is_floating_point():
             require_real(name, value, file.path)
         if name == POSITIONS:
-            vit, grid = model.encoders["dinov2"].trunk, held["dinov2"].grid
+            vit, grid = model.encoders["semantic"].trunk, held["semantic"].grid
             value = fit_positions(value, vit, _interpolation(model), grid)
             if value is not file.tensors[name]:
                 resampled.append(name)
@@ -135,10 +135,10 @@ def fill_model(
         ready[name] = value
     for name, value in ready.items():  # now that all of them fit
         own[name].copy_(value)
-    for family, encoder in model.encoders.items():
-        if family in held and family not in filled:  # it holds the file's values now
+    for role, encoder in model.encoders.items():
+        if role in held and role not in filled:  # it holds the file's values now
             foreign = file.about is None and not encoder.trainable and not missing
-            encoder.source = reference_to(held[family]) if foreign else None
+            encoder.source = reference_to(held[role]) if foreign else None
     if file.about:
         model.training_facts = dict(file.about["training"])
     return LoadReport(
@@ -152,27 +152,27 @@ def fill_model(
     )
 
 
-def _require_the_same(model: SegmentationModel, file: ModelFile, filled: Iterable[Family]) -> None:
+def _require_the_same(model: SegmentationModel, file: ModelFile, filled: Iterable[Role]) -> None:
     """Raises if the file was trained on other encoders, or with settings that no shape shows."""
     if file.about is None:
         return
-    for family, encoder in model.encoders.items():
-        wanted, has = file.reference(family).get("fingerprint"), encoder.source
-        if family not in filled and wanted and has and has.fingerprint not in (wanted, None):
+    for role, encoder in model.encoders.items():
+        wanted, has = file.reference(role).get("fingerprint"), encoder.source
+        if role not in filled and wanted and has and has.fingerprint not in (wanted, None):
             raise CheckpointError(
-                f"{file.path} was trained with other {LABELS[family]} weights ({wanted[:19]}…) "
+                f"{file.path} was trained with other {LABELS[role]} weights ({wanted[:19]}…) "
                 f"than the model holds ({str(has.fingerprint)[:19]}…); dsunet.load(FILE) finds the "
                 "right ones"
             )
-    names = ("dinov2_norm", "channel_modulation", "pixel_attention")
-    if "dinov2" in model.encoders and isinstance(model.config, ModelConfig):
-        was, now = file.about["model"].get("dino_depth"), model.config.dino_depth
+    names = ("semantic_norm", "channel_modulation", "pixel_attention")
+    if "semantic" in model.encoders and isinstance(model.config, ModelConfig):
+        was, now = file.about["model"].get("semantic_depth"), model.config.semantic_depth
         if was != now:
             raise CheckpointError(
                 f"{file.path} was trained with {_blocks(was)} of DINOv2, but the model has "
-                f"{_blocks(now)}; build it with the file's dino_depth"
+                f"{_blocks(now)}; build it with the file's semantic_depth"
             )
-    for name in (*(names if "dinov2" in model.encoders else ()), "attention_pooling"):
+    for name in (*(names if "semantic" in model.encoders else ()), "attention_pooling"):
         was = file.about["model"].get(name)
         now = getattr(model.config, name, was)
         if was is not None and was != now:
@@ -187,10 +187,10 @@ def _blocks(depth: int | None) -> str:
 
 
 def _fill_encoder(model: DSUNet, file: EncoderFile, *, strict: bool) -> LoadReport:
-    encoder = model.encoders.get(file.family)
+    encoder = model.encoders.get(file.role)
     if encoder is None:
         raise CheckpointError(
-            f"{file.path} holds weights of {LABELS[file.family]}, which this model does not have"
+            f"{file.path} holds weights of {LABELS[file.role]}, which this model does not have"
         )
     if strict and model.config is not None:
         check_encoder(file, model.config)
@@ -202,8 +202,8 @@ def _fill_encoder(model: DSUNet, file: EncoderFile, *, strict: bool) -> LoadRepo
     tensors = encoder.trunk.state_dict()
     own = {plain: tensors[name] for plain, name in names.items()}
     whole_file = file
-    if file.family == "dinov2" and model.config is not None:
-        file = file.first_blocks(model.config.dino_depth)
+    if file.role == "semantic" and model.config is not None:
+        file = file.first_blocks(model.config.semantic_depth)
     differences = compare(own, file)
     wanted = file
     if not strict:
@@ -223,11 +223,11 @@ def _fill_encoder(model: DSUNet, file: EncoderFile, *, strict: bool) -> LoadRepo
     )
     return LoadReport(
         file.format,
-        tuple(f"{file.family}.trunk.{names[plain]}" for plain in state),
-        tuple(f"{file.family}.trunk.{names[plain]}" for plain in differences.missing),
+        tuple(f"{file.role}.trunk.{names[plain]}" for plain in state),
+        tuple(f"{file.role}.trunk.{names[plain]}" for plain in differences.missing),
         differences.unexpected,
         tuple(file.ignored),
-        _frozen(model, (f"{file.family}.trunk.{names[plain]}" for plain in state)),
+        _frozen(model, (f"{file.role}.trunk.{names[plain]}" for plain in state)),
         (POSITIONS,) if resampled else (),
         file.version,
     )
@@ -252,15 +252,15 @@ def _cause(
     branch = ("dinov2.", "fusion.")
     if any(".adapter." in name for name in own) != any(".adapter." in n for n in file.tensors):
         return "one of them is without adapters (adapter_channels: 0)"
-    for family in FAMILIES:
-        encoder, blocks = file.encoder(family), count_blocks(_part(own, f"{family}.trunk."))
+    for role in ROLES:
+        encoder, blocks = file.encoder(role), count_blocks(_part(own, f"{STORED[role]}.trunk."))
         if encoder is not None and blocks not in (0, encoder.depth):
             return (
-                f"the file's {LABELS[family]} has {encoder.depth} blocks, the model's {blocks}: "
+                f"the file's {LABELS[role]} has {encoder.depth} blocks, the model's {blocks}: "
                 "build the model that the file was made for"
             )
     if missing and not unexpected and all(".trunk." in name for name in missing):
-        if any(file.encoder(family) is not None for family in FAMILIES):
+        if any(file.encoder(role) is not None for role in ROLES):
             return "the file is incomplete"
         return (
             "the file names its encoders instead of holding them: dsunet.load(FILE) finds them, or "

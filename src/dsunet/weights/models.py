@@ -10,7 +10,7 @@ from typing import Any, Self, cast, overload
 
 from torch import nn
 
-from dsunet.config import MODEL_PRESETS, Family, ModelConfig, model_config
+from dsunet.config import MODEL_PRESETS, ModelConfig, Role, model_config
 from dsunet.errors import CheckpointError, ConfigError
 from dsunet.network import model as network
 from dsunet.network.build import build_model, build_trunk
@@ -49,14 +49,14 @@ def list_models() -> list[str]:
 
 def build_filled(
     config: ModelConfig,
-    encoders: Mapping[Family, EncoderFile] | None = None,
-    carried: Sequence[Family] = (),
+    encoders: Mapping[Role, EncoderFile] | None = None,
+    carried: Sequence[Role] = (),
 ) -> DSUNet:
     """A network whose encoders have weights from files; nothing is initialised to be overwritten.
 
     Args:
         config: What to build.
-        encoders: By encoder (`hiera`, `dinov2`), the weights to fill it with. Others keep random
+        encoders: By encoder (`pyramid`, `semantic`), the weights to fill it with. Others keep random
             weights.
         carried: Those of them that a file of the model is to hold, instead of referring to them.
 
@@ -65,20 +65,20 @@ def build_filled(
         CheckpointError: Weights do not fit.
     """
     encoders = encoders or {}
-    trunks = {family: _filled(config, family, encoders[family]) for family in encoders}
+    trunks = {role: _filled(config, role, encoders[role]) for role in encoders}
     model = cast(DSUNet, build_model(config, trunks, kind=DSUNet))
-    for family, encoder in model.encoders.items():
+    for role, encoder in model.encoders.items():
         # where frozen weights are from, so that saving the model need not write them
-        if family in encoders and family not in carried and not encoder.trainable:
-            encoder.source = reference_to(encoders[family])
+        if role in encoders and role not in carried and not encoder.trainable:
+            encoder.source = reference_to(encoders[role])
     return model
 
 
-def _filled(config: ModelConfig, family: Family, file: EncoderFile) -> nn.Module:
+def _filled(config: ModelConfig, role: Role, file: EncoderFile) -> nn.Module:
     """One encoder's trunk with the weights of a file."""
-    make = partial(build_trunk, config, family)
-    if family == "dinov2":
-        return fill_trunk(make, file.first_blocks(config.dino_depth), config.interpolate)
+    make = partial(build_trunk, config, role)
+    if role == "semantic":
+        return fill_trunk(make, file.first_blocks(config.semantic_depth), config.interpolate)
     if config.has_hiera:
         return fill_trunk(make, file)
     trunk = make()  # small, and its kind may have buffers that no file holds
@@ -90,8 +90,8 @@ def create_model(
     name: str = "dsunet-large",
     weights: str | Path | None = "default",
     *,
-    hiera_weights: str | Path | None = None,
-    dinov2_weights: str | Path | None = None,
+    pyramid_weights: str | Path | None = None,
+    semantic_weights: str | Path | None = None,
     **overrides: Any,
 ) -> DSUNet:
     """A network by the name of its preset.
@@ -105,9 +105,9 @@ def create_model(
             random ones for our own sizes (nano), and `"full"` where it is there (lite). `"full"` is
             a whole trained model, which comes with the package: `dsunet-lite`, in views of any
             size, and not with another encoder or decoder.
-        hiera_weights: A file with Hiera's weights, such as SAM 2.1's official one, to take instead
+        pyramid_weights: A file with Hiera's weights, such as SAM 2.1's official one, to take instead
             of what `weights` says.
-        dinov2_weights: The same for DINOv2.
+        semantic_weights: The same for DINOv2.
         **overrides: Fields of `ModelConfig`, such as `injection="none"` or `sam_size=512`.
 
     Returns:
@@ -120,7 +120,7 @@ def create_model(
     """
     config = model_config(name, **overrides)
     return create_from_config(
-        config, weights, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights
+        config, weights, pyramid_weights=pyramid_weights, semantic_weights=semantic_weights
     )
 
 
@@ -128,11 +128,11 @@ def create_from_config(
     config: ModelConfig,
     weights: str | Path | None = "default",
     *,
-    hiera_weights: str | Path | None = None,
-    dinov2_weights: str | Path | None = None,
+    pyramid_weights: str | Path | None = None,
+    semantic_weights: str | Path | None = None,
 ) -> DSUNet:
     """As `create_model`, from a whole configuration."""
-    given = _given(config, hiera_weights, dinov2_weights)
+    given = _given(config, pyramid_weights, semantic_weights)
     if weights == "full" or (weights == "default" and not given and not _why_not_shipped(config)):
         if reason := _why_not_shipped(config):
             raise ConfigError(
@@ -144,17 +144,17 @@ def create_from_config(
         file = read_weights(find_weights(weights))
         if isinstance(file, ModelFile):
             return _build_from(file, config, given)
-        flag = f"{file.family}_weights (--{file.family}-weights)"
+        flag = f"{file.role}_weights (--{file.role}-weights)"
         raise CheckpointError(
             f"{file.path} holds {file.describe()} alone, not a whole model: give it as {flag}"
         )
     every = weights == "encoders"
-    encoders: dict[Family, EncoderFile] = {
-        family: given_encoder(given[family], family, config)
-        if family in given
-        else public_encoder(config, family)
-        for family in config.encoders
-        if family in given or (weights is not None and _has_public(config, family, every))
+    encoders: dict[Role, EncoderFile] = {
+        role: given_encoder(given[role], role, config)
+        if role in given
+        else public_encoder(config, role)
+        for role in config.encoders
+        if role in given or (weights is not None and _has_public(config, role, every))
     }
     return build_filled(config, encoders)
 
@@ -164,7 +164,7 @@ def _why_not_shipped(config: ModelConfig) -> str:
     if config.name not in shipped.SHIPPED:
         return f"trained weights come with dsunet for {', '.join(shipped.SHIPPED)} alone"
     preset = MODEL_PRESETS[config.name]
-    free = ("sam_size", "dino_size", "train_hiera")  # which do not change the tensors
+    free = ("sam_size", "dino_size", "train_pyramid")  # which do not change the tensors
     alike = dataclasses.replace(preset, **{name: getattr(config, name) for name in free})
     different = [
         field.name
@@ -175,45 +175,45 @@ def _why_not_shipped(config: ModelConfig) -> str:
 
 
 def _given(
-    config: ModelConfig, hiera: str | Path | None, dinov2: str | Path | None
-) -> dict[Family, str | Path]:
-    if dinov2 is not None and not config.uses_dinov2:
+    config: ModelConfig, pyramid: str | Path | None, semantic: str | Path | None
+) -> dict[Role, str | Path]:
+    if semantic is not None and not config.uses_semantic:
         raise ConfigError(
-            "dinov2_weights is given, but the model has no DINOv2 branch: leave it out"
+            "semantic_weights is given, but the model has no DINOv2 branch: leave it out"
         )
-    both: dict[Family, str | Path | None] = {"hiera": hiera, "dinov2": dinov2}
-    return {family: path for family, path in both.items() if path is not None}
+    both: dict[Role, str | Path | None] = {"pyramid": pyramid, "semantic": semantic}
+    return {role: path for role, path in both.items() if path is not None}
 
 
-def _has_public(config: ModelConfig, family: Family, every: bool) -> bool:
+def _has_public(config: ModelConfig, role: Role, every: bool) -> bool:
     """Whether to look for an encoder's public weights; our own sizes have none."""
-    name = config.encoders[family]
+    name = config.encoders[role]
     if every or name not in {**OWN_HIERA, **OWN_VIT}:
         return True
-    if not config.trains(family):
+    if not config.trains(role):
         raise ConfigError(
-            f"{family} is {name!r}, which has no public weights and would stay frozen at "
-            f"random ones; train it (train_{family}: true), or ask for weights: none"
+            f"{role} is {name!r}, which has no public weights and would stay frozen at "
+            f"random ones; train it (train_{role}: true), or ask for weights: none"
         )
     return False
 
 
-def _build_from(file: ModelFile, config: ModelConfig, given: Mapping[Family, str | Path]) -> DSUNet:
+def _build_from(file: ModelFile, config: ModelConfig, given: Mapping[Role, str | Path]) -> DSUNet:
     """A model with the weights of a whole model's file, and of those that it refers to."""
-    encoders: dict[Family, EncoderFile] = {}
-    held: list[Family] = []
-    for family in config.encoders:
-        own = file.encoder(family)
+    encoders: dict[Role, EncoderFile] = {}
+    held: list[Role] = []
+    for role in config.encoders:
+        own = file.encoder(role)
         if own is not None:
-            if family in given:
+            if role in given:
                 raise CheckpointError(
-                    f"{file.path} holds its own weights for {family}: leave {family}_weights out"
+                    f"{file.path} holds its own weights for {role}: leave {role}_weights out"
                 )
-            encoders[family] = own
-            held.append(family)
-        elif reference := file.reference(family):
-            path = given.get(family)
-            encoders[family] = find_encoder(reference, family, config, file.path, path)
+            encoders[role] = own
+            held.append(role)
+        elif reference := file.reference(role):
+            path = given.get(role)
+            encoders[role] = find_encoder(reference, role, config, file.path, path)
     # a file of ours with an encoder in it stays one that needs no other
     model = build_filled(config, encoders, carried=held if file.about else ())
     fill_model(model, file, filled=list(encoders))
@@ -225,8 +225,8 @@ def load(
     path: str | Path = shipped.DEFAULT,
     *,
     model: None = None,
-    hiera_weights: str | Path | None = None,
-    dinov2_weights: str | Path | None = None,
+    pyramid_weights: str | Path | None = None,
+    semantic_weights: str | Path | None = None,
 ) -> DSUNet: ...
 
 
@@ -238,8 +238,8 @@ def load(
     path: str | Path = shipped.DEFAULT,
     *,
     model: CustomSource | str | Callable[..., object] | None = None,
-    hiera_weights: str | Path | None = None,
-    dinov2_weights: str | Path | None = None,
+    pyramid_weights: str | Path | None = None,
+    semantic_weights: str | Path | None = None,
 ) -> DSUNet | CustomModel:
     """The model in a file, ready to predict.
 
@@ -252,8 +252,8 @@ def load(
             a model whose weights come with the package, as by default.
         model: What makes the network, if it is one of your own: a function, or its import path. A
             file says which, but nothing that a file names is ever run.
-        hiera_weights: File with the Hiera weights that the file refers to.
-        dinov2_weights: File with the DINOv2 weights that it refers to.
+        pyramid_weights: File with the Hiera weights that the file refers to.
+        semantic_weights: File with the DINOv2 weights that it refers to.
 
     Returns:
         The model in evaluation mode, on the CPU.
@@ -263,16 +263,16 @@ def load(
         WeightsError: It refers to encoder weights that cannot be had.
     """
     if model is not None:
-        if hiera_weights is not None or dinov2_weights is not None:
+        if pyramid_weights is not None or semantic_weights is not None:
             raise ConfigError(
-                "hiera_weights and dinov2_weights are for dsunet's models: leave them out"
+                "pyramid_weights and semantic_weights are for dsunet's models: leave them out"
             )
         return load_custom(path, CustomSource.of(model))
     file = read_weights(find_weights(path))
     if not isinstance(file, ModelFile):
         raise CheckpointError(
             f"{file.path} holds {file.describe()} alone, not a whole model; give it to "
-            f"create_model as {file.family}_weights"
+            f"create_model as {file.role}_weights"
         )
     if (custom := custom_config_of(file)) is not None:
         raise CheckpointError(
@@ -282,7 +282,7 @@ def load(
         )
     config = config_of(file)
     try:
-        given = _given(config, hiera_weights, dinov2_weights)
+        given = _given(config, pyramid_weights, semantic_weights)
         return _build_from(file, config, given).eval()
     except (TypeError, AttributeError, ValueError, RuntimeError) as error:
         raise CheckpointError(

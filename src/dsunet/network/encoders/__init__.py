@@ -2,20 +2,25 @@
 
 from dsunet.network.encoders.adapter import AdaptedBlock, Adapter, without_adapters
 from dsunet.network.encoders.base import Encoder, EncoderReference, in_trunk
-from dsunet.network.encoders.pyramid import HieraEncoder, PyramidEncoder, build_hiera, build_pyramid
-from dsunet.network.encoders.semantic import DINOv2Encoder, build_dinov2
+from dsunet.network.encoders.pyramid import (
+    BackboneEncoder,
+    HieraEncoder,
+    build_backbone,
+    build_hiera,
+)
+from dsunet.network.encoders.semantic import SemanticEncoder, build_vit
 
 __all__ = [
     "AdaptedBlock",
     "Adapter",
-    "DINOv2Encoder",
+    "BackboneEncoder",
     "Encoder",
     "EncoderReference",
     "HieraEncoder",
-    "PyramidEncoder",
-    "build_dinov2",
+    "SemanticEncoder",
+    "build_backbone",
     "build_hiera",
-    "build_pyramid",
+    "build_vit",
     "in_trunk",
     "without_adapters",
 ]

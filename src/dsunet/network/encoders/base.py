@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from dsunet.config import Family
+from dsunet.config import Role
 from dsunet.errors import InputSizeError
 
 __all__ = ["Encoder", "EncoderReference", "check_side", "in_trunk"]
@@ -79,9 +79,9 @@ class Encoder(nn.Module):
         check_side(name, height, width, self.multiple, smallest or self.multiple)
 
 
-def in_trunk(name: str, families: Iterable[Family]) -> bool:
+def in_trunk(name: str, roles: Iterable[Role]) -> bool:
     """Whether a tensor of a model is one of those encoders' own, adapters left out."""
-    return ".adapter." not in name and name.startswith(tuple(f"{f}.trunk." for f in families))
+    return ".adapter." not in name and name.startswith(tuple(f"{f}.trunk." for f in roles))
 
 
 def check_side(name: str, height: int, width: int, multiple: int, smallest: int) -> None:

@@ -14,7 +14,7 @@ from dsunet.errors import ConfigError
 from dsunet.network.encoders.adapter import AdaptedBlock
 from dsunet.network.encoders.base import Encoder
 
-__all__ = ["OWN_HIERA", "HieraEncoder", "PyramidEncoder", "build_hiera", "build_pyramid"]
+__all__ = ["OWN_HIERA", "BackboneEncoder", "HieraEncoder", "build_backbone", "build_hiera"]
 
 # Sizes of our own, without pretrained weights: arguments of timm's HieraDet.
 OWN_HIERA: dict[str, dict[str, Any]] = {
@@ -89,13 +89,13 @@ def build_hiera(name: str, **kwargs: Any) -> HieraDet:
 STRIDES = (4, 8, 16, 32)
 
 
-class PyramidEncoder(Encoder):
+class BackboneEncoder(Encoder):
     """Four feature maps of one image: B×3×H×W → B×C_i×H/s_i×W/s_i for strides s = 4, 8, 16, 32.
 
     It takes Hiera's place in small models and has no adapters: the trunk itself is trained.
 
     Args:
-        trunk: What `build_pyramid` gives.
+        trunk: What `build_backbone` gives.
         trainable: Train the trunk; otherwise it is frozen, with its BatchNorm statistics.
     """
 
@@ -111,7 +111,7 @@ class PyramidEncoder(Encoder):
         return levels
 
 
-def build_pyramid(name: str) -> nn.Module:
+def build_backbone(name: str) -> nn.Module:
     """The trunk of a timm backbone that gives its maps at strides 4, 8, 16 and 32.
 
     Raises:

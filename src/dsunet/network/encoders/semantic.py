@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from dsunet.errors import ConfigError
 from dsunet.network.encoders.base import Encoder
 
-__all__ = ["OWN_VIT", "DINOv2Encoder", "build_dinov2"]
+__all__ = ["OWN_VIT", "SemanticEncoder", "build_vit"]
 
 # Sizes of our own, without pretrained weights: arguments of timm's VisionTransformer.
 OWN_VIT: dict[str, dict[str, Any]] = {
@@ -27,7 +27,7 @@ OWN_VIT: dict[str, dict[str, Any]] = {
 }
 
 
-class DINOv2Encoder(Encoder):
+class SemanticEncoder(Encoder):
     """Patch tokens of one image as maps: B×3×H×W → one B×C×H/p×W/p per depth, for patch size p.
 
     Args:
@@ -115,7 +115,7 @@ class DINOv2Encoder(Encoder):
         return cast(list[Tensor], maps)
 
 
-def build_dinov2(
+def build_vit(
     name: str, size: tuple[int, int], depth: int | None = None, **kwargs: Any
 ) -> VisionTransformer:
     """A ViT trunk without classification head for images of `size` (height, width) in pixels.
@@ -134,7 +134,9 @@ def build_dinov2(
     trunk = _build_whole(name, size, **kwargs)
     if depth is not None:
         if depth > len(trunk.blocks):
-            raise ConfigError(f"dino_depth is {depth}, but {name} has {len(trunk.blocks)} blocks")
+            raise ConfigError(
+                f"semantic_depth is {depth}, but {name} has {len(trunk.blocks)} blocks"
+            )
         trunk.blocks = trunk.blocks[:depth]
     return trunk
 

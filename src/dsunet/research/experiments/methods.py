@@ -29,7 +29,7 @@ class Method:
     """Its name in tables."""
     about: str
     """One line on what it is."""
-    family: str = "dsunet"
+    role: str = "dsunet"
     """The presets that it starts from: `dsunet` or `sam2unet`."""
     published: str | None = None
     """Its name among the published results; `None` if there are none."""
@@ -48,7 +48,7 @@ class Method:
 
     def model_config(self, size: str = "large") -> ModelConfig:
         """The network at one of `SIZES`, of one of our methods."""
-        return model_config(f"{self.family}-{size}", **self.model)
+        return model_config(f"{self.role}-{size}", **self.model)
 
     def train_config(self, **changes: Any) -> TrainConfig:
         """The recipe; a change of `None` leaves the method's own value."""
@@ -70,7 +70,7 @@ METHODS: dict[str, Method] = {
             "sam2unet",
             "SAM2-UNet",
             "the baseline by its own protocol: SAM 2.0, 20 epochs, batches of 12, equal losses",
-            family="sam2unet",
+            role="sam2unet",
             published="SAM2-UNet",
             recipe={"epochs": 20, "batch_size": 12},
             loss={"output_weights": (1.0, 1.0, 1.0)},
@@ -79,7 +79,7 @@ METHODS: dict[str, Method] = {
             "sam2unet-matched",
             "SAM2-UNet, matched",
             "the baseline by DSU-Net's protocol: SAM 2.1, 50 epochs, batches of 8, weighted losses",
-            family="sam2unet",
+            role="sam2unet",
             model={"sam_version": "2.1"},
         ),
         Method(

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from dsunet.config import DataConfig, Family, ModelConfig, TrainConfig
+from dsunet.config import DataConfig, ModelConfig, Role, TrainConfig
 from dsunet.data.catalogue.find import FoundBenchmark, find_benchmarks
 from dsunet.data.catalogue.sets import TASKS
 from dsunet.data.sources import TarMember
@@ -213,7 +213,7 @@ class Plan:
             workers=self.protocol.workers,
         )
 
-    def encoder_files(self, run: Run) -> dict[Family, Path]:
+    def encoder_files(self, run: Run) -> dict[Role, Path]:
         """The official files in `protocol.encoders` that a run needs.
 
         Raises:
@@ -224,14 +224,14 @@ class Plan:
         config = self.network(run)
         if isinstance(config, CustomSource):
             return {}
-        files: dict[Family, Path] = {}
-        for family, architecture in config.encoders.items():
-            if config.trains(family):
+        files: dict[Role, Path] = {}
+        for role, architecture in config.encoders.items():
+            if config.trains(role):
                 continue
-            version = config.sam_version if family == "hiera" else "2.1"
+            version = config.sam_version if role == "pyramid" else "2.1"
             official = PUBLIC_WEIGHTS[public_name(architecture, version)].official_file
-            files[family] = Path(self.protocol.encoders, official)
-            if not files[family].is_file():
+            files[role] = Path(self.protocol.encoders, official)
+            if not files[role].is_file():
                 raise DataError(
                     f"{self.protocol.encoders} lacks {official}, which {run.method.title} needs; "
                     "dsunet weights list names the page of every file"

@@ -104,8 +104,8 @@ def _train(plan: Plan, run: Run, say: Say) -> None:
         recipe,
         loss,
         weights=None if plan.protocol.weights == "none" else plan.protocol.weights,
-        hiera_weights=files.get("hiera"),
-        dinov2_weights=files.get("dinov2"),
+        pyramid_weights=files.get("pyramid"),
+        semantic_weights=files.get("semantic"),
         resume=True,
         on_line=lambda line: say(f"  {line}"),
     )
@@ -162,8 +162,8 @@ def _segmenter(plan: Plan, run: Run) -> Segmenter:
         run.weights,
         device,
         precision,
-        hiera_weights=files.get("hiera"),
-        dinov2_weights=files.get("dinov2"),
+        pyramid_weights=files.get("pyramid"),
+        semantic_weights=files.get("semantic"),
     )
 
 

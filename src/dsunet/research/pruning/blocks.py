@@ -15,7 +15,7 @@ from dsunet.data.pairs import Pair
 from dsunet.errors import ConfigError
 from dsunet.metrics import Measures
 from dsunet.network.counting import parameter_counts
-from dsunet.network.encoders import DINOv2Encoder
+from dsunet.network.encoders import SemanticEncoder
 from dsunet.network.model import DSUNet
 from dsunet.research.pruning.channels import copy_with
 from dsunet.research.pruning.measuring import Place, flops_of, validation
@@ -42,7 +42,7 @@ def drop_blocks(model: DSUNet, count: int) -> DSUNet:
     """A copy of a network without the last blocks of its DINOv2.
 
     The map comes from the last block that is kept, through DINOv2's final LayerNorm if the original
-    had it so. Its `config` says how many blocks are left (`dino_depth`); frozen tensors are shared
+    had it so. Its `config` says how many blocks are left (`semantic_depth`); frozen tensors are shared
     with the original.
 
     Args:
@@ -52,27 +52,27 @@ def drop_blocks(model: DSUNet, count: int) -> DSUNet:
     Raises:
         ConfigError: The model has no DINOv2, takes maps of several blocks, or has too few.
     """
-    if model.config is None or model.dinov2 is None:
+    if model.config is None or model.semantic is None:
         raise ConfigError(
             "there are no blocks of DINOv2 to drop: the network has no DINOv2 branch; leave "
-            "--drop_dino_blocks out"
+            "--drop_semantic_blocks out"
         )
-    if len(model.dinov2.depths) > 1:
+    if len(model.semantic.depths) > 1:
         raise ConfigError(
             f"injection is {model.config.injection}, which takes maps of several of DINOv2's "
-            "blocks: none can be dropped; leave --drop_dino_blocks out"
+            "blocks: none can be dropped; leave --drop_semantic_blocks out"
         )
-    blocks = model.dinov2.block_count
+    blocks = model.semantic.block_count
     if not 0 <= count < blocks:
         raise ConfigError(
-            f"drop_dino_blocks is {count}, but needs 0 to {blocks - 1}: {model.config.dinov2} has "
+            f"drop_semantic_blocks is {count}, but needs 0 to {blocks - 1}: {model.config.semantic} has "
             f"{blocks} blocks here, one of which has to stay"
         )
     if count == 0:
         return copy_with(model, model.config)
-    twin = copy_with(model, dataclasses.replace(model.config, dino_depth=blocks - count))
-    assert twin.dinov2 is not None
-    twin.dinov2.keep_blocks(blocks - count)
+    twin = copy_with(model, dataclasses.replace(model.config, semantic_depth=blocks - count))
+    assert twin.semantic is not None
+    twin.semantic.keep_blocks(blocks - count)
     return twin
 
 
@@ -100,20 +100,20 @@ def effects_of_blocks(
         ImageError: A file cannot be read.
     """
     twin = drop_blocks(model, 0)  # raises if there are none
-    dinov2, fusion, config = twin.dinov2, twin.fusion, twin.config
-    assert dinov2 is not None
+    semantic, fusion, config = twin.semantic, twin.fusion, twin.config
+    assert semantic is not None
     assert fusion is not None
     assert config is not None
     place.settle(twin)
-    depths = range(1, dinov2.block_count + 1)
+    depths = range(1, semantic.block_count + 1)
     measures = {depth: Measures() for depth in depths}
     for number, (batch, truth) in enumerate(validation(twin, pairs, place), start=1):
         assert batch.dino is not None
         sam, dino = batch.sam.to(place.device), batch.dino.to(place.device)
         with torch.inference_mode(), place.autocast():
-            levels = twin.hiera(sam)
+            levels = twin.pyramid(sam)
             for depth, semantics in zip(
-                depths, dinov2.after_blocks(dino, depths, norm=dinov2.norm), strict=True
+                depths, semantic.after_blocks(dino, depths, norm=semantic.norm), strict=True
             ):
                 fused = fusion(levels, [semantics])
                 fine = twin.decoder(fused, sam.shape[-2:], "fine").fine
@@ -124,7 +124,7 @@ def effects_of_blocks(
     return [
         BlockEffect(
             depths[-1] - depth,
-            parameter_counts(twin)["total"] - _parameters_after(dinov2, depth),
+            parameter_counts(twin)["total"] - _parameters_after(semantic, depth),
             flops,
             measures[depth].compute(),
         )
@@ -132,8 +132,8 @@ def effects_of_blocks(
     ]
 
 
-def _parameters_after(dinov2: DINOv2Encoder, depth: int) -> int:
-    blocks = cast(VisionTransformer, dinov2.trunk).blocks
+def _parameters_after(semantic: SemanticEncoder, depth: int) -> int:
+    blocks = cast(VisionTransformer, semantic.trunk).blocks
     return sum(p.numel() for block in blocks[depth:] for p in block.parameters())
 
 
@@ -142,7 +142,7 @@ def _flops_by_depth(config: ModelConfig, blocks: int) -> list[int]:
     whole = flops_of(config)
     if blocks == 1:
         return [whole]
-    each = whole - flops_of(dataclasses.replace(config, dino_depth=blocks - 1))
+    each = whole - flops_of(dataclasses.replace(config, semantic_depth=blocks - 1))
     return [whole - dropped * each for dropped in range(blocks)]
 
 

@@ -107,7 +107,7 @@ def prune_channels(
             parameter.grad = gradients.get(name)
     shrink = _Shrink(by_gradient=gradients is not None)
     twin.decoder = _smaller_decoder(twin, config, shrink)
-    for part in twin.hiera.modules():
+    for part in twin.pyramid.modules():
         if isinstance(part, AdaptedBlock):
             part.adapter = _smaller_adapter(part.adapter, config, shrink)
     return twin.eval()
@@ -177,7 +177,7 @@ class _Shrink:
 
 
 def _smaller_decoder(model: DSUNet, config: ModelConfig, shrink: _Shrink) -> Decoder:
-    old, channels = model.decoder, model.hiera.channels
+    old, channels = model.decoder, model.pyramid.channels
     device = next(old.parameters()).device
     new = build_decoder(config, channels).to(device)
     never_run = list(old.fuse[len(old.heads) :])  # nothing to trace

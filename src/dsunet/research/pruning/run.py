@@ -61,8 +61,8 @@ def prune(
     loss: LossConfig | None = None,
     *,
     fine_tune: bool = True,
-    hiera_weights: str | Path | None = None,
-    dinov2_weights: str | Path | None = None,
+    pyramid_weights: str | Path | None = None,
+    semantic_weights: str | Path | None = None,
     resume: bool = False,
     on_line: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -83,8 +83,8 @@ def prune(
         recipe: How to fine-tune; its device, precision and seed hold for the rest, too.
         loss: The loss.
         fine_tune: Whether to fine-tune at all.
-        hiera_weights: File with the Hiera weights that `weights` refers to.
-        dinov2_weights: File with the DINOv2 weights that it refers to.
+        pyramid_weights: File with the Hiera weights that `weights` refers to.
+        semantic_weights: File with the DINOv2 weights that it refers to.
         resume: Prune again, which gives the same, and go on with the fine-tuning in `output`.
         on_line: Called with every line of progress.
         progress: Called with the images done and their number while blocks are measured.
@@ -110,7 +110,7 @@ def prune(
     precision = choose_precision(recipe.precision, device)
     place = Place(device, precision, data.workers if data else 0)
     split = Split([], [], []) if data is None else split_data(data, recipe.seed)
-    model = _load(source, hiera_weights, dinov2_weights)
+    model = _load(source, pyramid_weights, semantic_weights)
     _check(model, settings, split)
     check_writable(folder)
     _check_folder(folder, resume)
@@ -121,7 +121,7 @@ def prune(
         facts = _facts(data, split, place)
         say(f"pruning {source}" + ("" if split.validation else "; no validation pairs to measure"))
         effects: list[BlockEffect] = []
-        count = settings.drop_dino_blocks
+        count = settings.drop_semantic_blocks
         if count == "auto":
             say(f"measuring DINOv2's blocks on {len(split.validation)} pairs")
             effects = effects_of_blocks(model, split.validation, place, progress)
@@ -147,8 +147,8 @@ def prune(
                 recipe,
                 loss,
                 weights=result,
-                hiera_weights=hiera_weights,
-                dinov2_weights=dinov2_weights,
+                pyramid_weights=pyramid_weights,
+                semantic_weights=semantic_weights,
                 resume=resume,
                 on_line=on_line,
                 progress_bar=progress_bar,
@@ -165,7 +165,7 @@ def prune(
 
 
 def _load(
-    path: Path, hiera_weights: str | Path | None, dinov2_weights: str | Path | None
+    path: Path, pyramid_weights: str | Path | None, semantic_weights: str | Path | None
 ) -> DSUNet:
     file = read_weights(path)
     if isinstance(file, ModelFile) and (custom := custom_config_of(file)) is not None:
@@ -173,17 +173,17 @@ def _load(
             f"{path} holds {custom.name}, a model of somebody's own; only dsunet's own models can "
             "be pruned"
         )
-    return load(path, hiera_weights=hiera_weights, dinov2_weights=dinov2_weights)
+    return load(path, pyramid_weights=pyramid_weights, semantic_weights=semantic_weights)
 
 
 def _check(model: DSUNet, settings: PruneConfig, split: Split) -> None:
     """Finds out early what cannot be done."""
-    count = settings.drop_dino_blocks
+    count = settings.drop_semantic_blocks
     if count:
         drop_blocks(model, 0 if count == "auto" else count)
     if count == "auto" and not split.validation:
         raise ConfigError(
-            "--drop_dino_blocks auto measures on validation pairs: give --val, --val_list or "
+            "--drop_semantic_blocks auto measures on validation pairs: give --val, --val_list or "
             "--val_fraction"
         )
     if settings.importance == "taylor" and not split.training:
@@ -191,7 +191,7 @@ def _check(model: DSUNet, settings: PruneConfig, split: Split) -> None:
     if not count and pruned_config(_config(model), settings) == model.config:
         raise ConfigError(
             "there is nothing to take away: give a larger --ratio, a smaller --multiple, or "
-            "--drop_dino_blocks"
+            "--drop_semantic_blocks"
         )
 
 
