@@ -14,9 +14,9 @@ from PIL import Image, ImageEnhance, ImageOps
 import dsunet
 from dsunet.cli import main
 from dsunet.config import DataConfig, TrainConfig, model_config
-from dsunet.data.catalogue.check import check_benchmarks
-from dsunet.data.catalogue.find import find_benchmarks, joined_pairs, training_sets
-from dsunet.data.catalogue.sets import BENCHMARKS, TASKS, task_named
+from dsunet.data.catalogue.check import check_sets
+from dsunet.data.catalogue.find import find_benchmarks, find_sets, joined_pairs, training_sets
+from dsunet.data.catalogue.sets import PUBLIC_SETS, TASKS, task_named
 from dsunet.data.checks.duplicates import near_duplicates, sign, without_bars
 from dsunet.data.images import decode
 from dsunet.data.pairs import find_pairs
@@ -65,20 +65,20 @@ class TestTables:
             "MSD-train": 3063,
             "MSD": 955,
         }
-        assert {name: each.count for name, each in BENCHMARKS.items()} == counts
+        assert {name: each.count for name, each in PUBLIC_SETS.items()} == counts
 
     def test_tasks_name_all_sets_once(self) -> None:
         names = [name for task in TASKS.values() for name in task.names]
-        assert sorted(names) == sorted(BENCHMARKS)
+        assert sorted(names) == sorted(PUBLIC_SETS)
         assert TASKS["sod"].train == ("DUTS-TR",)
         assert TASKS["cod"].train == ("CAMO-train", "COD10K-train")
         assert TASKS["cod"].test == ("CAMO", "COD10K", "CHAMELEON", "NC4K")
         with pytest.raises(DataError, match=r"task 'cow' is unknown; known: sod, cod, polyp"):
             task_named("cow")
 
-    @pytest.mark.parametrize("name", BENCHMARKS)
+    @pytest.mark.parametrize("name", PUBLIC_SETS)
     def test_entries_are_whole(self, name: str) -> None:
-        each = BENCHMARKS[name]
+        each = PUBLIC_SETS[name]
         assert each.name == name
         assert all((each.paper, each.page, each.terms))
         assert any(layout.source != "common" for layout in each.layouts)
@@ -91,7 +91,7 @@ def documented() -> str:
     """The tables and lists of docs/benchmarks.md, from the data."""
     parts = []
     for task in TASKS.values():
-        sets = [BENCHMARKS[name] for name in task.names]
+        sets = [PUBLIC_SETS[name] for name in task.names]
         parts.append(f"### `{task.name}`: {task.title}\n")
         parts.append(
             "| set | role | pairs | paper | page | terms of use |\n|---|---|---|---|---|---|"
@@ -118,12 +118,12 @@ def test_the_page_agrees_with_the_tables() -> None:
 
 
 class TestFinding:
-    @pytest.mark.parametrize("name", BENCHMARKS)
+    @pytest.mark.parametrize("name", PUBLIC_SETS)
     def test_layouts_are_found(self, name: str, tmp_path: Path) -> None:
         """And taken for no other set of the same task."""
-        benchmark = BENCHMARKS[name]
-        special = [layout for layout in benchmark.layouts if layout.source != "common"]
-        common = [layout for layout in benchmark.layouts if layout.source == "common"]
+        published = PUBLIC_SETS[name]
+        special = [layout for layout in published.layouts if layout.source != "common"]
+        common = [layout for layout in published.layouts if layout.source == "common"]
         for number, layout in enumerate([*special, common[0], common[-1]]):
             root = tmp_path / str(number)
             stem = layout.pattern.replace("[jk]", "j").replace("[0-9]", "7").replace("*", "1")
@@ -131,35 +131,40 @@ class TestFinding:
                 (root / "deep" / folder).mkdir(parents=True, exist_ok=True)
             (root / "deep" / layout.images / f"{stem}.jpg").write_bytes(b"")
             (root / "deep" / layout.masks / f"{stem}.png").write_bytes(b"")
-            found = find_benchmarks(root, task=benchmark.task)
+            found = find_sets(root, task=published.task)
             assert list(found) == [name], layout
             assert [pair.name for pair in found[name].pairs] == [stem]
             assert found[name].images == root / "deep" / layout.images
 
     def test_case_punctuation_and_depth(self, tmp_path: Path) -> None:
         lay_out(tmp_path / "a" / "b" / "c", "dut_omron/IMGS + dut_omron/gt", ["x"])
-        assert find_benchmarks(tmp_path)["DUT-OMRON"].pairs[0].name == "x"
-        assert find_benchmarks(tmp_path / "a" / "b" / "c" / "dut_omron").keys() == {"DUT-OMRON"}
+        assert find_sets(tmp_path)["DUT-OMRON"].pairs[0].name == "x"
+        assert find_sets(tmp_path / "a" / "b" / "c" / "dut_omron").keys() == {"DUT-OMRON"}
         lay_out(tmp_path / "a" / "b" / "c" / "d", "ECSSD/images + ECSSD/masks", ["x"])
-        assert "ECSSD" not in find_benchmarks(tmp_path)
-        assert "ECSSD" in find_benchmarks(tmp_path / "a")
+        assert "ECSSD" not in find_sets(tmp_path)
+        assert "ECSSD" in find_sets(tmp_path / "a")
 
     def test_names_and_tasks(self, tmp_path: Path) -> None:
         for name in ("CAMO", "NC4K", "ECSSD"):
             lay_out(tmp_path, f"{name}/Imgs + {name}/GT", ["x"])
-        assert list(find_benchmarks(tmp_path)) == ["ECSSD", "CAMO", "NC4K"]
-        assert list(find_benchmarks(tmp_path, task="cod")) == ["CAMO", "NC4K"]
-        assert list(find_benchmarks(tmp_path, names=["NC4K", "HKU-IS"])) == ["NC4K"]
+        assert list(find_sets(tmp_path)) == ["ECSSD", "CAMO", "NC4K"]
+        assert list(find_sets(tmp_path, task="cod")) == ["CAMO", "NC4K"]
+        assert list(find_sets(tmp_path, names=["NC4K", "HKU-IS"])) == ["NC4K"]
         with pytest.raises(DataError, match="data set 'NC5K' is unknown; known: DUTS-TR"):
-            find_benchmarks(tmp_path, names=["NC5K"])
+            find_sets(tmp_path, names=["NC5K"])
         with pytest.raises(DataError, match="there is no folder"):
-            find_benchmarks(tmp_path / "none")
+            find_sets(tmp_path / "none")
+
+    def test_names_that_the_docs_gave_before(self, tmp_path: Path) -> None:
+        lay_out(tmp_path, "CAMO/Imgs + CAMO/GT", ["x"])
+        found = find_benchmarks(tmp_path)["CAMO"]
+        assert found.benchmark is found.published is PUBLIC_SETS["CAMO"]
 
     def test_sets_that_share_folders(self, tmp_path: Path) -> None:
         """The joint training folder; COD10K's other images; CAMO's one folder of masks."""
         joint = "TrainDataset/Imgs + TrainDataset/GT"
         lay_out(tmp_path, joint, [*stems("camourflage_", 3), *stems("COD10K-CAM-1-", 2)])
-        found = find_benchmarks(tmp_path)
+        found = find_sets(tmp_path)
         assert {name: len(each.pairs) for name, each in found.items()} == {
             "CAMO-train": 3,
             "COD10K-train": 2,
@@ -172,7 +177,7 @@ class TestFinding:
             folder = "CAMO-V.1.0-CVIU2019"
             place = f"{folder}/Images/{split} + {folder}/GT"
             lay_out(own, place, stems(f"camourflage_{split}", count))
-        found = find_benchmarks(own)
+        found = find_sets(own)
         assert {name: len(each.pairs) for name, each in found.items()} == {
             "CAMO-train": 4,
             "COD10K-train": 4,
@@ -182,7 +187,7 @@ class TestFinding:
         assert not any(each.pairing.trouble() for each in found.values())
         # an image without its mask is told of
         (own / "CAMO-V.1.0-CVIU2019" / "GT" / "camourflage_Test00001.png").unlink()
-        pairing = find_benchmarks(own)["CAMO"].pairing
+        pairing = find_sets(own)["CAMO"].pairing
         assert [path.stem for path in map(Path, map(str, pairing.lone_images))] == [
             "camourflage_Test00001"
         ]
@@ -194,7 +199,7 @@ class TestFinding:
         with tarfile.open(tmp_path / "COD10K-train.tar", "w") as tar:
             tar.add(tmp_path / "a" / "images", "images")
             tar.add(tmp_path / "a" / "masks", "masks")
-        found = find_benchmarks(tmp_path)["COD10K-train"]
+        found = find_sets(tmp_path)["COD10K-train"]
         assert [pair.name for pair in found.pairs] == ["COD10K-CAM-1"]
 
     def test_broken_archives_are_told_of(
@@ -212,14 +217,14 @@ class TestFinding:
         lay_out(tmp_path, layout, ["a", "img_561715398", "other"])
         for stem in ("img_561715398", "other"):
             (tmp_path / f"DUT-OMRON/pixelwiseGT-new-PNG/{stem}.png").unlink()
-        found = find_benchmarks(tmp_path)["DUT-OMRON"].pairing
+        found = find_sets(tmp_path)["DUT-OMRON"].pairing
         assert [pair.name for pair in found.pairs] == ["a"]
         assert [source.stem for source in found.lone_images] == ["other"]
 
     def test_images_and_masks_in_one_folder(self, tmp_path: Path) -> None:
         lay_out(tmp_path, "PASCAL-S/Imgs + PASCAL-S/Imgs", ["1", "2"])
         (tmp_path / "PASCAL-S" / "Imgs" / "3.png").write_bytes(b"")
-        found = find_benchmarks(tmp_path)["PASCAL-S"]
+        found = find_sets(tmp_path)["PASCAL-S"]
         assert [(Path(str(p.image)).name, Path(str(p.mask)).name) for p in found.pairs] == [
             ("1.jpg", "1.png"),
             ("2.jpg", "2.png"),
@@ -229,7 +234,7 @@ class TestFinding:
     def test_the_place_with_the_number_nearest_to_the_published_one(self, tmp_path: Path) -> None:
         lay_out(tmp_path, "CHAMELEON/Imgs + CHAMELEON/GT", stems("a", 2))
         lay_out(tmp_path / "b", "CHAMELEON/Imgs + CHAMELEON/GT", stems("a", 5))
-        found = find_benchmarks(tmp_path)["CHAMELEON"]
+        found = find_sets(tmp_path)["CHAMELEON"]
         assert found.images == tmp_path / "b" / "CHAMELEON" / "Imgs"
         assert found.others == (tmp_path / "CHAMELEON" / "Imgs",)
         assert not found.complete
@@ -239,9 +244,9 @@ class TestFinding:
             (tmp_path / "CVC-300" / folder).mkdir(parents=True)
             for number in range(60):
                 (tmp_path / "CVC-300" / folder / f"{number}.{suffix}").write_bytes(b"")
-        assert find_benchmarks(tmp_path)["CVC-300"].complete
+        assert find_sets(tmp_path)["CVC-300"].complete
         (tmp_path / "CVC-300" / "images" / "60.jpg").write_bytes(b"")
-        assert not find_benchmarks(tmp_path)["CVC-300"].complete
+        assert not find_sets(tmp_path)["CVC-300"].complete
 
     def test_archives_and_links(self, tmp_path: Path) -> None:
         lay_out(tmp_path, "elsewhere/images + elsewhere/masks", ["x", "y"])
@@ -250,7 +255,7 @@ class TestFinding:
         (tmp_path / "NC4K.tar").write_bytes(b"none")
         (tmp_path / "CAMO").symlink_to("elsewhere")
         (tmp_path / "loop").symlink_to(".")
-        found = find_benchmarks(tmp_path)
+        found = find_sets(tmp_path)
         pairs = {name: len(each.pairs) for name, each in found.items()}
         assert pairs == {"ECSSD": 2, "CAMO": 2, "NC4K": 0}
         assert "NC4K.tar is no uncompressed tar archive" in found["NC4K"].broken
@@ -355,7 +360,7 @@ class TestLeaks:
         return tmp_path
 
     def test_in_every_guise(self, root: Path) -> None:
-        report = check_benchmarks(find_benchmarks(root))
+        report = check_sets(find_sets(root))
         leaks = [each for each in report.overlaps if each.kind == "leak"]
         assert [Path(each.files[0]).stem[2:] for each in leaks] == list(copies(picture(7)[0]))
         assert {Path(each.files[1]).name for each in leaks} == {"camourflage_00008.jpg"}
@@ -372,7 +377,7 @@ class TestLeaks:
         ):
             boxed = ImageOps.expand(one, (0, 15, 0, 15), 0)
             boxed.save(tmp_path / "CAMO-train" / folder / name)
-        report = check_benchmarks(find_benchmarks(tmp_path))
+        report = check_sets(find_sets(tmp_path))
         assert [tuple(Path(file).name for file in each.files) for each in report.overlaps] == [
             ("t00004.jpg", "camourflage_00004.jpg")
         ]
@@ -381,18 +386,18 @@ class TestLeaks:
         image = root / "NC4K" / "Imgs" / "n00003.jpg"
         image.write_bytes((root / "CAMO" / "Imgs" / "0-encoded again.jpg").read_bytes())
         Image.new("L", (240, 240), 255).save(root / "NC4K" / "GT" / "n00003.png")
-        report = check_benchmarks(find_benchmarks(root))
+        report = check_sets(find_sets(root))
         shared = [each for each in report.overlaps if each.kind == "shared"]
         assert [Path(each.files[0]).name for each in shared] == ["n00003.jpg"]
         assert Path(shared[0].files[1]).parts[-3] == "CAMO"
         assert report.count("note") == 1
 
     def test_headers_alone_find_none(self, root: Path) -> None:
-        assert check_benchmarks(find_benchmarks(root), full=False).overlaps == []
+        assert check_sets(find_sets(root), full=False).overlaps == []
 
     def test_without_the_hashing_package(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(__import__("sys").modules, "imagehash", None)
-        report = check_benchmarks(find_benchmarks(root))
+        report = check_sets(find_sets(root))
         assert [each.kind for each in report.overlaps] == ["not_compared"]
 
     @pytest.mark.parametrize(
@@ -439,7 +444,8 @@ class TestCommand:
             "CAMO: warning: another number of pairs than published (a part, or another version?)"
         )
         assert shown[shown.index(warned) + 1] == "    4, not 250"
-        assert any(line.startswith("warning: 2 test images that are nearly in a") for line in shown)
+        (leaks,) = [line for line in shown if line.startswith("warning: 2 test images that are")]
+        assert leaks.endswith("leave their training images out by --train-list)")
         assert shown[-1].startswith("3 sets of 10 pairs checked in ")
         assert shown[-1].endswith("s: 0 errors, 5 warnings")
         content = json.loads((tmp_path / "all.json").read_text())

@@ -201,7 +201,7 @@ def test_functions_of_an_image_are_no_networks(tmp_path: Path) -> None:
         dsunet.Segmenter(bright, "cpu", fold_batchnorm=True, int8=True)
     Image.fromarray(picture()).save(tmp_path / "a.jpg")
     jobs = plan_outputs([tmp_path / "a.jpg"], tmp_path / "out")
-    with pytest.raises(ValueError, match="--draft is for networks"):
+    with pytest.raises(ValueError, match="`draft` is for networks"):
         predict_files(dsunet.Segmenter(bright, "cpu"), jobs, tmp_path / "out", Options(draft=True))
     assert not (tmp_path / "out").exists()
 
@@ -282,7 +282,7 @@ def test_really_compiled() -> None:
 def test_no_compiler_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
-    with pytest.raises(DeviceError, match=r"no C\+\+ compiler: g\+\+ or .*leave --compile out"):
+    with pytest.raises(DeviceError, match=r"no C\+\+ compiler: g\+\+ or .*leave `compile` out"):
         dsunet.Segmenter(shaken(), "cpu", compile=True)
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(DeviceError, match="compiler: no-such-compiler"):

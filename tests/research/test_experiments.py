@@ -20,7 +20,7 @@ from PIL import Image
 import dsunet
 from dsunet.cli import main
 from dsunet.config import LossConfig, ModelConfig, TrainConfig
-from dsunet.data.catalogue.sets import BENCHMARKS, TASKS
+from dsunet.data.catalogue.sets import PUBLIC_SETS, TASKS
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.errors import DataError, OutputError
 from dsunet.metrics.published import published_rows
@@ -100,7 +100,7 @@ def test_tables_are_the_papers(table) -> None:
     assert all(tuple(row.scores) == table.measures for row in rows)
     assert {METHODS[key].published for key in table.methods} <= {row.method for row in rows}
     assert set(table.sets) <= set(TASKS[table.task].test)
-    assert all(BENCHMARKS[name].role == "test" for name in table.sets)
+    assert all(PUBLIC_SETS[name].role == "test" for name in table.sets)
 
 
 def test_targets() -> None:

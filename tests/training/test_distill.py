@@ -466,7 +466,7 @@ def test_unlabelled_images_that_may_not_be_seen(pictures: Path, tmp_path: Path) 
         "left out 1 unlabelled images that cannot be read: e.jpg",
         "left out 2 unlabelled images that are training images, too: b.jpg, c.jpg",
     ]
-    with pytest.raises(DataError, match="there is no folder .*gone; --unlabelled needs"):
+    with pytest.raises(DataError, match="there is no folder .*gone; `unlabelled` needs"):
         find_unlabelled([str(tmp_path / "gone")], split, full=True, say=lines.append)
     with pytest.raises(DataError, match="holds no images directly"):
         find_unlabelled([str(tmp_path / "new")], split, full=True, say=lines.append)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jsonargparse import Namespace
 
@@ -15,6 +15,7 @@ from dsunet.errors import ConfigError, DataError, few
 
 if TYPE_CHECKING:
     from dsunet.metrics import Comparison
+    from dsunet.support.tables import Table
 
 __all__ = ["COMPARE", "name_methods"]
 
@@ -69,14 +70,48 @@ def _compare_arguments(parser: Parser) -> None:
 
 
 def _compare(arguments: Namespace) -> int:
-    from dsunet.data.pairs import list_images, read_names
-    from dsunet.metrics import ALL_MEASURES, compare_folders
-    from dsunet.metrics.comparison_table import comparison_table, write_per_image
-    from dsunet.metrics.definitions import check_measures
+    from dsunet.data.pairs import read_names
+    from dsunet.metrics import compare_folders
+    from dsunet.metrics.comparison_table import comparison_table
     from dsunet.metrics.published import published_rows
-    from dsunet.support.files import check_writable
     from dsunet.support.processes import available_cores
-    from dsunet.visualize.figures import require_matplotlib
+
+    asked = _asked(arguments)
+    published = published_rows(arguments.published) if arguments.published else []
+    names = read_names(arguments.list) if arguments.list else None
+    _check_figures(arguments)
+    workers = arguments.workers or available_cores()
+    with Progress("comparing") as progress:
+        result = compare_folders(
+            asked.methods, arguments.masks, names, asked.measures, progress, workers
+        )
+    count = f"{len(result.names)} images"
+    title = f"{published[0].dataset}, {count}" if published else count
+    table = comparison_table(result, published, title)
+    print_table(table)
+    lost = _write_all(result, table, asked, arguments) if arguments.output else []
+    _remark(result)
+    print_failures(PROG, lost, "are missing in the grid")
+    print_failures(PROG, _reasons(result), f"count for no method ({few(result.left_out)})")
+    return 1 if result.left_out or lost else 0
+
+
+class _Asked(NamedTuple):
+    """What is compared."""
+
+    methods: dict[str, Path]
+    """Folders of maps by the names of their methods."""
+    measures: tuple[str, ...]
+    pair: tuple[str, str] | None
+    """The two methods whose differences are shown."""
+    key: str
+    """The measure by which they differ."""
+
+
+def _asked(arguments: Namespace) -> _Asked:
+    """What to compare; raises `ConfigError` or `DataError` if that makes no sense."""
+    from dsunet.metrics import ALL_MEASURES
+    from dsunet.metrics.definitions import check_measures
 
     if arguments.workers < 0:
         raise ConfigError(f"--workers is {arguments.workers}, but needs at least 0")
@@ -90,8 +125,15 @@ def _compare(arguments: Namespace) -> int:
     key = arguments.differ_by or ("S" if "S" in measures else measures[0])
     if key not in measures:
         raise ConfigError(f"--differ-by is {key!r}, but needs one of {', '.join(measures)}")
-    published = published_rows(arguments.published) if arguments.published else []
-    names = read_names(arguments.list) if arguments.list else None
+    return _Asked(methods, measures, pair, key)
+
+
+def _check_figures(arguments: Namespace) -> None:
+    """Finds out early whether figures can be drawn and written, if they are asked for."""
+    from dsunet.data.pairs import list_images
+    from dsunet.support.files import check_writable
+    from dsunet.visualize.figures import require_matplotlib
+
     if arguments.output:
         require_matplotlib()
         check_writable(Path(arguments.output))
@@ -100,28 +142,22 @@ def _compare(arguments: Namespace) -> int:
     elif given := [f"--{flag}" for flag in ("images", "differ", "differ_by") if arguments[flag]]:
         raise ConfigError(f"{' and '.join(given)} shape the figures; give --output DIR for them")
 
-    workers = arguments.workers or available_cores()
-    with Progress("comparing") as progress:
-        result = compare_folders(methods, arguments.masks, names, measures, progress, workers)
-    count = f"{len(result.names)} images"
-    title = f"{published[0].dataset}, {count}" if published else count
-    table = comparison_table(result, published, title)
-    print_table(table)
+
+def _write_all(result: Comparison, table: Table, asked: _Asked, arguments: Namespace) -> list[str]:
+    """Writes table, scores and figures; returns why images are not shown."""
+    from dsunet.metrics.comparison_table import write_per_image
+
+    output = Path(arguments.output)
+    table.write(output / "table")
+    write_per_image(result, output / "per_image.csv")
+    _draw_curves(result, output)
+    for ending in ("png", "pdf"):  # of an earlier comparison; there may be none now
+        (output / f"differences.{ending}").unlink(missing_ok=True)
     lost = []
-    if arguments.output:
-        output = Path(arguments.output)
-        table.write(output / "table")
-        write_per_image(result, output / "per_image.csv")
-        _draw_curves(result, output)
-        for ending in ("png", "pdf"):  # of an earlier comparison; there may be none now
-            (output / f"differences.{ending}").unlink(missing_ok=True)
-        if pair:
-            lost = _draw_differences(result, methods, arguments, pair, key)
-        print(f"table, scores of every image and figures are in {visible(str(output))}")
-    _remark(result)
-    print_failures(PROG, lost, "are missing in the grid")
-    print_failures(PROG, _reasons(result), f"count for no method ({few(result.left_out)})")
-    return 1 if result.left_out or lost else 0
+    if asked.pair:
+        lost = _draw_differences(result, asked.methods, arguments, asked.pair, asked.key)
+    print(f"table, scores of every image and figures are in {visible(str(output))}")
+    return lost
 
 
 def name_methods(folders: Sequence[str]) -> dict[str, Path]:

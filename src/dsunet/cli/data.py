@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
-from dsunet.cli.output import Progress, check_outputs, visible
+from dsunet.cli.output import Progress, check_outputs, print_line
 from dsunet.cli.parser import Command, Parser, pick
 from dsunet.config import MODEL_PRESETS, DataConfig, ModelConfig, model_config
 from dsunet.errors import ConfigError, DataError
@@ -17,7 +17,7 @@ from dsunet.support.files import write_json, write_png
 
 if TYPE_CHECKING:
     from dsunet.data import Pair
-    from dsunet.data.catalogue.find import FoundBenchmark
+    from dsunet.data.catalogue.find import FoundSet
 
 __all__ = ["DATA_CHECK", "GENERATE"]
 
@@ -67,14 +67,14 @@ def _data_check(arguments: Namespace) -> int:
     if arguments.rows < 1:
         raise ConfigError(f"--rows is {arguments.rows}, but needs at least 1")
     model = model_config(arguments.model)
-    if found := _benchmarks(arguments):
-        return _check_benchmarks(found, arguments)
+    if found := _public_sets(arguments):
+        return _check_public_sets(found, arguments)
     config = pick(DataConfig, arguments)
     split = split_data(config, arguments.seed)
     with Progress("checking") as progress:
         report = check_split(split, full=config.check == "full", progress=progress)
     for line in report.lines(limit=10):
-        print(visible(line))
+        print_line(line)
     if arguments.json:
         report.write_json(Path(arguments.json))
     if arguments.sheet:
@@ -87,10 +87,10 @@ def _data_check(arguments: Namespace) -> int:
     return 1 if errors else 0
 
 
-def _benchmarks(arguments: Namespace) -> dict[str, FoundBenchmark]:
+def _public_sets(arguments: Namespace) -> dict[str, FoundSet]:
     """The public sets below the folder; none if it holds images/ and masks/ itself."""
-    from dsunet.data.catalogue.find import find_benchmarks
-    from dsunet.data.catalogue.sets import BENCHMARKS, task_named
+    from dsunet.data.catalogue.find import find_sets
+    from dsunet.data.catalogue.sets import PUBLIC_SETS, task_named
 
     if arguments.data is None or arguments.benchmarks is not None:
         return {}
@@ -98,9 +98,9 @@ def _benchmarks(arguments: Namespace) -> dict[str, FoundBenchmark]:
     own = [(root / name).is_dir() for name in ("images", "masks")]
     if not root.is_dir() or all(own):
         return {}
-    found = find_benchmarks(root, task=task)
+    found = find_sets(root, task=task)
     if not found and (task or not any(own)):
-        names = task_named(task).names if task else tuple(BENCHMARKS)
+        names = task_named(task).names if task else tuple(PUBLIC_SETS)
         raise DataError(
             f"{root} holds no images/ and masks/, and none of the public sets "
             f"({', '.join(names)}) was found up to three folders below it; give their folder, or "
@@ -115,19 +115,19 @@ def _benchmarks(arguments: Namespace) -> dict[str, FoundBenchmark]:
     return found
 
 
-def _check_benchmarks(found: dict[str, FoundBenchmark], arguments: Namespace) -> int:
-    from dsunet.data.catalogue.check import check_benchmarks
+def _check_public_sets(found: dict[str, FoundSet], arguments: Namespace) -> int:
+    from dsunet.data.catalogue.check import check_sets
     from dsunet.data.checks.findings import lines_of
 
     with Progress("checking") as progress:
-        report = check_benchmarks(found, full=arguments.check == "full", progress=progress)
+        report = check_sets(found, full=arguments.check == "full", progress=progress)
     for line in report.table():
-        print(visible(line))
+        print_line(line)
     for name, each in report.sets.items():
         for line in lines_of(each.findings):
-            print(visible(f"{name}: {line}" if not line.startswith(" ") else line))
+            print_line(f"{name}: {line}" if not line.startswith(" ") else line)
     for line in lines_of(report.overlaps, limit=10):
-        print(visible(line))
+        print_line(line)
     if arguments.json:
         write_json(Path(arguments.json), report.to_dict())
     errors = report.count("error")

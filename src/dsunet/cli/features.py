@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jsonargparse import Namespace
 
@@ -16,6 +16,7 @@ from dsunet.support.imports import is_import_path
 
 if TYPE_CHECKING:
     from dsunet.network.model import DSUNet
+    from dsunet.predict import Job
 
 __all__ = ["FEATURES"]
 
@@ -94,17 +95,11 @@ def _features_arguments(parser: Parser) -> None:
 
 
 def _features(arguments: Namespace) -> int:
-    import torch
-
-    from dsunet.data import read_image
-    from dsunet.errors import DeviceError, ImageError
     from dsunet.predict.plan import output_path, plan_outputs
     from dsunet.running.place import choose_device
-    from dsunet.visualize.extraction import extract_features
-    from dsunet.visualize.features import FIGURES, draw_features, need_packages
-    from dsunet.visualize.figures import save_figure
+    from dsunet.visualize.features import FIGURES, need_packages
 
-    kinds, formats, depths = _checked(arguments)
+    settings = _checked(arguments)
     need_packages()
     device, folder = choose_device(arguments.device), Path(arguments.output)
     jobs = plan_outputs(arguments.paths, folder, FIGURES)
@@ -113,11 +108,49 @@ def _features(arguments: Namespace) -> int:
         for job in jobs
         for figure in FIGURES
     }
-    files = [base.with_name(f"{base.name}.{e}") for base in bases.values() for e in formats]
+    files = [
+        base.with_name(f"{base.name}.{ending}")
+        for base in bases.values()
+        for ending in settings.formats
+    ]
     _check_free(folder, files, arguments)
     model, title = _model(arguments)
-    model = model.to(device)
+    failures = _draw(model.to(device), title, bases, settings, arguments)
+    print_failures("dsunet features", failures, "failed")
+    if not model.pyramid.has_adapters:
+        print("the model has no adapters, so there are no columns with and without them")
+    if model.semantic is None:
+        print("the model has no DINOv2, so there are no figures of its blocks and of the fusion")
+    print(f"figures of {len(jobs) - len(failures)} of {len(jobs)} images written to {folder}")
+    return 1 if failures else 0
+
+
+def _draw(
+    model: DSUNet,
+    title: str,
+    bases: Mapping[tuple[Job, str], Path],
+    settings: _Settings,
+    arguments: Namespace,
+) -> list[str]:
+    """Draws every image's figures; returns why some are not drawn.
+
+    Args:
+        model: On its device.
+        title: What to call it in the figures.
+        bases: Where each image's figure of a name goes, without the ending.
+        settings: Which maps, blocks and formats.
+        arguments: The command's.
+    """
+    import torch
+
+    from dsunet.data import read_image
+    from dsunet.errors import DeviceError, ImageError
+    from dsunet.visualize.extraction import extract_features
+    from dsunet.visualize.features import draw_features
+    from dsunet.visualize.figures import save_figure
+
     failures = []
+    jobs = list(dict.fromkeys(job for job, _ in bases))
     with Progress("drawing") as progress:
         for done, job in enumerate(jobs):
             if progress:
@@ -126,7 +159,7 @@ def _features(arguments: Namespace) -> int:
                 features = extract_features(
                     model,
                     read_image(job.image),
-                    depths=depths,
+                    depths=settings.depths,
                     crop=arguments.crop,
                     sam_size=arguments.size,
                     dino_size=arguments.dino_size,
@@ -138,20 +171,26 @@ def _features(arguments: Namespace) -> int:
                 raise DeviceError(
                     "the device is out of memory; use a smaller --size, or --device cpu"
                 ) from error
-            figures = draw_features(features, kinds, title, positions=arguments.tsne_positions)
+            figures = draw_features(
+                features, settings.kinds, title, positions=arguments.tsne_positions
+            )
             for figure, drawing in figures.items():
-                save_figure(drawing, bases[job, figure], formats)
-    print_failures("dsunet features", failures, "failed")
-    if not model.pyramid.has_adapters:
-        print("the model has no adapters, so there are no columns with and without them")
-    if model.semantic is None:
-        print("the model has no DINOv2, so there are no figures of its blocks and of the fusion")
-    print(f"figures of {len(jobs) - len(failures)} of {len(jobs)} images written to {folder}")
-    return 1 if failures else 0
+                save_figure(drawing, bases[job, figure], settings.formats)
+    return failures
 
 
-def _checked(arguments: Namespace) -> tuple[list[str], list[str], list[int] | None]:
-    """Kinds of maps, formats and depths."""
+class _Settings(NamedTuple):
+    """What is drawn of each image."""
+
+    kinds: list[str]
+    """Kinds of maps."""
+    formats: list[str]
+    depths: list[int] | None
+    """After which blocks of DINOv2."""
+
+
+def _checked(arguments: Namespace) -> _Settings:
+    """What to draw; raises `ConfigError` if that makes no sense."""
     from dsunet.visualize.cells import check_kinds
 
     kinds, formats = _words(arguments.maps), _words(arguments.formats)
@@ -164,9 +203,9 @@ def _checked(arguments: Namespace) -> tuple[list[str], list[str], list[int] | No
         if arguments[flag] is not None and arguments[flag] < least:
             raise ConfigError(f"--{flag} is {arguments[flag]}, but needs at least {least}")
     if arguments.depths is None:
-        return kinds, formats, None
+        return _Settings(kinds, formats, None)
     try:
-        return kinds, formats, [int(word) for word in _words(arguments.depths)]
+        return _Settings(kinds, formats, [int(word) for word in _words(arguments.depths)])
     except ValueError as error:
         raise ConfigError(
             f"--depths is {arguments.depths!r}, but needs numbers of blocks, such as 2,8,18,24"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
@@ -11,6 +12,10 @@ from dsunet.cli.parser import LIST_HELP, PRECISIONS, Command, Parser, add_encode
 from dsunet.errors import ConfigError, few
 from dsunet.support.imports import is_import_path
 from dsunet.weights import shipped
+
+if TYPE_CHECKING:
+    from dsunet.network.source import CustomSource
+    from dsunet.predict import Options, Report, Segmenter
 
 __all__ = ["PREDICT"]
 
@@ -104,65 +109,16 @@ def _predict_arguments(parser: Parser) -> None:
 
 def _predict(arguments: Namespace) -> int:
     from dsunet.data.pairs import read_names
-    from dsunet.network.base import SegmentationModel
-    from dsunet.network.function import ImageFunction
-    from dsunet.network.source import CustomSource
-    from dsunet.predict import KINDS, Options, Report, Segmenter, plan_outputs, predict_files
+    from dsunet.predict import Report, plan_outputs, predict_files
 
-    kinds = tuple(kind.strip() for kind in arguments.save.split(",") if kind.strip())
-    unknown = [kind for kind in kinds if kind not in KINDS]
-    if unknown or not kinds or len(set(kinds)) != len(kinds):
-        raise ConfigError(
-            f"--save is {arguments.save!r}, but needs some of {', '.join(KINDS)}, each once"
-        )
-    if not 0 <= arguments.threshold <= 1:
-        raise ConfigError(f"--threshold is {arguments.threshold}, but needs 0 to 1")
-    if arguments.batch_size < 1:
-        raise ConfigError(f"--batch-size is {arguments.batch_size}, but needs at least 1")
-    if (arguments.workers or 0) < 0:
-        raise ConfigError(f"--workers is {arguments.workers}, but needs at least 0")
-    by_default = arguments.weights is None and arguments.model is None
-    model = shipped.DEFAULT if by_default else arguments.weights
-    if arguments.model is not None:
-        if not is_import_path(arguments.model):
-            raise ConfigError(
-                f"--model is {arguments.model!r}, but needs PACKAGE.MODULE:NAME; of dsunet's own "
-                f"models the weights file says which (--weights {shipped.DEFAULT}, say)"
-            )
-        model = CustomSource.of(arguments.model)
+    options = _options(arguments)
+    model = _model(arguments)
     names = read_names(arguments.list) if arguments.list else None
-    jobs = plan_outputs(arguments.paths, arguments.output, kinds, names, arguments.files_from)
-    segmenter = Segmenter(
-        model,
-        arguments.device,
-        arguments.precision,
-        weights=arguments.weights if arguments.model else None,
-        pyramid_weights=arguments.pyramid_weights,
-        semantic_weights=arguments.semantic_weights,
-        fold_batchnorm=arguments.fold_batchnorm,
-        int8=arguments.int8,
-        compile=arguments.compile,
+    jobs = plan_outputs(
+        arguments.paths, arguments.output, options.save, names, arguments.files_from
     )
-    if by_default and isinstance(segmenter.model, SegmentationModel):
-        parameters = sum(p.numel() for p in segmenter.model.parameters()) / 1e6
-        print(
-            f"no --weights: {shipped.DEFAULT}, which comes with dsunet ({parameters:.1f} million "
-            "parameters; marks what stands out), not the paper's large model; what it was trained "
-            f"on and where it fails: dsunet info {shipped.DEFAULT}",
-            flush=True,
-        )
-    if segmenter.weights is None and not isinstance(segmenter.model, ImageFunction):
-        print(
-            f"{arguments.model} has no --weights: its maps are those of the weights that it makes "
-            "itself"
-        )
-    options = Options(
-        kinds,
-        arguments.threshold,
-        arguments.benchmark_normalization,
-        arguments.ignore_orientation,
-        arguments.draft,
-    )
+    segmenter = _segmenter(arguments, model)
+    _say_whose_weights(arguments, segmenter)
     report = Report()
     try:
         with Progress("predicting") as progress:
@@ -181,6 +137,83 @@ def _predict(arguments: Namespace) -> int:
         done = f"{report.written + report.skipped} of {len(jobs)} images are done"
         message = f"interrupted; {done}: the same command with --resume goes on"
         return fail("dsunet predict", message, 130)
+    _say_what_was_done(arguments, report, len(jobs))
+    return 1 if report.failures else 0
+
+
+def _options(arguments: Namespace) -> Options:
+    """What to write; raises `ConfigError` for numbers that make no sense, those of passes too."""
+    from dsunet.predict import KINDS, Options
+
+    kinds = tuple(kind.strip() for kind in arguments.save.split(",") if kind.strip())
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown or not kinds or len(set(kinds)) != len(kinds):
+        raise ConfigError(
+            f"--save is {arguments.save!r}, but needs some of {', '.join(KINDS)}, each once"
+        )
+    if not 0 <= arguments.threshold <= 1:
+        raise ConfigError(f"--threshold is {arguments.threshold}, but needs 0 to 1")
+    if arguments.batch_size < 1:
+        raise ConfigError(f"--batch-size is {arguments.batch_size}, but needs at least 1")
+    if (arguments.workers or 0) < 0:
+        raise ConfigError(f"--workers is {arguments.workers}, but needs at least 0")
+    return Options(
+        kinds,
+        arguments.threshold,
+        arguments.benchmark_normalization,
+        arguments.ignore_orientation,
+        arguments.draft,
+    )
+
+
+def _model(arguments: Namespace) -> CustomSource | str:
+    """What `Segmenter` is to take as model."""
+    from dsunet.network.source import CustomSource
+
+    if arguments.model is None:
+        return shipped.DEFAULT if arguments.weights is None else arguments.weights
+    if not is_import_path(arguments.model):
+        raise ConfigError(
+            f"--model is {arguments.model!r}, but needs PACKAGE.MODULE:NAME; of dsunet's own "
+            f"models the weights file says which (--weights {shipped.DEFAULT}, say)"
+        )
+    return CustomSource.of(arguments.model)
+
+
+def _segmenter(arguments: Namespace, model: CustomSource | str) -> Segmenter:
+    from dsunet.predict import Segmenter
+
+    return Segmenter(
+        model,
+        arguments.device,
+        arguments.precision,
+        weights=arguments.weights if arguments.model else None,
+        pyramid_weights=arguments.pyramid_weights,
+        semantic_weights=arguments.semantic_weights,
+        fold_batchnorm=arguments.fold_batchnorm,
+        int8=arguments.int8,
+        compile=arguments.compile,
+    )
+
+
+def _say_whose_weights(arguments: Namespace, segmenter: Segmenter) -> None:
+    """Where nobody named weights, which ones it is that segment."""
+    if arguments.weights is None and arguments.model is None:
+        parameters = segmenter.engine.parameters / 1e6
+        print(
+            f"no --weights: {shipped.DEFAULT}, which comes with dsunet ({parameters:.1f} million "
+            "parameters; marks what stands out), not the paper's large model; what it was trained "
+            f"on and where it fails: dsunet info {shipped.DEFAULT}",
+            flush=True,
+        )
+    if segmenter.weights is None and segmenter.engine.takes_weights:
+        print(
+            f"{arguments.model} has no --weights: its maps are those of the weights that it makes "
+            "itself"
+        )
+
+
+def _say_what_was_done(arguments: Namespace, report: Report, total: int) -> None:
     print_failures(
         "dsunet predict",
         [reason for _, reason in report.failures],
@@ -192,8 +225,7 @@ def _predict(arguments: Namespace) -> int:
             f"was taken ({few(report.first_frames)})"
         )
     skipped = f"; {report.skipped} were there already" if report.skipped else ""
-    print(f"{report.written} of {len(jobs)} images written to {arguments.output}{skipped}")
-    return 1 if report.failures else 0
+    print(f"{report.written} of {total} images written to {arguments.output}{skipped}")
 
 
 PREDICT = Command(

@@ -22,7 +22,7 @@ from dsunet.data.pixels import (
     turn,
     turn_back,
 )
-from dsunet.data.sources import Source, foreign_content, name_of, open_source
+from dsunet.data.sources import Bytes, Source, foreign_content, name_of, open_source
 from dsunet.errors import ImageError
 
 __all__ = [
@@ -85,8 +85,9 @@ class Header:
     @property
     def mislabelled(self) -> bool:
         """Whether the name ends like another format's."""
-        suffix = Path(name_of(self.source)).suffix.lower()
-        return suffix not in _SUFFIXES.get(self.format, {suffix})
+        name = name_of(self.source)
+        suffix = Path(name).suffix.lower()
+        return bool(name) and suffix not in _SUFFIXES.get(self.format, {suffix})
 
 
 @dataclass(frozen=True)
@@ -303,5 +304,9 @@ def _unreadable(source: Source, error: Exception) -> ImageError:
         return ImageError(f"{source}: {_too_large()}")
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         return ImageError(f"{source}: cannot be read ({error.strerror.lower()}); look at the file")
-    reason = foreign_content(source) or _reason(error)
+    foreign = foreign_content(source)
+    reason = foreign or _reason(error)
+    if isinstance(source, Bytes) and not source.name:
+        said = foreign.removeprefix("they ") if foreign else f"are no readable image ({reason})"
+        return ImageError(f"{source} {said}; give the content of an image file")
     return ImageError(f"{source}: not a readable image ({reason}); replace it or leave it out")

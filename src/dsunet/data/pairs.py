@@ -38,7 +38,7 @@ __all__ = [
     "stem_of",
 ]
 
-_S = TypeVar("_S", Path, TarMember, Source)
+_S = TypeVar("_S", bound=Source)
 
 
 @dataclass(frozen=True)

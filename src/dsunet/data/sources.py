@@ -6,12 +6,13 @@ import errno
 import hashlib
 import io
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "Bytes",
     "Source",
     "Stamp",
     "TarMember",
@@ -68,7 +69,19 @@ class TarMember:
         return f"{self.archive}:{self.name}"
 
 
-Source = Path | TarMember
+@dataclass(frozen=True)
+class Bytes:
+    """A file's content that is at hand already, from the network, say."""
+
+    content: bytes = field(repr=False)
+    name: str = ""
+    """What messages call it, a file's name as a rule."""
+
+    def __str__(self) -> str:
+        return self.name or "the given bytes"
+
+
+Source = Path | TarMember | Bytes
 
 # Size in bytes, and time of the last change in nanoseconds.
 Stamp = tuple[int, int]
@@ -81,12 +94,14 @@ def is_image_name(name: str) -> bool:
 
 def name_of(source: Source) -> str:
     """A source's file name, without folders."""
-    return source.name.rsplit("/", 1)[-1] if isinstance(source, TarMember) else source.name
+    return source.name if isinstance(source, Path) else source.name.rsplit("/", 1)[-1]
 
 
 def open_source(source: Source) -> BinaryIO:
     """Opens a source for reading; of an archive the member alone is read."""
-    if not isinstance(source, TarMember):
+    if isinstance(source, Bytes):
+        return io.BytesIO(source.content)
+    if isinstance(source, Path):
         if not stat.S_ISREG(source.stat().st_mode):  # reading a pipe could take for ever
             raise OSError(errno.EINVAL, "not a regular file")
         return open(source, "rb")
@@ -104,24 +119,32 @@ def content_sum(source: Source) -> bytes:
 def stamp_of(source: Source) -> Stamp:
     """What tells whether a file, or the archive that it is in, was written to.
 
-    Its size and the time of its last change; raises `OSError` if it is not there.
+    Its size and the time of its last change; raises `OSError` if it is not there. Bytes never
+    change: theirs is the time 0.
     """
+    if isinstance(source, Bytes):
+        return len(source.content), 0
     status = (source.archive if isinstance(source, TarMember) else source).stat()
     return status.st_size, status.st_mtime_ns
 
 
 def foreign_content(source: Source) -> str | None:
-    """What a file is, if it is certain that it is no image, or none that we read."""
+    """What a file is, if it is certain that it is no image, or none that we read.
+
+    A clause about it; of bytes without a name about `they`.
+    """
+    they = isinstance(source, Bytes) and not source.name
     try:
         with open_source(source) as file:
             start = file.read(160)
     except OSError:
         return None
     if not start:
-        return "the file is empty"
+        return "they are empty" if they else "the file is empty"
     if not start.strip(b"\0"):
-        return "it starts with zeros; its copying may have failed"
+        starts, its = ("they start", "their") if they else ("it starts", "its")
+        return f"{starts} with zeros; {its} copying may have failed"
     for offset, mark, name in _FOREIGN:
         if start.lstrip()[offset:].lower().startswith(mark.lower()):
-            return f"it is {name}"
+            return f"they are {name}" if they else f"it is {name}"
     return None

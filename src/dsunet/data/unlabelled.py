@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -44,31 +45,20 @@ def find_unlabelled(
         validation = list(pool.map(look, [pair.image for pair in split.validation]))
         training = list(pool.map(partial(_look, False, False), [p.image for p in split.training]))
     alike = near_duplicates(_signatures(validation), _signatures(looks))
-    nearly = {source for source, *_ in alike}
+    known = _Known(
+        held_out={look.key for look in validation},
+        nearly={source for source, *_ in alike},
+        labelled={look.key for look in training},
+    )
     left_out: dict[str, list[str]] = {}
-    seen: set[bytes] = set()
-    held_out = {look.key for look in validation}
-    labelled = {look.key for look in training}
     chosen = []
     for file, each in zip(files, looks, strict=True):
-        reason = (
-            "cannot be read"
-            if each.key is None
-            else "are validation images, too"
-            if each.key in held_out
-            else "are nearly validation images"
-            if file in nearly
-            else "are training images, too"
-            if each.key in labelled
-            else "are there twice"
-            if each.key in seen
-            else None
-        )
-        if reason is not None or each.key is None:
-            left_out.setdefault(str(reason), []).append(file.name)
-            continue
-        seen.add(each.key)
-        chosen.append(file)
+        reason = known.reason_against(file, each)
+        if reason:
+            left_out.setdefault(reason, []).append(file.name)
+        else:
+            known.seen.add(each.key)
+            chosen.append(file)
     for reason, names in left_out.items():
         say(f"left out {len(names)} unlabelled images that {reason}: {few(names)}")
     if files and not chosen:
@@ -80,16 +70,41 @@ def find_unlabelled(
 
 def _list(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise DataError(f"there is no folder {folder}; --unlabelled needs a folder of images")
+        raise DataError(f"there is no folder {folder}; `unlabelled` needs a folder of images")
     images, _ = list_folder(folder)
     if not images:
-        raise DataError(f"{folder} holds no images directly; --unlabelled needs a folder of images")
+        raise DataError(f"{folder} holds no images directly; `unlabelled` needs a folder of images")
     return images
 
 
 class _Look(NamedTuple):
     key: bytes | None
     signature: Signature | None
+
+
+@dataclass
+class _Known:
+    """Images that are not to be learnt from a second time, by their content."""
+
+    held_out: set[bytes | None]
+    """Sums of validation images."""
+    nearly: set[Source]
+    """Files that are nearly validation images."""
+    labelled: set[bytes | None]
+    """Sums of training images."""
+    seen: set[bytes | None] = field(default_factory=set)
+    """Sums of those that were chosen."""
+
+    def reason_against(self, file: Source, look: _Look) -> str:
+        """Why an image is left out, as what it does; empty if it is not."""
+        reasons = (
+            (look.key is None, "cannot be read"),
+            (look.key in self.held_out, "are validation images, too"),
+            (file in self.nearly, "are nearly validation images"),
+            (look.key in self.labelled, "are training images, too"),
+            (look.key in self.seen, "are there twice"),
+        )
+        return next((reason for holds, reason in reasons if holds), "")
 
 
 def _look(full: bool, compare: bool, source: Source) -> _Look:

@@ -115,13 +115,25 @@ class CustomSource:
         Raises:
             CustomModelError: It cannot be made, or is a function of an image.
         """
-        made = self.make()
-        if isinstance(made, ImageFunction):
+        made = self.network_or_none()
+        if made is None:
             raise CustomModelError(
                 f"{self.name} is a function of an image: it can predict, but has no weights; a "
                 "torch.nn.Module, or a function without arguments that makes one, is needed"
             )
         return made
+
+    def network_or_none(self) -> CustomModel | None:
+        """The model, or `None` if it is a function of an image; raises as `make` does."""
+        made = self.make()
+        return None if isinstance(made, ImageFunction) else made
+
+    def is_found_by_name(self) -> bool:
+        """Whether its import path leads to it, so that another process can make it again."""
+        try:
+            return bool(resolve(self.name) == self.target)
+        except CustomModelError:
+            return False
 
     def identity(self) -> dict[str, str | None]:
         """What tells it from another one: its name, and a sum over the files of its code.

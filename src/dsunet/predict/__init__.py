@@ -1,13 +1,15 @@
 """Image → mask at its own size, from Python and for whole folders."""
 
 from dsunet.predict.files import KINDS, Options, Report, predict_files
+from dsunet.predict.pictures import Segmentation
 from dsunet.predict.plan import Job, plan_outputs
-from dsunet.predict.segmenter import Segmentation, Segmenter
+from dsunet.predict.segmenter import Recipe, Segmenter
 
 __all__ = [
     "KINDS",
     "Job",
     "Options",
+    "Recipe",
     "Report",
     "Segmentation",
     "Segmenter",

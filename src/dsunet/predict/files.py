@@ -3,62 +3,35 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import itertools
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 
 from dsunet.data.images import decode
-from dsunet.errors import ConfigError, CustomModelError, DeviceError, ImageError, OutputError
-from dsunet.network.base import SegmentationModel
-from dsunet.network.function import ImageFunction
+from dsunet.errors import ConfigError, CustomModelError, DeviceError, ImageError
+from dsunet.predict.pictures import Segmentation
 from dsunet.predict.plan import Job, output_path
-from dsunet.predict.segmenter import Prepared, Segmentation, Segmenter
+from dsunet.predict.record import FAILURES, KINDS, Options, begin, is_done
+from dsunet.predict.segmenter import Segmenter
+from dsunet.predict.threads import ahead, in_batches, pool
 from dsunet.support.files import (
     check_writable,
-    clear_temporaries,
     encode_text,
     lock_folder,
-    sha256_of,
     stopped_writing,
-    write_json,
     write_png,
 )
 from dsunet.support.processes import available_cores
 
 __all__ = ["KINDS", "Options", "Report", "predict_files", "spare_cores"]
-
-_T = TypeVar("_T")
-
-KINDS = ("probability", "binary", "overlay", "cutout")
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to write of every image, and how."""
-
-    save: tuple[str, ...] = ("probability",)
-    """Of `KINDS`: grey probability map, black-and-white mask, overlay, cut-out. One kind goes
-    straight into the output folder, several go into a subfolder each."""
-    threshold: float = 0.5
-    """From which probability a pixel belongs to the object, for binary and overlay."""
-    benchmark_normalization: bool = False
-    """Stretch every probability map to its full range, see `quantise`."""
-    ignore_orientation: bool = False
-    """Take images as they are stored, whatever their EXIF orientation says."""
-    draft: bool = False
-    """Decode JPEGs at the smallest of 1/1, 1/2, 1/4, 1/8 that still has the pixels of the model's
-    views: quicker for large photographs, and maps change a little. Not for overlay and cutout."""
 
 
 @dataclass
@@ -73,16 +46,6 @@ class Report:
     """Images that could not be read, each with the reason."""
     first_frames: list[Path] = field(default_factory=list)
     """Files with several pages or frames, of which only the first was segmented."""
-
-
-class _Ready(NamedTuple):
-    """An image that has been read, or why it could not be."""
-
-    job: Job
-    picture: Image.Image | None = None
-    prepared: Prepared | None = None
-    reason: str = ""
-    frames: bool = False
 
 
 def predict_files(
@@ -126,19 +89,20 @@ def predict_files(
     _check_draft(options, segmenter)
     folder = Path(output)
     check_writable(folder)
+    threads = spare_cores(segmenter.device) if workers is None else workers
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock_folder(folder):
-            since = _begin(folder, segmenter, jobs, options, resume)
-            todo = [job for job in jobs if not _is_done(folder, options, job, since)]
+            since = begin(folder, segmenter, jobs, options, resume)
+            todo = [job for job in jobs if not is_done(folder, options, job, since)]
             report.skipped = len(jobs) - len(todo)
-            threads = spare_cores(segmenter.device) if workers is None else workers
-            _segment_all(segmenter, todo, folder, options, batch_size, threads, progress, report)
+            writing = _Writing(segmenter, folder, options, report, len(jobs), progress)
+            writing.segment_all(todo, batch_size if segmenter.engine.batches else 1, threads)
     except OSError as error:
         raise stopped_writing(error, folder, "written") from error
     except torch.OutOfMemoryError as error:
         raise DeviceError(
-            "the device is out of memory; use a smaller --batch-size, or --device cpu"
+            "the device is out of memory; use a smaller `batch_size`, or `device` cpu"
         ) from error
     return report
 
@@ -149,150 +113,14 @@ def _check_draft(options: Options, segmenter: Segmenter) -> None:
     whole = [kind for kind in options.save if kind in ("overlay", "cutout")]
     if whole:
         raise ConfigError(
-            f"--draft leaves out pixels that {' and '.join(whole)} would show; leave --draft "
-            "out, or --save probability or binary alone"
+            f"`draft` leaves out pixels that {' and '.join(whole)} would show; leave `draft` "
+            "out, or `save` probability or binary alone"
         )
-    if isinstance(segmenter.model, ImageFunction):
+    if segmenter.largest_side is None:
         raise ConfigError(
-            f"--draft is for networks, but {segmenter.model.name} is a function that takes the "
-            "image with all its pixels; leave --draft out"
+            f"`draft` is for networks, but {segmenter.engine.name} is a function that takes the "
+            "image with all its pixels; leave `draft` out"
         )
-
-
-def _begin(
-    folder: Path, segmenter: Segmenter, jobs: Sequence[Job], options: Options, resume: bool
-) -> int | None:
-    """Notes how outputs are made.
-
-    Returns:
-        Since when (in the file system's nanoseconds) outputs were made just so; `None` if never.
-    """
-    made = {
-        "weights": str(segmenter.weights) if segmenter.weights else None,
-        "sha256": _identity(segmenter),
-        **segmenter.identity,
-        **segmenter.settings,
-        "precision": str(segmenter.dtype).removeprefix("torch."),
-        **asdict(options),
-        "save": list(options.save),
-    }
-    note = folder / "prediction.json"
-    places = {
-        output_path(folder, kind, options.save, job).parent for job in jobs for kind in options.save
-    }
-    for place in places | {folder}:
-        clear_temporaries(place)
-    failures = folder / "failures.csv"
-    if not note.is_file():
-        outputs = (
-            output_path(folder, kind, options.save, job)
-            for job, kind in itertools.product(jobs, options.save)
-        )
-        for path in itertools.chain([failures], outputs):
-            if path.exists():
-                raise OutputError(
-                    f"{path} is there and no output of dsunet predict; it would be overwritten: "
-                    "choose another --output"
-                )
-    elif resume:
-        try:
-            before = json.loads(note.read_bytes())
-            before |= {key: before.get(key) for key in ("model", "code") if key in made}
-            # which there was nothing of before
-            before = {**dict.fromkeys([*segmenter.settings, "draft"], False), **before}
-            before.setdefault("precision", made["precision"])
-            changed = [key for key in made if key != "weights" and before[key] != made[key]]
-        except (ValueError, KeyError, TypeError):
-            changed = ["another version of dsunet"]
-        if changed:
-            raise OutputError(
-                f"the outputs in {folder} were made in another way ({', '.join(changed)}); go on "
-                "as they were made, or choose another --output"
-            )
-        failures.unlink(missing_ok=True)
-        return note.stat().st_mtime_ns
-    failures.unlink(missing_ok=True)
-    write_json(note, made)
-    return None
-
-
-def _identity(segmenter: Segmenter) -> str | None:
-    """A hash of the weights: of their file, or of the tensors of a model without one."""
-    if isinstance(segmenter.model, ImageFunction):
-        return None
-    if segmenter.weights is not None:
-        return sha256_of(segmenter.weights)
-    digest = hashlib.sha256()
-    assert isinstance(segmenter.original, SegmentationModel)
-    for name, tensor in segmenter.original.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _is_done(folder: Path, options: Options, job: Job, since: int | None) -> bool:
-    """Whether all outputs of a job are there and no older than the note of how they are made."""
-    if since is None:
-        return False
-    try:
-        times = [
-            output_path(folder, kind, options.save, job).stat().st_mtime_ns for kind in options.save
-        ]
-    except OSError:
-        return False
-    return min(times) >= since
-
-
-def _segment_all(
-    segmenter: Segmenter,
-    jobs: Sequence[Job],
-    folder: Path,
-    options: Options,
-    batch_size: int,
-    workers: int,
-    progress: Callable[[int, int], None] | None,
-    report: Report,
-) -> None:
-    total = report.skipped + len(jobs)
-    one_by_one = isinstance(segmenter.model, ImageFunction)
-    batch_size = 1 if one_by_one else batch_size
-
-    def tell() -> None:
-        if progress:
-            progress(report.skipped + report.written + len(report.failures), total)
-
-    def finish(job: Job) -> None:
-        report.written += 1
-        tell()
-
-    ahead = 2 * batch_size + workers if workers else 1
-    readers, writers = _pool(workers), _pool(workers)
-    ready = _ahead((readers.submit(_read, job, segmenter, options) for job in jobs), ahead)
-    writing: deque[Future[Job]] = deque()
-    try:
-        for batch in _in_batches(_without_failures(ready, folder, report, tell), batch_size):
-            prepared = [each.prepared for each in batch if each.prepared is not None]
-            try:
-                maps = segmenter.probabilities(prepared)
-            except CustomModelError as error:
-                if not one_by_one:
-                    raise
-                _note_failure(batch[0].job.image, str(error), folder, report)
-                tell()
-                continue
-            for each, probability in zip(batch, maps, strict=True):
-                assert each.picture is not None
-                result = Segmentation(each.picture, probability)
-                writing.append(writers.submit(_write, result, each.job, folder, options))
-            while len(writing) >= ahead:
-                finish(writing.popleft().result())
-        while writing:
-            finish(writing.popleft().result())
-    finally:
-        readers.shutdown(cancel_futures=True)
-        writers.shutdown()
-        # of an interrupted run, too, every output that was written counts
-        report.written += sum(1 for each in writing if each.exception() is None)
 
 
 def spare_cores(device: torch.device) -> int:
@@ -301,68 +129,94 @@ def spare_cores(device: torch.device) -> int:
     return min(4, max(0, available_cores() - busy))
 
 
-class _Inline(Executor):
-    """Does what it is asked for at once, in the thread that asks."""
+class _Ready(NamedTuple):
+    """An image that has been read, or why it could not be."""
 
-    def submit(self, function: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Future[_T]:
-        future: Future[_T] = Future()
+    job: Job
+    picture: Image.Image | None = None
+    prepared: Any = None
+    reason: str = ""
+    frames: bool = False
+
+
+@dataclass
+class _Writing:
+    """A prediction on its way from images to files."""
+
+    segmenter: Segmenter
+    folder: Path
+    options: Options
+    report: Report
+    total: int
+    progress: Callable[[int, int], None] | None
+
+    def segment_all(self, jobs: Sequence[Job], batch_size: int, workers: int) -> None:
+        """Reads, computes and writes, the first and the last in threads beside the model."""
+        count = 2 * batch_size + workers if workers else 1
+        readers, writers = pool(workers), pool(workers)
+        ready = ahead(
+            (readers.submit(_read, job, self.segmenter, self.options) for job in jobs), count
+        )
+        written: deque[Future[Job]] = deque()
         try:
-            future.set_result(function(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
+            for batch in in_batches(self._without_failures(ready), batch_size):
+                written.extend(self._write_all(writers, batch))
+                while len(written) >= count:
+                    self._count(written.popleft().result())
+            while written:
+                self._count(written.popleft().result())
+        finally:
+            readers.shutdown(cancel_futures=True)
+            writers.shutdown()
+            # of an interrupted run, too, every output that was written counts
+            self.report.written += sum(1 for each in written if each.exception() is None)
 
+    def _write_all(self, writers: Executor, batch: list[_Ready]) -> Iterator[Future[Job]]:
+        """Computes the maps of a batch and has them written."""
+        try:
+            maps = self.segmenter.probabilities([each.prepared for each in batch])
+        except CustomModelError as error:
+            if self.segmenter.engine.batches:
+                raise
+            self._fail(batch[0].job.image, str(error))
+            return
+        for each, probability in zip(batch, maps, strict=True):
+            assert each.picture is not None
+            result = Segmentation(each.picture, probability)
+            yield writers.submit(_write, result, each.job, self.folder, self.options)
 
-def _pool(workers: int) -> Executor:
-    return ThreadPoolExecutor(workers) if workers else _Inline()
+    def _without_failures(self, ready: Iterable[_Ready]) -> Iterator[_Ready]:
+        """Passes on what could be read, and notes the rest at once."""
+        for each in ready:
+            if each.frames:
+                self.report.first_frames.append(each.job.image)
+            if each.picture is None:
+                self._fail(each.job.image, each.reason)
+            else:
+                yield each
 
+    def _count(self, job: Job) -> None:
+        """One more is written."""
+        self.report.written += 1
+        self._tell()
 
-def _ahead(futures: Iterable[Future[_T]], count: int) -> Iterator[_T]:
-    """The results of futures in order, with at most `count` of them under way."""
-    window: deque[Future[_T]] = deque()
-    for future in futures:
-        window.append(future)
-        if len(window) >= count:
-            yield window.popleft().result()
-    while window:
-        yield window.popleft().result()
+    def _fail(self, image: Path, reason: str) -> None:
+        """Notes why there is nothing of an image."""
+        reason = reason.removeprefix(f"{image}: ")
+        self.report.failures.append((image, f"{image}: {reason}"))
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        if len(self.report.failures) == 1:
+            rows.writerow(["image", "reason"])
+        rows.writerow([image, reason])
+        with open(self.folder / FAILURES, "ab") as file:
+            file.write(encode_text(text.getvalue()))
+        self._tell()
 
-
-def _without_failures(
-    ready: Iterable[_Ready], folder: Path, report: Report, tell: Callable[[], None]
-) -> Iterator[_Ready]:
-    """Passes on what could be read, and notes the rest at once."""
-    for each in ready:
-        if each.frames:
-            report.first_frames.append(each.job.image)
-        if each.prepared is not None:
-            yield each
-            continue
-        _note_failure(each.job.image, each.reason, folder, report)
-        tell()
-
-
-def _note_failure(image: Path, reason: str, folder: Path, report: Report) -> None:
-    reason = reason.removeprefix(f"{image}: ")
-    report.failures.append((image, f"{image}: {reason}"))
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    if len(report.failures) == 1:
-        rows.writerow(["image", "reason"])
-    rows.writerow([image, reason])
-    with open(folder / "failures.csv", "ab") as file:
-        file.write(encode_text(text.getvalue()))
-
-
-def _in_batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    batch: list[_T] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    def _tell(self) -> None:
+        if self.progress:
+            report = self.report
+            self.progress(report.skipped + report.written + len(report.failures), self.total)
 
 
 def _read(job: Job, segmenter: Segmenter, options: Options) -> _Ready:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,20 +59,37 @@ def plan_outputs(
         found += _listed(files_from)
     if not found:
         raise DataError("no images are given; name files, folders, patterns or a list of files")
+    by_name = _by_output(found)
+    if names is not None:
+        by_name = _selected(by_name, names)
+    _refuse_clashes(by_name)
+    jobs = [Job(files[0], name) for name, files in sorted(by_name.items())]
+    _refuse_to_overwrite(jobs, folder, save)
+    return jobs
+
+
+def _by_output(found: Iterable[tuple[Path, Path]]) -> dict[Path, list[Path]]:
+    """Files by the name of their output; one that is meant twice stands there once."""
     by_name: dict[Path, list[Path]] = {}
     for file, relative in dict.fromkeys(found):
         same = by_name.setdefault(relative.with_suffix(".png"), [])
         if not any(_real(file) == _real(other) for other in same):
             same.append(file)
-    if names is not None:
-        stems = {stem_of(name) for name in by_name}
-        known, unknown = resolve_names(names, stems)
-        if unknown or not names:
-            raise DataError(
-                f"{len(unknown)} of the {len(names)} names in the list are not among the images "
-                f"({', '.join(unknown[:20])})"
-            )
-        by_name = {name: files for name, files in by_name.items() if stem_of(name) in known}
+    return by_name
+
+
+def _selected(by_name: dict[Path, list[Path]], names: Sequence[str]) -> dict[Path, list[Path]]:
+    """Those whose stems are in a list, all of which have to be there."""
+    known, unknown = resolve_names(names, {stem_of(name) for name in by_name})
+    if unknown or not names:
+        raise DataError(
+            f"{len(unknown)} of the {len(names)} names in the list are not among the images "
+            f"({', '.join(unknown[:20])})"
+        )
+    return {name: files for name, files in by_name.items() if stem_of(name) in known}
+
+
+def _refuse_clashes(by_name: dict[Path, list[Path]]) -> None:
     clashes = [(name, files) for name, files in by_name.items() if len(files) > 1]
     if clashes:
         shown = "; ".join(f"{' and '.join(map(str, files))}: {name}" for name, files in clashes[:5])
@@ -79,16 +97,16 @@ def plan_outputs(
             f"{len(clashes)} outputs would be written for more than one image ({shown}); rename "
             "the images, or predict them into different folders"
         )
-    jobs = [Job(files[0], name) for name, files in sorted(by_name.items())]
+
+
+def _refuse_to_overwrite(jobs: Sequence[Job], folder: Path, save: Sequence[str]) -> None:
     inputs = {_real(job.image) for job in jobs}
-    for job in jobs:
-        for kind in save:
-            if output_path(folder, kind, save, job) in inputs:
-                raise OutputError(
-                    f"the image {job.image} would be overwritten by a {kind} output; choose "
-                    "another --output"
-                )
-    return jobs
+    for job, kind in itertools.product(jobs, save):
+        if output_path(folder, kind, save, job) in inputs:
+            raise OutputError(
+                f"the image {job.image} would be overwritten by a {kind} output; choose another "
+                "`output`"
+            )
 
 
 def _real(file: Path) -> Path:

@@ -1,70 +1,73 @@
-"""One image → a mask at its own size."""
+"""A model that is ready to segment images, and the recipe to make it again."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 import torch
 from PIL import Image
 
 from dsunet.config.renamed import takes_old_names
-from dsunet.data.images import read_image
-from dsunet.data.pixels import to_rgb
-from dsunet.data.views import Views, make_views
-from dsunet.errors import ConfigError, ImageError
-from dsunet.network.base import SegmentationModel
-from dsunet.network.custom import CustomModel
-from dsunet.network.function import ImageFunction
+from dsunet.errors import ConfigError
 from dsunet.network.source import CustomSource
-from dsunet.predict.engines.quicker import (
-    compile_network,
-    fold_batchnorm,
-    quantise_encoders,
-    run_compiled,
-    shared_copy,
-)
-from dsunet.running.inference import lay_out, predict_probabilities, quantise
+from dsunet.predict.engines.base import Engine, Size
+from dsunet.predict.engines.choose import Given, Opened, check_engine, choose_engine, open_model
+from dsunet.predict.pictures import Given as Picture
+from dsunet.predict.pictures import Segmentation, as_picture
 from dsunet.running.place import Precision, choose_device, choose_precision
-from dsunet.visualize import cutout, overlay
+from dsunet.support.imports import resolve
 from dsunet.weights import shipped
-from dsunet.weights.checkpoint import find_weights
-from dsunet.weights.models import load
 
-__all__ = ["Segmentation", "Segmenter"]
+__all__ = ["Recipe", "Segmenter"]
 
-
-# An image as the model takes it: its views, or for functions of an image the picture itself.
-Prepared = Views | Image.Image
+_Picture = TypeVar("_Picture", bound=Picture)
 
 
 @dataclass(frozen=True)
-class Segmentation:
-    """One image and where its object is."""
+class Recipe:
+    """How to make a segmenter again, in another process, say: names and paths alone."""
 
-    image: Image.Image
-    """RGB, turned as its EXIF orientation says."""
-    probability: np.ndarray
-    """H×W float32 in 0..1, at the image's own size."""
+    model: Path | str
+    """Its weights file; or, as a text, the import path of what makes a model of the user's own."""
+    weights: Path | None
+    """The file with the weights of a network of the user's own."""
+    pyramid_weights: Path | None
+    semantic_weights: Path | None
+    device: str
+    precision: str
+    settings: Mapping[str, bool]
+    """Which of `fold_batchnorm`, `int8` and `compile` are asked for."""
+    engine: str
+    sam_size: int | Size | None = None
+    """In place of the size that a model of the user's own says, see `CustomSource`."""
+    dino_size: int | Size | None = None
 
-    def binary(self, threshold: float = 0.5) -> np.ndarray:
-        """The object: H×W bool, true from `threshold` on."""
-        return self.probability >= threshold
+    def build(self) -> Segmenter:
+        """The segmenter; on a machine like the first one its maps are the same.
 
-    def map(self, *, benchmark_normalization: bool = False) -> np.ndarray:
-        """The probability as H×W uint8, see `dsunet.running.inference.quantise`."""
-        return quantise(self.probability, benchmark_normalization=benchmark_normalization)
-
-    def overlay(self, threshold: float = 0.5) -> Image.Image:
-        """The image with the object tinted and outlined: RGB."""
-        return overlay(self.image, self.probability, threshold)
-
-    def cutout(self) -> Image.Image:
-        """The image on a transparent background: RGBA."""
-        return cutout(self.image, self.probability)
+        Raises:
+            DsunetError: As of `Segmenter`; files or code may be gone meanwhile.
+        """
+        model: Path | CustomSource
+        if isinstance(self.model, str):
+            target = resolve(self.model)
+            model = CustomSource(self.model, target, self.sam_size, self.dino_size)
+        else:
+            model = self.model
+        return Segmenter(
+            model,
+            self.device,
+            cast(Precision, self.precision),
+            weights=self.weights,
+            pyramid_weights=self.pyramid_weights,
+            semantic_weights=self.semantic_weights,
+            engine=self.engine,
+            **self.settings,
+        )
 
 
 class Segmenter:
@@ -87,32 +90,24 @@ class Segmenter:
             maps change a little.
         compile: Let `torch.compile` make code for this machine at the first image, which takes a
             while, and once more for another batch size; the same but for the last digits.
+        engine: What computes: `torch`, or `auto` for what fits the model.
 
     Raises:
         CheckpointError: The file is missing, broken or not ours.
         CustomModelError: A model of your own cannot be made.
         DeviceError: The device is not usable, or not with `int8` or `compile`.
-        ConfigError: Settings do not go together.
+        ConfigError: Settings do not go together, or there is no such engine.
 
     Attributes:
-        model: The network, or the function of an image; with `fold_batchnorm`, `int8` or `compile`
-            a copy that is for prediction alone, and the given model stays as it is.
-        original: The network that such a copy was made of, unless it came from a file.
-        settings: Which of `fold_batchnorm`, `int8` and `compile` were asked for.
+        engine: What computes the maps; see `dsunet.predict.engines.base.Engine`.
         weights: The file that its weights are from, as far as they are from one.
         identity: What tells a model of your own from another one; empty for dsunet's.
-        sam_size: Height and width of Hiera's view, or of the one view; not of functions.
-        dino_size: Height and width of DINOv2's view, of models that have it.
     """
 
     @takes_old_names
     def __init__(
         self,
-        model: SegmentationModel
-        | CustomSource
-        | Callable[..., object]
-        | str
-        | Path = shipped.DEFAULT,
+        model: Given = shipped.DEFAULT,
         device: str = "auto",
         precision: Precision = "auto",
         *,
@@ -122,127 +117,171 @@ class Segmenter:
         fold_batchnorm: bool = False,
         int8: bool = False,
         compile: bool = False,  # noqa: A002 -- as torch calls it
+        engine: str = "auto",
     ) -> None:
-        self.device = choose_device(device)
-        self.dtype = choose_precision(precision, self.device)
-        self.identity: dict[str, str | None] = {}
-        made: SegmentationModel | ImageFunction
-        if isinstance(model, str | Path):
-            if weights is not None:
-                raise ConfigError(
-                    f"weights is {weights}, but goes with a network of your own; of dsunet's "
-                    "models give the file itself as model"
-                )
-            self.weights: Path | None = find_weights(model)
-            made = load(model, pyramid_weights=pyramid_weights, semantic_weights=semantic_weights)
-        elif pyramid_weights is not None or semantic_weights is not None:
-            raise ConfigError(
-                "`pyramid_weights` and `semantic_weights` go with a weights file alone"
-            )
-        else:
-            self.weights = None if weights is None else find_weights(weights)
-            made = self._made(model, weights)
-        if isinstance(made, SegmentationModel):
-            self.sam_size, self.dino_size = made.view_sizes
-            made = lay_out(made.to(self.device), self.device).eval()
-        self.original = made if self.weights is None else None
-        self.settings = {"fold_batchnorm": fold_batchnorm, "int8": int8, "compile": compile}
-        self.model = self._made_quicker(made) if any(self.settings.values()) else made
+        check_engine(engine)
+        place = choose_device(device)
+        dtype = choose_precision(precision, place)
+        encoders = {"pyramid_weights": pyramid_weights, "semantic_weights": semantic_weights}
+        opened = open_model(model, weights, encoders)
+        settings = {"fold_batchnorm": fold_batchnorm, "int8": int8, "compile": compile}
+        self.engine: Engine[Any] = choose_engine(engine, opened, place, dtype, settings)
+        self.weights = opened.weights
+        self.identity = dict(opened.identity or {})
+        self._source = opened.source
+        self._recipe = self._noted(opened, engine, encoders)
 
-    def _made_quicker(self, model: SegmentationModel | ImageFunction) -> SegmentationModel:
-        asked = ", ".join(name for name, wanted in self.settings.items() if wanted)
-        if isinstance(model, SegmentationModel) and model.only_predicts:
-            raise ConfigError(f"{asked}: this model is a copy already ({model.only_predicts})")
-        if isinstance(model, ImageFunction):
-            raise ConfigError(f"{asked}: that is for networks, but {model.name} is a function")
-        twin = shared_copy(model, asked)
-        if self.settings["fold_batchnorm"]:
-            if not fold_batchnorm(twin):
-                raise ConfigError("fold_batchnorm: no BatchNorm follows a convolution in it")
-            if isinstance(model, CustomModel):
-                self._require_the_same(model, twin)
-        if self.settings["int8"]:
-            quantise_encoders(twin, self.device, self.dtype)
-        if self.settings["compile"]:
-            compile_network(twin, self.device)
-        return twin
-
-    def _require_the_same(self, model: SegmentationModel, twin: SegmentationModel) -> None:
-        """A network of the user's own may use its parts in another order than they stand in."""
-        views = [torch.randn(1, 3, *s, device=self.device) for s in model.view_sizes if s]
-        with torch.inference_mode():
-            expected, actual = model(*views).fine, twin(*views).fine
-        if not torch.allclose(expected, actual, rtol=1e-3, atol=1e-3):
-            raise ConfigError(
-                "fold_batchnorm: this network gives other values then, because it does not use its "
-                "parts in the order in which they stand; leave it out"
-            )
-
-    def _made(
-        self,
-        model: SegmentationModel | CustomSource | Callable[..., object],
-        weights: str | Path | None,
-    ) -> SegmentationModel | ImageFunction:
-        if isinstance(model, SegmentationModel) and weights is None:
-            return model
-        source = CustomSource.of(model)
-        self.identity = source.identity()
-        return source.make() if weights is None else load(weights, model=source)
+    def _noted(
+        self, opened: Opened, engine: str, encoders: dict[str, str | Path | None]
+    ) -> Recipe | None:
+        """The recipe, with paths as they are meant now; `None` for a network in memory."""
+        source = opened.source
+        model = source.name if source is not None else opened.weights
+        if model is None:
+            return None
+        return Recipe(
+            model.absolute() if isinstance(model, Path) else model,
+            weights=_absolute(opened.weights) if source else None,
+            pyramid_weights=_absolute(encoders["pyramid_weights"]),
+            semantic_weights=_absolute(encoders["semantic_weights"]),
+            device=str(self.device),
+            precision=self.engine.precision,
+            settings=self.settings,
+            engine=engine,
+            sam_size=source.sam_size if source else None,
+            dino_size=source.dino_size if source else None,
+        )
 
     @property
-    def largest_side(self) -> int:
-        """The longest side of the network's views in pixels."""
-        return max(*self.sam_size, *(self.dino_size or ()))
-
-    def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Segmentation:
-        """Segments one image: a path, a PIL image, or H×W×3 uint8.
+    def recipe(self) -> Recipe:
+        """How to make this segmenter again in another process: it can be pickled.
 
         Raises:
-            ImageError: The file cannot be decoded, or the array is no RGB image.
+            ConfigError: It is made of something that has no name to be found by.
         """
-        picture = _as_picture(image)
-        return Segmentation(picture, self.probabilities([self.prepare(picture)])[0])
+        if self._recipe is None:
+            raise ConfigError(
+                "this segmenter is of a network in memory, which no other process can make again; "
+                "save it (dsunet.save) and give the file as model"
+            )
+        if self._source is not None and not self._source.is_found_by_name():
+            raise ConfigError(
+                f"this segmenter is of {self._source.name}, which no other process finds by that "
+                "name; give a function or class that stands in a module by itself, or its import "
+                "path PACKAGE.MODULE:NAME"
+            )
+        return self._recipe
 
-    def prepare(self, picture: Image.Image, size: tuple[int, int] | None = None) -> Prepared:
+    @property
+    def model(self) -> Any:
+        """The network, or the function of an image.
+
+        With `fold_batchnorm`, `int8` or `compile` a copy that is for prediction alone, and the
+        given model stays as it is.
+        """
+        return self.engine.model
+
+    @property
+    def original(self) -> Any:
+        """The network that such a copy was made of, unless it came from a file."""
+        return self.engine.original
+
+    @original.setter
+    def original(self, network: Any) -> None:
+        self.engine.original = network
+
+    @property
+    def settings(self) -> dict[str, bool]:
+        """Which of `fold_batchnorm`, `int8` and `compile` were asked for."""
+        return dict(self.engine.settings)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self.engine.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number type that it computes in."""
+        return self.engine.dtype
+
+    @property
+    def sam_size(self) -> Size:
+        """Height and width of Hiera's view, or of the one view; not of functions."""
+        return self._views()[0]
+
+    @property
+    def dino_size(self) -> Size | None:
+        """Height and width of DINOv2's view, of models that have it; not of functions."""
+        return self._views()[1]
+
+    def _views(self) -> tuple[Size, Size | None]:
+        if self.engine.views is None:
+            raise AttributeError(f"{self.engine.name} takes the image as it is, without views")
+        return self.engine.views
+
+    @property
+    def largest_side(self) -> int | None:
+        """The longest side of the network's views in pixels; `None` of functions."""
+        return self.engine.largest_side
+
+    @overload
+    def __call__(self, image: Picture) -> Segmentation: ...
+
+    @overload
+    def __call__(
+        self, image: list[_Picture] | tuple[_Picture, ...], *, batch_size: int = 1
+    ) -> list[Segmentation]: ...
+
+    def __call__(
+        self, image: Picture | list[_Picture] | tuple[_Picture, ...], *, batch_size: int = 1
+    ) -> Segmentation | list[Segmentation]:
+        """Segments one image, or a list of them.
+
+        Args:
+            image: A path, the content of a file as bytes or as a binary file that is open for
+                reading, a PIL image, H×W×3 uint8, or a list of such.
+            batch_size: Of a list, images per pass. Other sizes than 1 may change the last digit.
+
+        Returns:
+            What was found in the image; of a list, a list.
+
+        Raises:
+            ImageError: An image cannot be decoded, or is none.
+            ConfigError: `batch_size` is none.
+            CustomModelError: What a model of your own gives is no map.
+        """
+        if batch_size < 1:
+            raise ConfigError(f"`batch_size` is {batch_size}, but needs at least 1")
+        if not isinstance(image, list | tuple):
+            return self._segment([image])[0]
+        size = batch_size if self.engine.batches else 1
+        starts = range(0, len(image), size)
+        return [one for start in starts for one in self._segment(image[start : start + size])]
+
+    def _segment(self, images: Sequence[Picture]) -> list[Segmentation]:
+        """Of some images, in one pass."""
+        pictures = [as_picture(image) for image in images]
+        maps = self.probabilities([self.prepare(picture) for picture in pictures])
+        return [Segmentation(*pair) for pair in zip(pictures, maps, strict=True)]
+
+    def prepare(self, picture: Image.Image, size: Size | None = None) -> Any:
         """What `probabilities` takes of an RGB picture; safe to be done in another thread.
 
         Args:
             picture: The picture.
             size: Height and width of the map, if they are not the picture's.
         """
-        if isinstance(self.model, ImageFunction):
-            return picture
-        views = make_views(picture, self.sam_size, self.dino_size)
-        return views if size is None else views._replace(size=size)
+        return self.engine.prepare(picture, size)
 
-    def probabilities(self, prepared: Sequence[Prepared]) -> list[np.ndarray]:
+    def probabilities(self, prepared: Sequence[Any]) -> list[np.ndarray]:
         """Probability maps of some images, each H×W float32 at its image's own size.
 
         Raises:
             CustomModelError: What a model of your own gives is no map.
         """
-        if isinstance(self.model, ImageFunction):
-            return [self.model(each) for each in prepared if isinstance(each, Image.Image)]
-        views = [each for each in prepared if isinstance(each, Views)]
-        sam = torch.stack([view.sam for view in views]).to(self.device)
-        dinos = [view.dino for view in views if view.dino is not None]
-        dino = torch.stack(dinos).to(self.device) if dinos else None
-        autocast = self.dtype != torch.float32
-        predict = partial(
-            predict_probabilities, self.model, sam, dino, [view.size for view in views]
-        )
-        with torch.autocast(self.device.type, self.dtype, enabled=autocast):
-            return run_compiled(predict) if self.settings["compile"] else predict()
+        return self.engine.probabilities(prepared)
 
 
-def _as_picture(image: str | Path | Image.Image | np.ndarray) -> Image.Image:
-    if isinstance(image, str | Path):
-        return read_image(Path(image))
-    if isinstance(image, Image.Image):
-        return to_rgb(image)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ImageError(
-            f"the array has shape {image.shape} and type {image.dtype}, but H×W×3 uint8 (RGB) is "
-            "needed"
-        )
-    return Image.fromarray(image)
+def _absolute(path: str | Path | None) -> Path | None:
+    return None if path is None else Path(path).absolute()

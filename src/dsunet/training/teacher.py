@@ -25,7 +25,6 @@ from dsunet.maps.store import FeatureKind
 from dsunet.maps.teacher import compute_maps, logits_shape, open_store
 from dsunet.network.base import SegmentationModel
 from dsunet.network.fingerprint import fingerprint
-from dsunet.network.function import ImageFunction
 from dsunet.network.model import DSUNet
 from dsunet.network.source import CustomSource
 from dsunet.running.inference import lay_out
@@ -218,9 +217,9 @@ def _trouble(maps: MapFolder, images: PairDataset, index: int) -> str:
 
 
 def _load(config: DistillConfig) -> SegmentationModel:
-    made: object
+    made: SegmentationModel | None
     if _is_named(config):
-        made = CustomSource(config.teacher, resolve(config.teacher)).make()
+        made = CustomSource(config.teacher, resolve(config.teacher)).network_or_none()
     elif config.teacher_model is not None:
         made = load(config.teacher, model=config.teacher_model)
     else:
@@ -229,12 +228,11 @@ def _load(config: DistillConfig) -> SegmentationModel:
             pyramid_weights=config.teacher_pyramid_weights,
             semantic_weights=config.teacher_semantic_weights,
         )
-    if isinstance(made, ImageFunction):
+    if made is None:
         raise ConfigError(
             f"{config.teacher} is a function of an image; let dsunet predict --model write its maps"
             ", and give their folder as --teacher"
         )
-    assert isinstance(made, SegmentationModel)
     return made.eval()
 
 

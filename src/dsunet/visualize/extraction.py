@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dsunet.config import as_size
 from dsunet.data.views import centre_crop, make_views
 from dsunet.errors import ConfigError, DsunetError
-from dsunet.network.encoders import HieraEncoder, without_adapters
+from dsunet.network.encoders import without_adapters
 from dsunet.network.model import DSUNet
 
 __all__ = ["FeatureMap", "FeatureMaps", "FusedLevel", "choose_depths", "extract_features"]
@@ -119,8 +119,8 @@ def extract_features(
         fusion, blocks = _fuse(model, levels, pyramid, dino), _blocks(model, depths, dino)
         plain = _name_levels(model, _without_adapters(model, sam))
     seen = picture.resize(sam_shape[::-1], Image.Resampling.BILINEAR)
-    is_hiera = isinstance(model.pyramid, HieraEncoder)
-    return FeatureMaps(seen, pyramid, plain, blocks, fusion, is_hiera)
+    has_hiera = model.config is None or model.config.has_hiera
+    return FeatureMaps(seen, pyramid, plain, blocks, fusion, has_hiera)
 
 
 def _sizes(

@@ -7,20 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dsunet.data.catalogue.find import FoundBenchmark
-from dsunet.data.catalogue.sets import BENCHMARKS, TASKS
+from dsunet.data.catalogue.find import FoundSet
+from dsunet.data.catalogue.sets import PUBLIC_SETS, TASKS
 from dsunet.data.checks.duplicates import Signature, describe, near_duplicates
 from dsunet.data.checks.findings import Finding, Severity, finding
 from dsunet.data.checks.look import NOT_COMPARED, can_compare, look_at, pairing_findings
 
-__all__ = ["BenchmarkReport", "SetReport", "check_benchmarks"]
+__all__ = ["CatalogueReport", "SetReport", "check_sets"]
 
 
 @dataclass(frozen=True)
 class SetReport:
     """What a check of one set came to."""
 
-    found: FoundBenchmark
+    found: FoundSet
     findings: list[Finding]
 
     def count(self, severity: Severity) -> int:
@@ -34,11 +34,11 @@ class SetReport:
             return f"{errors} error{'s' if errors > 1 else ''}"
         if self.found.complete:
             return "complete"
-        return "a part" if len(self.found.pairs) < self.found.benchmark.count else "too many"
+        return "a part" if len(self.found.pairs) < self.found.published.count else "too many"
 
 
 @dataclass
-class BenchmarkReport:
+class CatalogueReport:
     """What a check of several sets came to."""
 
     sets: dict[str, SetReport] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class BenchmarkReport:
     def table(self) -> list[str]:
         """A line for each set: task, name, role, pairs found and expected, state, place."""
         rows = [("task", "set", "role", "pairs", "of", "state", "images")]
-        for name, benchmark in BENCHMARKS.items():
+        for name, published in PUBLIC_SETS.items():
             if name in self.sets:
                 found, state = self.sets[name].found, self.sets[name].state
                 pairs, place = f"{len(found.pairs):,}", str(found.images)
@@ -69,8 +69,8 @@ class BenchmarkReport:
                 pairs, state, place = "", "not found", ""
             else:
                 continue
-            count = f"{benchmark.count:,}"
-            rows.append((benchmark.task, name, benchmark.role, pairs, count, state, place))
+            count = f"{published.count:,}"
+            rows.append((published.task, name, published.role, pairs, count, state, place))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return [
             "  ".join(
@@ -85,10 +85,10 @@ class BenchmarkReport:
         return {
             "sets": {
                 name: {
-                    "task": each.found.benchmark.task,
-                    "role": each.found.benchmark.role,
+                    "task": each.found.published.task,
+                    "role": each.found.published.role,
                     "pairs": len(each.found.pairs),
-                    "expected": each.found.benchmark.count,
+                    "expected": each.found.published.count,
                     "complete": each.found.complete,
                     "images": str(each.found.images),
                     "masks": str(each.found.masks),
@@ -104,27 +104,27 @@ class BenchmarkReport:
         }
 
 
-def check_benchmarks(
-    found: Mapping[str, FoundBenchmark],
+def check_sets(
+    found: Mapping[str, FoundSet],
     *,
     full: bool = True,
     progress: Callable[[int, int], None] | None = None,
-) -> BenchmarkReport:
+) -> CatalogueReport:
     """Looks at every file of public sets, and for test images that are nearly training images.
 
     Every test set is compared with all training sets of its task (a `leak`), and with the task's
     other test sets (`shared`).
 
     Args:
-        found: What `find_benchmarks` gives.
+        found: What `find_sets` gives.
         full: Read every file; otherwise headers alone, which finds no cut-off files, no odd masks
             and no overlaps.
         progress: Called with the number of pairs done and the number of all.
     """
     started = time.monotonic()
-    tasks = list(dict.fromkeys(each.benchmark.task for each in found.values()))
+    tasks = list(dict.fromkeys(each.published.task for each in found.values()))
     names = [name for task in tasks for name in TASKS[task].names]
-    report = BenchmarkReport(missing=[name for name in names if name not in found])
+    report = CatalogueReport(missing=[name for name in names if name not in found])
     total = sum(len(each.pairs) for each in found.values())
     compare = full and can_compare()
     signatures: dict[str, list[Signature]] = {}
@@ -148,12 +148,12 @@ def check_benchmarks(
     return report
 
 
-def _set_findings(found: FoundBenchmark) -> list[Finding]:
+def _set_findings(found: FoundSet) -> list[Finding]:
     findings = []
     if found.broken:
         return [Finding("unreadable", (str(found.images),), found.broken)]
-    if len(found.pairs) != found.benchmark.count:
-        detail = f"{len(found.pairs):,}, not {found.benchmark.count:,}"
+    if len(found.pairs) != found.published.count:
+        detail = f"{len(found.pairs):,}, not {found.published.count:,}"
         findings.append(Finding("count", (), detail))
     if found.others:
         places = map(str, (found.images, *found.others))

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from dsunet.data.catalogue.sets import BENCHMARKS, Benchmark, Layout, task_named
+from dsunet.data.catalogue.sets import PUBLIC_SETS, Layout, PublicSet, task_named
 from dsunet.data.pairs import Pair, Pairing, list_folder, pair_files, pair_up, stem_of
 from dsunet.data.sources import Source, name_of
 from dsunet.errors import DataError
 
-__all__ = ["FoundBenchmark", "find_benchmarks", "joined_pairs", "training_sets"]
+__all__ = ["FoundSet", "find_benchmarks", "find_sets", "joined_pairs", "training_sets"]
 
 # How far below the root a layout's first folder may lie.
 _DEPTH = 3
@@ -22,10 +22,10 @@ _JPEG = (".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
-class FoundBenchmark:
+class FoundSet:
     """A public set on disk."""
 
-    benchmark: Benchmark
+    published: PublicSet
     layout: str
     """How it is laid out, as `images + masks`, or the archive's name."""
     images: Path
@@ -41,7 +41,12 @@ class FoundBenchmark:
     @property
     def name(self) -> str:
         """The set's published name."""
-        return self.benchmark.name
+        return self.published.name
+
+    @property
+    def benchmark(self) -> PublicSet:
+        """What `published` was called before."""
+        return self.published
 
     @property
     def pairs(self) -> list[Pair]:
@@ -51,12 +56,12 @@ class FoundBenchmark:
     @property
     def complete(self) -> bool:
         """Whether it is the whole set: the published number of pairs, and no file left over."""
-        return len(self.pairs) == self.benchmark.count and not self.pairing.trouble()
+        return len(self.pairs) == self.published.count and not self.pairing.trouble()
 
 
-def find_benchmarks(
+def find_sets(
     root: str | Path, names: Iterable[str] | None = None, task: str | None = None
-) -> dict[str, FoundBenchmark]:
+) -> dict[str, FoundSet]:
     """Looks for public sets in `root` and up to three folders below it.
 
     Beside the layouts in which a set is known to be distributed, `NAME/images` with `NAME/masks`
@@ -69,7 +74,7 @@ def find_benchmarks(
         task: A task's name; its sets only.
 
     Returns:
-        What was found, by name, in the order of `BENCHMARKS`.
+        What was found, by name, in the order of `PUBLIC_SETS`.
 
     Raises:
         DataError: The root is no folder, or a name or the task is unknown.
@@ -77,28 +82,32 @@ def find_benchmarks(
     root = Path(root)
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; give the folder that the data sets lie in")
-    unknown = sorted(set(names or ()) - BENCHMARKS.keys())
+    unknown = sorted(set(names or ()) - PUBLIC_SETS.keys())
     if unknown:
-        raise DataError(f"data set {unknown[0]!r} is unknown; known: {', '.join(BENCHMARKS)}")
-    wanted = set(BENCHMARKS if names is None else names)
+        raise DataError(f"data set {unknown[0]!r} is unknown; known: {', '.join(PUBLIC_SETS)}")
+    wanted = set(PUBLIC_SETS if names is None else names)
     if task is not None:
         wanted &= set(task_named(task).names)
     tree = _Tree(root)
     return {
         name: best
-        for name, benchmark in BENCHMARKS.items()
-        if name in wanted and (best := _best(benchmark, tree)) is not None
+        for name, published in PUBLIC_SETS.items()
+        if name in wanted and (best := _best(published, tree)) is not None
     }
 
 
-def training_sets(root: str | Path, task: str) -> list[FoundBenchmark]:
+find_benchmarks = find_sets
+"""What `find_sets` was called before."""
+
+
+def training_sets(root: str | Path, task: str) -> list[FoundSet]:
     """The training sets of a task.
 
     Raises:
         DataError: One is not there, or holds no pair.
     """
     names = task_named(task).train
-    found = find_benchmarks(root, names)
+    found = find_sets(root, names)
     for name in names:
         if name in found and found[name].broken:
             raise DataError(found[name].broken)
@@ -113,7 +122,7 @@ def training_sets(root: str | Path, task: str) -> list[FoundBenchmark]:
     return [found[name] for name in names]
 
 
-def joined_pairs(sets: Sequence[FoundBenchmark]) -> list[list[Pair]]:
+def joined_pairs(sets: Sequence[FoundSet]) -> list[list[Pair]]:
     """Each set's pairs; a stem that several sets have is called `SET/stem` in all of them."""
     owners: dict[str, int] = {}
     for each in sets:
@@ -131,7 +140,7 @@ def joined_pairs(sets: Sequence[FoundBenchmark]) -> list[list[Pair]]:
 
 
 def _sought(name: str) -> str:
-    by_source = {each.source: str(each) for each in reversed(BENCHMARKS[name].layouts)}
+    by_source = {each.source: str(each) for each in reversed(PUBLIC_SETS[name].layouts)}
     del by_source["common"]
     shown = "; ".join(
         [*reversed(by_source.values()), f"{name}/images + {name}/masks", f"{name}.tar of both"]
@@ -221,42 +230,42 @@ def _plainly(name: str) -> str:
     return re.sub(r"[-_. ]", "", name.casefold())
 
 
-def _best(benchmark: Benchmark, tree: _Tree) -> FoundBenchmark | None:
+def _best(published: PublicSet, tree: _Tree) -> FoundSet | None:
     broken = None
-    candidates: dict[tuple[str, str], FoundBenchmark] = {}
-    for layout in benchmark.layouts:
+    candidates: dict[tuple[str, str], FoundSet] = {}
+    for layout in published.layouts:
         for images, masks in tree.places(layout):
             key = (os.path.realpath(images), os.path.realpath(masks))
             if key not in candidates and (
-                pairing := _pair(images, masks, layout, benchmark.without)
+                pairing := _pair(images, masks, layout, published.without)
             ):
-                candidates[key] = FoundBenchmark(benchmark, str(layout), images, masks, pairing)
+                candidates[key] = FoundSet(published, str(layout), images, masks, pairing)
     for base in tree.bases:
-        archive = tree.archive(base, benchmark.name)
+        archive = tree.archive(base, published.name)
         if archive is not None:
             key = (os.path.realpath(archive),) * 2
             try:
-                pairing = _of_set(pair_up(archive), benchmark)
+                pairing = _of_set(pair_up(archive), published)
             except DataError as error:
-                broken = FoundBenchmark(
-                    benchmark, archive.name, archive, archive, Pairing(), broken=str(error)
+                broken = FoundSet(
+                    published, archive.name, archive, archive, Pairing(), broken=str(error)
                 )
             else:
-                candidates[key] = FoundBenchmark(benchmark, archive.name, archive, archive, pairing)
+                candidates[key] = FoundSet(published, archive.name, archive, archive, pairing)
     if not candidates:
         return broken
-    best = min(candidates.values(), key=lambda each: abs(len(each.pairs) - benchmark.count))
+    best = min(candidates.values(), key=lambda each: abs(len(each.pairs) - published.count))
     others = tuple(each.images for each in candidates.values() if each is not best)
-    return FoundBenchmark(benchmark, best.layout, best.images, best.masks, best.pairing, others)
+    return FoundSet(published, best.layout, best.images, best.masks, best.pairing, others)
 
 
-def _of_set(pairing: Pairing, benchmark: Benchmark) -> Pairing:
+def _of_set(pairing: Pairing, published: PublicSet) -> Pairing:
     """Those files of an archive that belong to the set, by the names that it has in folders."""
-    patterns = {layout.pattern for layout in benchmark.layouts}
+    patterns = {layout.pattern for layout in published.layouts}
 
     def belongs(source: Source) -> bool:
         known = "*" in patterns or any(_belongs(source, pattern) for pattern in patterns)
-        return known and stem_of(source) not in benchmark.without
+        return known and stem_of(source) not in published.without
 
     return replace(
         pairing,

@@ -1,6 +1,6 @@
 """The public data sets of the field as data: roles, counts, and how they are laid out on disk.
 
-Nothing here touches a disk; `dsunet.data.find_benchmarks` looks for the sets. A further set, or a
+Nothing here touches a disk; `dsunet.data.catalogue.find` looks for the sets. A further set, or a
 whole further task of the same protocol, is an entry in the tables below.
 
 Counts are those of the protocol that papers report on, such as DSU-Net's (section IV-A). Layouts
@@ -27,13 +27,13 @@ from dsunet.data.catalogue.layouts import (
 )
 from dsunet.errors import DataError
 
-__all__ = ["BENCHMARKS", "TASKS", "Benchmark", "Layout", "Task", "task_named"]
+__all__ = ["PUBLIC_SETS", "TASKS", "Layout", "PublicSet", "Task", "task_named"]
 
 Role = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class PublicSet:
     """One set: what it is for, how many pairs it has, and where to look for them."""
 
     name: str
@@ -83,9 +83,9 @@ def task_named(name: str) -> Task:
 _UNKNOWN = "unknown"
 
 
-def _polyp_test(name: str, count: int, paper: str, terms: str = _UNKNOWN) -> Benchmark:
+def _polyp_test(name: str, count: int, paper: str, terms: str = _UNKNOWN) -> PublicSet:
     layout = Layout(f"TestDataset/{name}/images", f"TestDataset/{name}/masks", source=PRANET)
-    return Benchmark(
+    return PublicSet(
         name,
         "polyp",
         "test",
@@ -103,7 +103,7 @@ _KVASIR_TERMS = "research and educational use, says its page; ask for any other"
 _CLINIC_TERMS = "research and educational purposes; copyright of Hospital Clínic, Barcelona"
 
 _SOD = (
-    Benchmark(
+    PublicSet(
         "DUTS-TR",
         "sod",
         "train",
@@ -117,7 +117,7 @@ _SOD = (
         "saliencydetection.net/duts",
         _UNKNOWN,
     ),
-    Benchmark(
+    PublicSet(
         "DUTS-TE",
         "sod",
         "test",
@@ -131,7 +131,7 @@ _SOD = (
         "saliencydetection.net/duts",
         _UNKNOWN,
     ),
-    Benchmark(
+    PublicSet(
         "DUT-OMRON",
         "sod",
         "test",
@@ -161,7 +161,7 @@ _SOD = (
             "sun_buaqzytduodbufcb",
         ),
     ),
-    Benchmark(
+    PublicSet(
         "HKU-IS",
         "sod",
         "test",
@@ -176,7 +176,7 @@ _SOD = (
         _UNKNOWN,
         "images are PNG files",
     ),
-    Benchmark(
+    PublicSet(
         "PASCAL-S",
         "sod",
         "test",
@@ -194,7 +194,7 @@ _SOD = (
         "masks of the original archive are grey, the share of twelve viewers who chose an object; "
         "tables threshold them at a half",
     ),
-    Benchmark(
+    PublicSet(
         "ECSSD",
         "sod",
         "test",
@@ -216,7 +216,7 @@ _CAMO_LEAK = "its training image 00419 is test image 00120 with bars above and b
 
 
 _COD = (
-    Benchmark(
+    PublicSet(
         "CAMO-train",
         "cod",
         "train",
@@ -231,7 +231,7 @@ _COD = (
         _UNKNOWN,
         f"{_CAMO_LEAK}; files are called camourflage_*",
     ),
-    Benchmark(
+    PublicSet(
         "COD10K-train",
         "cod",
         "train",
@@ -246,7 +246,7 @@ _COD = (
         _COD_TERMS,
         "the camouflaged ones of its 6,000 training images, COD10K-CAM-*",
     ),
-    Benchmark(
+    PublicSet(
         "CAMO",
         "cod",
         "test",
@@ -257,7 +257,7 @@ _COD = (
         _UNKNOWN,
         _CAMO_LEAK,
     ),
-    Benchmark(
+    PublicSet(
         "COD10K",
         "cod",
         "test",
@@ -272,7 +272,7 @@ _COD = (
         _COD_TERMS,
         "the camouflaged ones of its 4,000 test images, COD10K-CAM-*",
     ),
-    Benchmark(
+    PublicSet(
         "CHAMELEON",
         "cod",
         "test",
@@ -282,7 +282,7 @@ _COD = (
         "www.polsl.pl/rau6/chameleon-database-animal-camouflage-analysis",
         _UNKNOWN,
     ),
-    Benchmark(
+    PublicSet(
         "NC4K",
         "cod",
         "test",
@@ -295,7 +295,7 @@ _COD = (
 )
 
 _POLYP = (
-    Benchmark(
+    PublicSet(
         "Kvasir-train",
         "polyp",
         "train",
@@ -306,7 +306,7 @@ _POLYP = (
         _KVASIR_TERMS,
         "PraNet's choice of Kvasir-SEG's 1,000 images",
     ),
-    Benchmark(
+    PublicSet(
         "CVC-ClinicDB-train",
         "polyp",
         "train",
@@ -330,7 +330,7 @@ def _roles(name: str, training: int, tests: int) -> tuple[tuple[str, Role, int],
 
 
 _OTHERS = tuple(
-    Benchmark(own, task, role, count, split_folders(name, role), paper, page, _UNKNOWN)
+    PublicSet(own, task, role, count, split_folders(name, role), paper, page, _UNKNOWN)
     for name, task, paper, page, training, tests in (
         ("MAS3K", "marine", "Li et al., TCSVT 2022", "github.com/LinLi-DL/MAS", 1769, 1141),
         (
@@ -345,13 +345,11 @@ _OTHERS = tuple(
     for own, role, count in _roles(name, training, tests)
 )
 
-BENCHMARKS: dict[str, Benchmark] = {
-    benchmark.name: benchmark for benchmark in (*_SOD, *_COD, *_POLYP, *_OTHERS)
-}
+PUBLIC_SETS: dict[str, PublicSet] = {each.name: each for each in (*_SOD, *_COD, *_POLYP, *_OTHERS)}
 
 
 def _task(name: str, title: str) -> Task:
-    sets = [benchmark for benchmark in BENCHMARKS.values() if benchmark.task == name]
+    sets = [each for each in PUBLIC_SETS.values() if each.task == name]
     return Task(
         name,
         title,

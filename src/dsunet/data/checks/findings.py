@@ -35,13 +35,13 @@ KINDS: dict[str, Kind] = {
     "near_duplicate": Kind(
         "warning",
         "validation images that are nearly in the training set",
-        "measures will flatter; hold whole groups of alike images out, by --val or --val-list",
+        "measures will flatter; hold whole groups of alike images out, by `val` or `val_list`",
     ),
     "leak": Kind(
         "warning",
         "test images that are nearly in a training set",
         "published results include them; to do without, leave their training images out by "
-        "--train-list",
+        "`train_list`",
     ),
     "count": Kind(
         "warning", "another number of pairs than published", "a part, or another version?"
@@ -54,7 +54,7 @@ KINDS: dict[str, Kind] = {
     "square_turned": Kind(
         "warning",
         "turned by EXIF, with a mask that fits either way",
-        "look at --sheet whether masks lie on their objects",
+        "look at `sheet` whether masks lie on their objects",
     ),
     "raw_orientation": Kind(
         "note",

@@ -115,7 +115,7 @@ def quantise_encoders(model: SegmentationModel, device: torch.device, dtype: tor
         number = str(dtype).removeprefix("torch.")
         raise DeviceError(
             f"int8 is for float32 on a CPU, but the device is {device} with {number}; leave int8 "
-            "out, or use --device cpu --precision float32"
+            "out, or use `device` cpu and `precision` float32"
         )
     if not model.encoders:
         raise ConfigError("int8 is for networks with dsunet's encoders, which this one has not")
@@ -180,4 +180,4 @@ def run_compiled(call: Callable[[], _T]) -> _T:
 
 
 def _cannot_compile(reason: str) -> str:
-    return f"torch.compile does not work here ({reason}); set that right, or leave --compile out"
+    return f"torch.compile does not work here ({reason}); set that right, or leave `compile` out"

@@ -10,7 +10,6 @@ from typing import Any
 
 from dsunet.config import LossConfig, ModelConfig, TrainConfig, model_config
 from dsunet.errors import ConfigError
-from dsunet.network.function import ImageFunction
 from dsunet.network.source import CustomSource
 from dsunet.support.imports import is_import_path
 
@@ -128,7 +127,7 @@ def added_method(name: str, spec: str) -> Method:
         )
     if is_import_path(spec) and not Path(spec).is_dir():
         source = CustomSource.of(spec)
-        trained = not isinstance(source.make(), ImageFunction)
+        trained = source.network_or_none() is not None
         return Method(key, name, spec, source=source, trained=trained)
     if not Path(spec).is_dir():
         raise ConfigError(
@@ -146,7 +145,7 @@ class PaperTable:
     """As the paper counts: `III`."""
     title: str
     task: str
-    """The task, as in `dsunet.data.benchmarks.TASKS`: what is trained on."""
+    """The task, as in `dsunet.data.catalogue.sets.TASKS`: what is trained on."""
     sets: tuple[str, ...]
     """The test sets, in the table's order."""
     measures: tuple[str, ...]

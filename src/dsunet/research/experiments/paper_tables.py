@@ -213,7 +213,7 @@ def _about(plan: Plan) -> list[str]:
     for name, found in plan.found.items():
         if not found.complete and not protocol.limit:
             lines.append(
-                f"{name}: {len(found.pairs):,} of {found.benchmark.count:,} pairs were there."
+                f"{name}: {len(found.pairs):,} of {found.published.count:,} pairs were there."
             )
     if plan.absent:
         lines.append(f"Not found: {', '.join(plan.absent)}.")

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dsunet.config import DataConfig, ModelConfig, Role, TrainConfig
-from dsunet.data.catalogue.find import FoundBenchmark, find_benchmarks
+from dsunet.data.catalogue.find import FoundSet, find_sets
 from dsunet.data.catalogue.sets import TASKS
-from dsunet.data.sources import TarMember
 from dsunet.errors import ConfigError, DataError, DsunetError, OutputError
 from dsunet.network.source import CustomSource
 from dsunet.research.experiments.methods import METHODS, SIZES, TABLES, TARGETS, Method, PaperTable
@@ -183,7 +182,7 @@ class Plan:
     """Pairs to train on, by task."""
     absent: tuple[str, ...] = ()
     """Test sets of the tables that were not found."""
-    found: dict[str, FoundBenchmark] = field(default_factory=dict)
+    found: dict[str, FoundSet] = field(default_factory=dict)
     stale: set[str] = field(default_factory=set)
     """Keys of runs whose results on disk are not this plan's."""
 
@@ -262,7 +261,7 @@ def make_plan(
 
     Args:
         target: A key of `TARGETS`: a table of the paper, a task, or `all`.
-        root: Folder below which the data sets lie, see `find_benchmarks`.
+        root: Folder below which the data sets lie, see `find_sets`.
         folder: Where runs, maps, measures and tables go.
         protocol: What of the paper's protocol is changed.
         methods: Keys of `METHODS` to take instead of those in the tables.
@@ -280,7 +279,7 @@ def make_plan(
     tasks = list(dict.fromkeys(table.task for table in tables))
     names = [name for task in tasks for name in TASKS[task].train]
     sets = list(dict.fromkeys(name for table in tables for name in table.sets))
-    found = find_benchmarks(root, [*names, *sets])
+    found = find_sets(root, [*names, *sets])
     counts = {}
     for task in tasks:
         lacking = [n for n in TASKS[task].train if n not in found or not found[n].pairs]
@@ -333,12 +332,12 @@ def _methods(table: PaperTable, keys: Sequence[str] | None) -> tuple[Method, ...
     return tuple(METHODS[key] for key in dict.fromkeys(wanted))
 
 
-def _test_set(found: FoundBenchmark, limit: int | None) -> TestSet:
+def _test_set(found: FoundSet, limit: int | None) -> TestSet:
     pairs = found.pairs
     count = min(len(pairs), limit or len(pairs))
     images, masks = {}, {}
     for pair in (pairs[i * len(pairs) // count] for i in range(count)):
-        if isinstance(pair.image, TarMember) or isinstance(pair.mask, TarMember):
+        if not (isinstance(pair.image, Path) and isinstance(pair.mask, Path)):
             raise DataError(f"{found.images} is an archive; unpack {found.name} to test on it")
         images[pair.name], masks[pair.name] = pair.image, pair.mask
     return TestSet(found.name, images, masks)

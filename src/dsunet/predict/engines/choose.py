@@ -1,0 +1,114 @@
+"""Which model is meant, and which engine runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dsunet.errors import ConfigError
+from dsunet.network.base import SegmentationModel
+from dsunet.network.function import ImageFunction
+from dsunet.network.source import CustomSource
+from dsunet.predict.engines.base import Engine
+from dsunet.predict.engines.function import FunctionEngine
+from dsunet.predict.engines.torch import TorchEngine
+from dsunet.weights.checkpoint import find_weights
+from dsunet.weights.models import load
+
+__all__ = ["ENGINES", "Given", "Opened", "check_engine", "choose_engine", "open_model"]
+
+ENGINES = ("auto", "torch")
+"""What `dsunet.Segmenter` takes as engine; `auto` is the one that fits the model."""
+
+# What `dsunet.Segmenter` takes as model.
+Given = SegmentationModel | CustomSource | Callable[..., object] | str | Path
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model that has been found, and where."""
+
+    model: SegmentationModel | ImageFunction
+    weights: Path | None = None
+    """The file that its weights are from."""
+    source: CustomSource | None = None
+    """What makes it, if it is one of the user's own."""
+    identity: Mapping[str, str | None] | None = None
+    """What tells a model of the user's own from another one, see `CustomSource.identity`."""
+
+
+def open_model(
+    model: Given, weights: str | Path | None, encoders: Mapping[str, str | Path | None]
+) -> Opened:
+    """The model that is meant, see `dsunet.Segmenter`.
+
+    Args:
+        model: A model, a weights file, or what makes a model of the user's own.
+        weights: Weights of a network of the user's own.
+        encoders: `pyramid_weights` and `semantic_weights`, which go with a weights file alone.
+
+    Raises:
+        CheckpointError: The file is missing, broken or not ours.
+        CustomModelError: A model of the user's own cannot be made.
+        ConfigError: Files are given that do not go with the model.
+    """
+    if isinstance(model, str | Path):
+        if weights is not None:
+            raise ConfigError(
+                f"weights is {weights}, but goes with a network of your own; of dsunet's models "
+                "give the file itself as model"
+            )
+        file = find_weights(model)
+        return Opened(
+            load(
+                model,
+                pyramid_weights=encoders["pyramid_weights"],
+                semantic_weights=encoders["semantic_weights"],
+            ),
+            file,
+        )
+    if any(path is not None for path in encoders.values()):
+        raise ConfigError("`pyramid_weights` and `semantic_weights` go with a weights file alone")
+    if isinstance(model, SegmentationModel) and weights is None:
+        return Opened(model)
+    source = CustomSource.of(model)
+    identity = source.identity()
+    if weights is None:
+        return Opened(source.make(), None, source, identity)
+    return Opened(load(weights, model=source), find_weights(weights), source, identity)
+
+
+def check_engine(name: str) -> None:
+    """Raises `ConfigError` unless there is an engine of this name."""
+    if name not in ENGINES:
+        raise ConfigError(f"`engine` is {name!r}, but needs one of {', '.join(ENGINES)}")
+
+
+def choose_engine(
+    name: str,
+    opened: Opened,
+    device: torch.device,
+    dtype: torch.dtype,
+    settings: Mapping[str, bool],
+) -> Engine[Any]:
+    """The engine of a name for a model.
+
+    Raises:
+        ConfigError: There is none of this name, it does not run this model, or settings do not go
+            together.
+        DeviceError: The device is not usable with the settings.
+        CustomModelError: A network of the user's own cannot be copied, as settings need.
+    """
+    check_engine(name)
+    if not isinstance(opened.model, ImageFunction):
+        return TorchEngine(opened.model, device, dtype, settings, opened.weights, opened.identity)
+    if name != "auto":
+        raise ConfigError(
+            f"`engine` is {name!r}, which is for networks, but {opened.model.name} is a function; "
+            "leave it out"
+        )
+    return FunctionEngine(opened.model, device, dtype, settings, opened.identity or {})

@@ -1,0 +1,121 @@
+"""How a folder's outputs were made, so that going on never mixes two ways."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from dsunet.errors import OutputError
+from dsunet.predict.plan import Job, output_path
+from dsunet.predict.segmenter import Segmenter
+from dsunet.support.files import clear_temporaries, write_json
+
+__all__ = ["FAILURES", "KINDS", "Options", "begin", "is_done"]
+
+KINDS = ("probability", "binary", "overlay", "cutout")
+
+FAILURES = "failures.csv"
+NOTE = "prediction.json"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to write of every image, and how."""
+
+    save: tuple[str, ...] = ("probability",)
+    """Of `KINDS`: grey probability map, black-and-white mask, overlay, cut-out. One kind goes
+    straight into the output folder, several go into a subfolder each."""
+    threshold: float = 0.5
+    """From which probability a pixel belongs to the object, for binary and overlay."""
+    benchmark_normalization: bool = False
+    """Stretch every probability map to its full range, see `quantise`."""
+    ignore_orientation: bool = False
+    """Take images as they are stored, whatever their EXIF orientation says."""
+    draft: bool = False
+    """Decode JPEGs at the smallest of 1/1, 1/2, 1/4, 1/8 that still has the pixels of the model's
+    views: quicker for large photographs, and maps change a little. Not for overlay and cutout."""
+
+
+def begin(
+    folder: Path, segmenter: Segmenter, jobs: Sequence[Job], options: Options, resume: bool
+) -> int | None:
+    """Notes how outputs are made.
+
+    Returns:
+        Since when (in the file system's nanoseconds) outputs were made just so; `None` if never.
+
+    Raises:
+        OutputError: The folder's outputs were made in another way than those to go on with, or
+            files that are no outputs would be overwritten.
+    """
+    outputs = [
+        output_path(folder, kind, options.save, job)
+        for job, kind in itertools.product(jobs, options.save)
+    ]
+    for place in {path.parent for path in outputs} | {folder}:
+        clear_temporaries(place)
+    made, note, failures = _way(segmenter, options), folder / NOTE, folder / FAILURES
+    if not note.is_file():
+        _refuse_to_overwrite([failures, *outputs])
+    elif resume:
+        if changed := _changed(note, made, segmenter):
+            raise OutputError(
+                f"the outputs in {folder} were made in another way ({', '.join(changed)}); go on "
+                "as they were made, or choose another `output`"
+            )
+        failures.unlink(missing_ok=True)
+        return note.stat().st_mtime_ns
+    failures.unlink(missing_ok=True)
+    write_json(note, made)
+    return None
+
+
+def _way(segmenter: Segmenter, options: Options) -> dict[str, Any]:
+    """What the outputs depend on."""
+    return {
+        "weights": str(segmenter.weights) if segmenter.weights else None,
+        **segmenter.engine.identity(),
+        **segmenter.settings,
+        "precision": segmenter.engine.precision,
+        **asdict(options),
+        "save": list(options.save),
+    }
+
+
+def _refuse_to_overwrite(paths: Iterable[Path]) -> None:
+    for path in paths:
+        if path.exists():
+            raise OutputError(
+                f"{path} is there and no output of dsunet predict; it would be overwritten: "
+                "choose another `output`"
+            )
+
+
+def _changed(note: Path, made: dict[str, Any], segmenter: Segmenter) -> list[str]:
+    """In what the way of a note differs from the one of now."""
+    try:
+        before = json.loads(note.read_bytes())
+        before |= {key: before.get(key) for key in ("model", "code") if key in made}
+        # which there was nothing of before
+        before = {**dict.fromkeys([*segmenter.settings, "draft"], False), **before}
+        before.setdefault("precision", made["precision"])
+        return [key for key in made if key != "weights" and before[key] != made[key]]
+    except (ValueError, KeyError, TypeError):
+        return ["another version of dsunet"]
+
+
+def is_done(folder: Path, options: Options, job: Job, since: int | None) -> bool:
+    """Whether all outputs of a job are there and no older than the note of how they are made."""
+    if since is None:
+        return False
+    try:
+        times = [
+            output_path(folder, kind, options.save, job).stat().st_mtime_ns for kind in options.save
+        ]
+    except OSError:
+        return False
+    return min(times) >= since
