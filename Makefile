@@ -1,6 +1,6 @@
 # make demo   sets up and shows the main job: train, predict, evaluate, one picture
 # make test   sets up and runs lint, types and all tests but the slow ones
-# make test-slow   the slow tests
+# make test-slow   the slow tests: large networks, processes that are killed, all commands of the docs
 # make clean  removes what the targets made
 
 PYTHON ?= python3
@@ -33,7 +33,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n 2 --dist worksteal
 
 test-slow: $(STAMP)
 	$(BIN)/pytest -m slow

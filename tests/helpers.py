@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import tarfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +72,22 @@ def golden_image(seed: int, batch: int, side: int) -> np.ndarray:
     return np.ascontiguousarray(blocks + 0.1 * noise)
 
 
+@contextlib.contextmanager
+def stopped_after(seconds: int, reason: str) -> Iterator[None]:
+    """Ends what hangs; the time is generous, as tests may share the machine."""
+
+    def stop(number: int, frame: object) -> None:
+        raise TimeoutError(reason)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
 def nano(seed: int = 0, **overrides: object) -> DSUNet:
     """The nano model at the smallest sizes, with random weights that do not change."""
     torch.manual_seed(seed)
@@ -84,3 +104,11 @@ def lay_out(root: Path, layout: Layout | str, stems: list[str], *, seed: int = 0
         image, mask = synthetic_pair(seed + number, 64)
         image.save(root / images / f"{stem}.jpg")
         mask.save(root / masks / f"{stem}.png")
+
+
+def tar_of(folder: Path, archive: Path, prefix: str = "") -> Path:
+    """An archive of the files below a folder."""
+    with tarfile.open(archive, "w") as tar:
+        for file in sorted(folder.rglob("*.*")):
+            tar.add(file, prefix + str(file.relative_to(folder)))
+    return archive

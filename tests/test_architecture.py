@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -75,46 +76,72 @@ def test_a_plain_import_counts(tmp_path: Path) -> None:
     assert own_imports(file) == [dsunet._HOMES["load"]]
 
 
-@pytest.mark.parametrize(
-    "file",
-    [f for f in sorted(SOURCE.rglob("*.py")) if f != SOURCE / "__init__.py"],
-    ids=lambda f: str(f.relative_to(SOURCE)),
-)
-def test_imports_go_one_way(file: Path) -> None:
-    parts = file.relative_to(SOURCE).with_suffix("").parts
-    module = ".".join(part for part in parts if part != "__init__")
-    for imported in own_imports(file):
-        assert layer_of(imported) <= layer_of(module), f"{module} imports {imported}"
+def test_imports_go_one_way() -> None:
+    wrong = []
+    for file in sorted(SOURCE.rglob("*.py")):
+        if file == SOURCE / "__init__.py":
+            continue
+        parts = file.relative_to(SOURCE).with_suffix("").parts
+        module = ".".join(part for part in parts if part != "__init__")
+        wrong += [
+            f"{module} imports {imported}"
+            for imported in own_imports(file)
+            if layer_of(imported) > layer_of(module)
+        ]
+    assert wrong == []
 
 
-def modules_after(statement: str) -> set[str]:
-    code = f'import atexit, sys; atexit.register(lambda: print("\\n", *sys.modules)); {statement}'
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
-    )
-    return set(done.stdout.splitlines()[-1].split())
+HELP = """
+import contextlib
+from dsunet.cli import main
+from dsunet.cli.entry import COMMANDS
+main(["--help"])
+for name in COMMANDS:
+    with contextlib.suppress(SystemExit):
+        main([*name.split(), "--help"])
+        raise AssertionError(f"{name} has no help")
+"""
+STEPS = {
+    "import": "import dsunet",
+    "help": HELP,
+    "predict": "dsunet.Segmenter; dsunet.create_model",
+}
+RUN_STEPS = """
+import contextlib, io, json, sys
+modules, scope = {}, {}
+for name, step in json.loads(sys.argv[1]).items():
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(step, scope)
+    modules[name] = [*sys.modules]
+print(json.dumps(modules))
+"""
 
 
-def test_import_is_light() -> None:
-    loaded = modules_after("import dsunet")
-    assert "dsunet" in loaded
-    assert not loaded & {"torch", "timm", "lightning", "matplotlib", "jsonargparse", "numpy"}
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, set[str]]:
+    """What is imported after each step of one process."""
+    call = [sys.executable, "-c", RUN_STEPS, json.dumps(STEPS)]
+    done = subprocess.run(call, capture_output=True, text=True, check=True, timeout=600)
+    return {name: set(modules) for name, modules in json.loads(done.stdout).items()}
 
 
-def test_help_is_light() -> None:
+def test_import_is_light(loaded: dict[str, set[str]]) -> None:
+    assert "dsunet" in loaded["import"]
+    heavy = {"torch", "timm", "lightning", "matplotlib", "jsonargparse", "numpy"}
+    assert not loaded["import"] & heavy
+
+
+def test_help_is_light(loaded: dict[str, set[str]]) -> None:
     """Of every command, and of the whole."""
-    loaded = modules_after(
-        "from dsunet.cli import main; from dsunet.cli.entry import COMMANDS; "
-        "print(*[main([*name.split(), '--help']) for name in ['', *COMMANDS]])"
-    )
-    assert {"dsunet.cli.train", "dsunet.cli.weights"} <= loaded
-    assert not loaded & {"torch", "timm", "lightning", "matplotlib", "numpy", "sklearn", "PIL"}
+    assert {"dsunet.cli.train", "dsunet.cli.weights"} <= loaded["help"]
+    heavy = {"torch", "timm", "lightning", "matplotlib", "numpy", "sklearn", "PIL"}
+    assert not loaded["help"] & heavy
 
 
-def test_predicting_does_not_need_training_packages() -> None:
-    loaded = modules_after("import dsunet; dsunet.Segmenter; dsunet.create_model")
-    assert "dsunet.predict" in loaded
-    assert not loaded & {"lightning", "matplotlib", "py_sod_metrics", "tensorboard"}
+def test_predicting_does_not_need_training_packages(loaded: dict[str, set[str]]) -> None:
+    assert "dsunet.predict" in loaded["predict"]
+    heavy = {"lightning", "matplotlib", "py_sod_metrics", "tensorboard"}
+    assert not loaded["predict"] & heavy
 
 
 def test_public_names_stay() -> None:

@@ -207,8 +207,18 @@ def test_pictures_repeat_after_four() -> None:
     assert torch.equal(views[0].sam, views[4].sam)
 
 
-def test_time_and_memory_are_measured() -> None:
-    assert 0.05 <= seconds_of(lambda: time.sleep(0.05), CPU) < 0.5
+def test_time_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 5.0
+
+    def work() -> None:
+        nonlocal now
+        now += 2.5
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    assert seconds_of(work, CPU) == 2.5
+
+
+def test_memory_is_measured() -> None:
     before = peak_bytes(CPU)
     taken = torch.ones(1 << 26)  # 256 MB
     after = peak_bytes(CPU)
@@ -334,6 +344,7 @@ def test_the_commit_is_that_of_the_checkout() -> None:
 # --- processes
 
 
+@pytest.mark.slow
 def test_a_failing_child_says_why_and_leaves_the_others(tmp_path: Path) -> None:
     odd = variant("odd", model=small(dino_size=100))
     good = variant("good", task="predict", batch_size=1).baseline()
@@ -357,6 +368,7 @@ def test_a_failing_child_says_why_and_leaves_the_others(tmp_path: Path) -> None:
     assert result.peak_bytes > 10**8
 
 
+@pytest.mark.slow
 def test_a_killed_child_is_noticed() -> None:
     child = Child(Matrices(64, ("float32",), "cpu"))
     try:
@@ -391,6 +403,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_children_end_with_a_killed_parent(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(CHILD)

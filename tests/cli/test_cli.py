@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes for the main road, `main` for the rest."""
+"""The command line as a user meets it; one slow test has real processes, `main` is for the rest."""
 
 from __future__ import annotations
 
@@ -16,20 +16,28 @@ from dsunet.cli.train import TRAIN
 from helpers import ROOT
 
 
-def test_the_straight_road(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "real", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["main", "processes"]
+)
+def test_the_straight_road(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    real: bool,
+) -> None:
     """generate, train, predict and evaluate, each from one command."""
+    monkeypatch.chdir(tmp_path)
 
     def dsunet(*arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "dsunet.cli", *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-        assert "Warning" not in done.stderr
-        return done.stdout
+        if real:
+            call = [sys.executable, "-m", "dsunet.cli", *arguments]
+            done = subprocess.run(call, capture_output=True, text=True, timeout=300)
+            status, out, err = done.returncode, done.stdout, done.stderr
+        else:
+            status, (out, err) = main([*arguments]), capsys.readouterr()
+        assert status == 0, err
+        assert "Warning" not in err
+        return out
 
     assert "8 pairs" in dsunet("generate", "--output", "set", "--count", "8", "--size", "64")
     lines = dsunet(
@@ -169,13 +177,11 @@ def test_failures_give_status_one(tmp_path: Path, capsys: pytest.CaptureFixture[
         assert image.size == (20, 30)
 
 
-def test_models_lists_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["models"]) == 0
-    shown = capsys.readouterr().out
-    assert "7,225,830" in shown
-    assert "1.38 %" in shown
-    assert "216,529,891   4,380,595     2.02 %" in shown  # SAM2-UNet as published
-    assert shown.count("dsunet-") == 8
+def test_models_lists_every_preset(models_shown: str) -> None:
+    assert "7,225,830" in models_shown
+    assert "1.38 %" in models_shown
+    assert "216,529,891   4,380,595     2.02 %" in models_shown  # SAM2-UNet as published
+    assert models_shown.count("dsunet-") == 8
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda f: f.name)

@@ -50,6 +50,13 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def unsaved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures are made, but not drawn."""
+    for module in ("comparison", "differences"):
+        monkeypatch.setattr(f"dsunet.visualize.{module}.save_figure", lambda *_: [])
+
+
 def rows_of(path: str) -> list[dict[str, str]]:
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -108,6 +115,7 @@ def test_the_table_is_pysodmetrics(sandbox: Path, capsys: pytest.CaptureFixture[
     assert re.search(r"\| good \| \*\*0\.\d{3}\*\* \|", Path("out/table.md").read_text())
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_every_image(sandbox: Path) -> None:
     assert main("compare good poor --masks masks --measures MAE,S --output out".split()) == 0
     rows = rows_of("out/per_image.csv")
@@ -139,6 +147,7 @@ def test_the_grid_has_a_column_of_images_if_there_are_some(sandbox: Path) -> Non
     assert not list(Path("out").glob(".dsunet-*"))
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_published_rows_stand_beside(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = "compare good poor --masks masks --published duts-te --output out --measures S,Fw"
     assert main(command.split()) == 0
@@ -157,6 +166,7 @@ def test_published_rows_stand_beside(sandbox: Path, capsys: pytest.CaptureFixtur
     assert "no published results for the data set 'DUTS'; known: DUTS-TE" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_a_broken_map_counts_for_none(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("poor/2.png").write_bytes(b"no picture")
     assert main("compare good poor --masks masks --measures S --output out".split()) == 1

@@ -194,6 +194,7 @@ def test_maps_across_their_mask_are_told_of(
     assert "1 images could not be measured and do not count (1)" in shown.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_no_process_outlives_the_command(tmp_path: Path, number: signal.Signals) -> None:

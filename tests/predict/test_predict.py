@@ -407,6 +407,7 @@ def test_first_pages_are_told_of(segmenter: dsunet.Segmenter, tmp_path: Path) ->
     assert predict_files(segmenter, jobs, tmp_path / "o").first_frames == [tmp_path / "pages.tif"]
 
 
+@pytest.mark.slow
 def test_a_killed_prediction_goes_on(tmp_path: Path) -> None:
     """A real process, killed by SIGKILL while it writes: whole files only, and no output lost."""
     dsunet.save(nano(), tmp_path / "w.safetensors")

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,8 @@ from dsunet.research.experiments.statistics import over_seeds, paired_difference
 from dsunet.support.tables import Cell
 from helpers import ROOT, SHARED
 
+pytestmark = pytest.mark.usefixtures("plain")
+
 # Pairs of a few pixels where the sets' archives have thousands.
 SETS = {
     "DUTS-TR/DUTS-TR-{}": ("Image", "Mask", "{:04d}", 5),
@@ -74,13 +77,24 @@ def sets(tmp_path: Path) -> Path:
     return write_sets(tmp_path / "data")
 
 
-@pytest.fixture(autouse=True)
-def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _small() -> Iterator[None]:
     """Networks at the smallest sizes."""
-    for key, method in METHODS.items():
-        sizes = {"sam_size": 128, **({"dino_size": 112} if method.role == "dsunet" else {})}
-        small = dataclasses.replace(method, model={**method.model, **sizes})
-        monkeypatch.setitem(methods_module.METHODS, key, small)
+    with pytest.MonkeyPatch.context() as patch:
+        for key, method in METHODS.items():
+            sizes = {"sam_size": 128, **({"dino_size": 112} if method.role == "dsunet" else {})}
+            small = dataclasses.replace(method, model={**method.model, **sizes})
+            patch.setitem(methods_module.METHODS, key, small)
+        yield
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sets in `data`, and in `out` what reproducing one method from them leaves."""
+    folder = tmp_path_factory.mktemp("reproduced")
+    plan = make_plan("III", write_sets(folder / "data"), folder / "out", QUICK, ["ablation-a"])
+    assert not reproduce(plan, lambda line: None).failures
+    return folder
 
 
 QUICK = Protocol("nano", epochs=1, batch_size=2, device="cpu", workers=0)
@@ -301,9 +315,10 @@ def test_the_gain_of_cod10k(sets: Path, tmp_path: Path) -> None:
     assert gains["COD10K"][1] is None
 
 
-def test_new_weights_and_masks_are_measured_again(sets: Path, tmp_path: Path) -> None:
+def test_new_weights_and_masks_are_measured_again(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    sets = tmp_path / "data"
     plan = make_plan("III", sets, tmp_path / "out", QUICK, methods=["ablation-a"])
-    reproduce(plan, lambda line: None)
     before = contents(plan.folder / "scores")
     mask = sets / "DUTS-TE" / "DUTS-TE-Mask" / "te01.png"
     Image.new("L", (48, 48), 255).save(mask)
@@ -452,7 +467,9 @@ def test_what_lies_on_disk_has_changed(sets: Path, tmp_path: Path) -> None:
     assert not Results(plan).of(plan.runs[0], "DUTS-TE")  # no old value in the table
 
 
-def test_maps_from_elsewhere(sets: Path, tmp_path: Path) -> None:
+def test_maps_from_elsewhere(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    sets = tmp_path / "data"
     for name in ("DUTS-TE/DUTS-TE-Mask", "HKU-IS/Imgs"):
         set_ = name.split("/")[0]
         (tmp_path / "theirs" / set_).mkdir(parents=True)

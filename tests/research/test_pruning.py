@@ -47,6 +47,8 @@ from dsunet.weights.checkpoint import read_checkpoint, write_checkpoint
 from dsunet.weights.models import create_from_config
 from helpers import nano
 
+pytestmark = pytest.mark.usefixtures("plain")
+
 HALF = PruneConfig(ratio=0.5)
 CPU = Place(torch.device("cpu"), torch.float32)
 FROZEN = {"train_pyramid": False, "adapter_channels": 8}

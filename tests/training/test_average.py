@@ -19,6 +19,8 @@ from dsunet.training.module import SegmentationModule
 from dsunet.weights.checkpoint import read_checkpoint
 from helpers import nano
 
+pytestmark = pytest.mark.usefixtures("plain")
+
 FROZEN = {"train_pyramid": False, "train_semantic": False, "adapter_channels": 4}
 
 

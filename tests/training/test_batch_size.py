@@ -19,6 +19,8 @@ from dsunet.training import batch_size
 from dsunet.training.batch_size import Need, fit, memory_of_a_step
 from helpers import nano
 
+pytestmark = pytest.mark.usefixtures("plain")
+
 AUTO = TrainConfig(batch_size="auto", device="cpu")
 NEED = Need(1e9, 1.5e9)  # 2.5, 4, 7 and 13 GB for 1, 2, 4 and 8
 CPU = torch.device("cpu")

@@ -22,6 +22,8 @@ from dsunet.training.trainer import explained, strategy_for
 from dsunet.weights.checkpoint import read_checkpoint
 from helpers import nano
 
+pytestmark = pytest.mark.usefixtures("plain")
+
 MODEL = model_config("dsunet-nano", sam_size=128, dino_size=112)
 RECIPE = TrainConfig(epochs=2, batch_size=2, device="cpu")
 

@@ -32,6 +32,8 @@ from dsunet.weights.checkpoint import read_checkpoint
 from dsunet.weights.models import create_from_config
 from helpers import nano
 
+pytestmark = pytest.mark.usefixtures("plain")
+
 CPU = torch.device("cpu")
 STUDENT = model_config(
     "dsunet-lite", pyramid="mobilenetv3_small_050", decoder_channels=8, sam_size=64

@@ -1,34 +1,30 @@
-"""DINOv2's maps on disk: the store, its keys, and training and building with it."""
+"""Training and building with the maps of a frozen encoder from disk."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import pickle
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
-from PIL import Image
 
 import dsunet
+from cached import FROZEN, only_store, train
 from dsunet.cli.entry import main
-from dsunet.config import DataConfig, ModelConfig, TrainConfig, model_config
+from dsunet.config import DataConfig, TrainConfig, model_config
 from dsunet.data.dataset import PairDataset, collate
-from dsunet.data.pairs import Pair, find_pairs
 from dsunet.data.split import split_data
 from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import DataError, OutputError
 from dsunet.maps import semantic as feature_cache
 from dsunet.maps.semantic import FeatureCache, build_cache, obstacle, open_cache
-from dsunet.maps.store import FeatureKind, FeatureStore, content_key, flip_number
-from dsunet.network.encoders import SemanticEncoder, build_vit
+from dsunet.maps.store import FeatureStore
+from dsunet.network.encoders import SemanticEncoder
 from dsunet.network.model import DSUNet
 from dsunet.running.inference import lay_out
 from dsunet.weights.checkpoint import read_checkpoint
@@ -36,101 +32,12 @@ from dsunet.weights.models import create_from_config
 from helpers import nano
 from kill_training import kill_and_compare
 
-FROZEN = model_config("dsunet-nano", sam_size=128, dino_size=112, train_semantic=False)
-KIND = FeatureKind(
-    encoder="vit",
-    weights="sha256:0",
-    size=(28, 28),
-    depths=(2,),
-    norm=True,
-    shapes=((3, 2, 2), (1, 4, 1)),
-    interpolate="official",
-    precision="float32",
-    dtype="float16",
-)
-MAPS = (np.arange(12, dtype=np.float16).reshape(3, 2, 2), np.full((1, 4, 1), 0.5, np.float16))
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "shapes"
-    write_synthetic(folder, 10, 72)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def semantic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with weights of the nano ViT."""
-    torch.manual_seed(5)
-    path = tmp_path_factory.mktemp("weights") / "vit.safetensors"
-    safetensors.torch.save_file(build_vit(FROZEN.semantic, (112, 112)).state_dict(), path)
-    return path
-
-
-def train(
-    output: Path,
-    pictures: Path,
-    semantic: Path,
-    model: ModelConfig = FROZEN,
-    data: dict[str, object] | None = None,
-    lines: list[str] | None = None,
-    *,
-    resume: bool = False,
-    **recipe: object,
-) -> dsunet.training.TrainResult:
-    return dsunet.train(
-        output,
-        model,
-        DataConfig(str(pictures), **{"val_fraction": 0.3, "workers": 0, **(data or {})}),
-        TrainConfig(**{"epochs": 2, "batch_size": 3, "device": "cpu", **recipe}),
-        weights=None,
-        semantic_weights=semantic,
-        on_line=(lines if lines is not None else []).append,
-        resume=resume,
-    )
-
-
-def only_store(folder: Path) -> FeatureStore:
-    (about,) = folder.glob("*/about.json")
-    return FeatureStore(about.parent)
+pytestmark = pytest.mark.usefixtures("undrawn")
 
 
 def files_equal(first: Path, second: Path) -> bool:
     one, other = read_checkpoint(first)[1], read_checkpoint(second)[1]
     return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
-
-
-# -- the store
-
-
-def test_what_was_written_is_read(tmp_path: Path) -> None:
-    store = FeatureStore.open(tmp_path / "s", KIND)
-    assert store.add([b"a" * 32, b"b" * 32, b"a" * 32]) == {b"a" * 32: 0, b"b" * 32: 1}
-    assert store.read((1, 3)) is None
-    store.write((1, 3), MAPS)
-    again = FeatureStore(tmp_path / "s")
-    assert again.kind == KIND
-    maps = again.read((1, 3))
-    assert maps is not None
-    for expected, actual in zip(MAPS, maps, strict=True):
-        np.testing.assert_array_equal(actual, expected)
-        assert actual.dtype == np.float16
-    assert again.read((1, 2)) is None
-    assert again.facts()["records"] == 1
-    # more images: the numbers of the first ones stay, and so do their maps
-    assert again.add([b"c" * 32, b"b" * 32])[b"c" * 32] == 2
-    assert again.read((1, 3)) is not None
-    assert again.read((2, 0)) is None
-    assert pickle.loads(pickle.dumps(again)).read((1, 3)) is not None
-
-
-def test_bytes_by_hand() -> None:
-    """12 + 4 values of two bytes; the paper's model: 1024×11×11 in float16, about 1 MB an image."""
-    assert KIND.record_bytes == 32
-    with torch.device("meta"):
-        shapes = dsunet.network.build.build_model(model_config("dsunet-large")).semantic_shapes()
-    assert shapes == [(1024, 11, 11)]
-    assert 4 * 2 * 1024 * 11 * 11 == 991_232
 
 
 @pytest.mark.parametrize(
@@ -156,145 +63,21 @@ def test_reduced_maps_give_the_same_logits(injection: str, order: str) -> None:
         assert maps[0].shape[-1] == 4 < 112 // 14
 
 
-def test_a_broken_record_counts_as_absent(tmp_path: Path) -> None:
-    store = FeatureStore.open(tmp_path / "s", KIND)
-    store.add([bytes(32), b"b" * 32])
-    for place in ((0, 0), (0, 1), (1, 0)):
-        store.write(place, MAPS)
-    with open(tmp_path / "s" / "features.bin", "r+b") as file:
-        file.seek(32 + 5)
-        file.write(b"\xff")
-    store = FeatureStore(tmp_path / "s")
-    assert store.read((0, 1)) is None
-    assert store.read((0, 0)) is not None
-    assert store.verify() == (2, 1)
-    assert FeatureStore(tmp_path / "s").verify() == (2, 0)
-    store.write((0, 1), MAPS)
-    assert FeatureStore(tmp_path / "s").verify() == (3, 0)
+@pytest.fixture(scope="module")
+def uncached(pictures: Path, semantic: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run without stored maps, to compare others with."""
+    return train(tmp_path_factory.mktemp("runs") / "off", pictures, semantic).weights.parent
 
 
-def test_a_kill_while_images_are_added(tmp_path: Path) -> None:
-    """Part of a key at the end, and files that have grown already."""
-    store = FeatureStore.open(tmp_path / "s", KIND)
-    store.add([b"a" * 32])
-    store.write((0, 2), MAPS)
-    with open(tmp_path / "s" / "keys.bin", "ab") as file:
-        file.write(b"b" * 20)
-    with open(tmp_path / "s" / "features.bin", "ab") as file:
-        file.truncate(1000)
-    store = FeatureStore.open(tmp_path / "s", KIND)
-    assert store.add([b"c" * 32]) == {b"a" * 32: 0, b"c" * 32: 1}
-    assert store.read((0, 2)) is not None
-    assert store.read((1, 0)) is None
-
-
-def test_a_record_of_another_image_counts_as_absent(tmp_path: Path) -> None:
-    """The file of the keys is lost, or two processes added to it where locks do not work."""
-    store = FeatureStore.open(tmp_path / "s", KIND)
-    store.add([b"a" * 32, b"b" * 32])
-    store.write((0, 0), MAPS)
-    (tmp_path / "s" / "keys.bin").unlink()
-    other = FeatureStore.open(tmp_path / "s", KIND)
-    assert other.add([b"c" * 32]) == {b"c" * 32: 0}
-    assert other.read((0, 0)) is None
-    other.write((0, 0), [m + 1 for m in MAPS])
-    maps = other.read((0, 0))
-    assert maps is not None
-    np.testing.assert_array_equal(maps[0], MAPS[0] + 1)
-    # to the first one, number 0 is image a still, in its loaders' processes, too
-    assert store.read((0, 0)) is None
-    assert pickle.loads(pickle.dumps(store)).read((0, 0)) is None
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
-def test_a_full_disk_says_which_file(tmp_path: Path) -> None:
-    store = FeatureStore.open(tmp_path / "s", KIND)
-    store.add([b"a" * 32])
-    (tmp_path / "s" / "features.bin").unlink()
-    (tmp_path / "s" / "features.bin").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left.*features.bin"):
-        store.write((0, 0), MAPS)
-    assert not store.has((0, 0))
-
-
-def test_many_writers(tmp_path: Path) -> None:
-    """Each adds its own images and some that all share, and writes their maps."""
-    FeatureStore.open(tmp_path / "s", KIND)
-
-    def write(worker: int) -> None:
-        store = FeatureStore(tmp_path / "s")
-        for i in range(5):
-            own, shared = bytes([worker, i] * 16), bytes([200, i] * 16)
-            numbers = store.add([own, shared])
-            for key in (own, shared):
-                store.write((numbers[key], i % 4), [m + key[0] for m in MAPS])
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(write, range(8)))
-    store = FeatureStore(tmp_path / "s")
-    keys = store.keys()
-    assert len(keys) == len(set(keys)) == 8 * 5 + 5
-    for number, key in enumerate(keys):
-        maps = store.read((number, key[1] % 4))
-        assert maps is not None
-        np.testing.assert_array_equal(maps[0], MAPS[0] + key[0])
-
-
-def test_stores_that_cannot_be_used(tmp_path: Path) -> None:
-    (tmp_path / "s").mkdir()
-    with pytest.raises(OutputError, match="no feature store"):
-        FeatureStore(tmp_path / "s")
-    (tmp_path / "s" / "about.json").write_text("{")
-    with pytest.raises(OutputError, match="remove that folder"):
-        FeatureStore.open(tmp_path / "s", KIND)
-    (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot be written to"):
-        FeatureStore.open(tmp_path / "file" / "s", KIND)
-
-
-# -- keys
-
-
-def test_keys_follow_the_content(pictures: Path, tmp_path: Path) -> None:
-    pair = find_pairs(pictures)[0]
-    key = content_key(pair)
-    shutil.copy(pair.image, tmp_path / "elsewhere.png")
-    assert content_key(Pair("other", tmp_path / "elsewhere.png", pair.mask)) == key
-    assert content_key(find_pairs(pictures)[1]) != key
-    assert len(key) == 32
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_keys_tell_orientations_apart(tmp_path: Path, kind: str) -> None:
-    """One file, whose mask was drawn on it upright or as it is stored."""
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    noise = np.random.default_rng(0).integers(0, 255, (20, 30, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "image", kind, exif=exif)
-    keys = []
-    for name, size in (("upright", (20, 30)), ("stored", (30, 20))):
-        Image.new("L", size, 255).save(tmp_path / f"{name}.png")
-        keys.append(content_key(Pair(name, tmp_path / "image", tmp_path / f"{name}.png")))
-    assert keys[0] != keys[1]
-
-
-def test_drafts_of_jpegs_have_keys_of_their_own(pictures: Path, tmp_path: Path) -> None:
-    pair = find_pairs(pictures)[0]
-    assert pair.image.suffix == ".jpg"
-    assert len({content_key(pair), content_key(pair, 128), content_key(pair, 256)}) == 3
-    png = Pair("png", tmp_path / "image.png", pair.mask)
-    Image.open(pair.image).save(png.image)
-    assert content_key(png) == content_key(png, 128)
-
-
-def test_flip_numbers() -> None:
-    assert [flip_number(axes) for axes in ([], [-1], [-2], [-1, -2])] == [0, 1, 2, 3]
-
-
-# -- training
-
-
-@pytest.mark.parametrize("injection", ["final", "hierarchical", "broadcast"])
+# one of the three kinds of maps is quick: that with several of them
+@pytest.mark.parametrize(
+    "injection",
+    [
+        "hierarchical",
+        pytest.param("final", marks=pytest.mark.slow),
+        pytest.param("broadcast", marks=pytest.mark.slow),
+    ],
+)
 def test_float32_gives_what_no_cache_gives(
     pictures: Path, semantic: Path, tmp_path: Path, injection: str
 ) -> None:
@@ -320,15 +103,16 @@ def test_float32_gives_what_no_cache_gives(
     assert panels[0] == panels[1] == panels[2]
 
 
-def test_a_hit_and_a_miss_are_the_same(pictures: Path, semantic: Path, tmp_path: Path) -> None:
+def test_a_hit_and_a_miss_are_the_same(
+    pictures: Path, semantic: Path, uncached: Path, tmp_path: Path
+) -> None:
     """float16: what fills the cache and what finds everything in it train the same weights."""
     kept = {"feature_cache": str(tmp_path / "cache")}
     train(tmp_path / "filling", pictures, semantic, **kept)
-    train(tmp_path / "hits", pictures, semantic, data={"workers": 2}, **kept)
-    train(tmp_path / "off", pictures, semantic)
+    train(tmp_path / "hits", pictures, semantic, data={"workers": 1}, **kept)
     name = "last.safetensors"
     assert files_equal(tmp_path / "filling" / name, tmp_path / "hits" / name)
-    assert not files_equal(tmp_path / "off" / name, tmp_path / "hits" / name)
+    assert not files_equal(uncached / name, tmp_path / "hits" / name)
 
 
 def test_without_dinov2_when_every_map_is_there(
@@ -395,14 +179,14 @@ def test_a_resumed_run_finds_its_maps(pictures: Path, semantic: Path, tmp_path: 
             if line.startswith("epoch 1"):
                 raise Killed
 
-    kept = {"feature_cache": str(tmp_path / "cache"), "epochs": 3}
+    kept = {"feature_cache": str(tmp_path / "cache"), "epochs": 2}
     train(tmp_path / "whole", pictures, semantic, **kept)
     with pytest.raises(Killed):
         train(tmp_path / "cut", pictures, semantic, lines=Lines(), **kept)
     shutil.move(tmp_path / "cache", tmp_path / "moved")
     kept["feature_cache"] = str(tmp_path / "moved")
     with pytest.raises(OutputError, match="feature_cache"):
-        train(tmp_path / "cut", pictures, semantic, resume=True, epochs=3)
+        train(tmp_path / "cut", pictures, semantic, resume=True, epochs=2)
     train(tmp_path / "cut", pictures, semantic, resume=True, **kept)
     assert files_equal(tmp_path / "whole" / "last.safetensors", tmp_path / "cut/last.safetensors")
 
@@ -451,9 +235,6 @@ def test_random_frozen_weights_stay_in_the_files(pictures: Path, tmp_path: Path)
     assert not any("not loaded" in line for line in lines)
     assert files_equal(tmp_path / "one/last.safetensors", tmp_path / "two/last.safetensors")
     dsunet.load(tmp_path / "two")
-
-
-# -- disk
 
 
 def frozen(semantic: Path) -> DSUNet:
@@ -517,10 +298,13 @@ def test_other_settings_have_other_stores(pictures: Path, semantic: Path, tmp_pa
 
 
 def test_a_full_disk_does_not_stop_a_training(
-    pictures: Path, semantic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    pictures: Path,
+    semantic: Path,
+    uncached: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Said once, and trained on as without; building it ends with one clear line."""
-    train(tmp_path / "off", pictures, semantic)
 
     def full(self: FeatureStore, place: object, maps: object) -> None:
         raise OSError(28, "No space left on device", str(self.folder / "features.bin"))
@@ -531,7 +315,7 @@ def test_a_full_disk_does_not_stop_a_training(
     train(tmp_path / "full", pictures, semantic, lines=lines, **kept)
     assert sum("cannot be written any more (No space left" in line for line in lines) == 1
     name = "last.safetensors"
-    assert files_equal(tmp_path / "off" / name, tmp_path / "full" / name)
+    assert files_equal(uncached / name, tmp_path / "full" / name)
     data = DataConfig(str(pictures))
     split = split_data(data, 0)
     model = lay_out(frozen(semantic).eval(), torch.device("cpu"))
@@ -601,9 +385,6 @@ def test_words_that_are_no_folders(word: str) -> None:
         TrainConfig(cache_type="float64")
 
 
-# -- the data set
-
-
 def test_views_are_made_for_missing_maps_alone(
     pictures: Path, semantic: Path, tmp_path: Path
 ) -> None:
@@ -634,88 +415,7 @@ def test_views_are_made_for_missing_maps_alone(
     assert torch.equal(cache.complete(model, stale)[0], after[0])
 
 
-# -- commands
-
-
-def test_cache_commands(
-    pictures: Path, semantic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    place = str(tmp_path / "cache")
-    assert main(["cache", "info", place]) == 0
-    assert "there are no features in" in capsys.readouterr().out
-    config = tmp_path / "config.yaml"
-    train(tmp_path / "run", pictures, semantic, epochs=1)
-    shutil.copy(tmp_path / "run" / "config.yaml", config)
-    build = ["cache", "build", "--config", str(config), "--feature-cache", place]
-    assert main(build) == 0
-    # 7 training images in four flips, 3 validation images in one
-    assert "31 maps added" in capsys.readouterr().out
-    assert main(build) == 0
-    out = capsys.readouterr().out
-    assert "has 31 of 31 maps" in out
-    assert "\n0 maps added" in out
-    assert main(["cache", "info", place, "--json", str(tmp_path / "info.json")]) == 0
-    out = capsys.readouterr().out
-    assert "vit_nano_patch14" in out
-    (facts,) = json.loads((tmp_path / "info.json").read_text())
-    assert facts["images"] == 10
-    assert facts["records"] == 31
-    assert main(["cache", "verify", place]) == 0
-    assert "31 maps are whole" in capsys.readouterr().out
-    features = only_store(Path(place)).folder / "features.bin"
-    content = bytearray(features.read_bytes())
-    content[100] ^= 255
-    features.write_bytes(content)
-    assert main(["cache", "verify", place]) == 1
-    assert "30 maps are whole; 1 were broken" in capsys.readouterr().out
-    assert main(build) == 0
-    assert "1 maps added" in capsys.readouterr().out
-
-
-def test_one_broken_store_does_not_hide_the_others(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    FeatureStore.open(tmp_path / "good", KIND).add([b"a" * 32])
-    (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / "about.json").write_text('{"format": 99}')
-    for command in ("info", "verify"):
-        assert main(["cache", command, str(tmp_path)]) == 1
-        captured = capsys.readouterr()
-        assert "good" in captured.out
-        assert "bad is no feature store" in captured.err
-        assert main(["cache", command, str(tmp_path / "good")]) == 0
-        assert "good" in capsys.readouterr().out
-
-
-def test_a_network_of_ones_own_has_nothing_to_build(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["cache", "build", "--data", "x", "--model", "mynet:make"]) == 1
-    assert "mynet:make is a network of your own" in capsys.readouterr().err
-
-
-def test_one_broken_image_does_not_stop_the_others(
-    pictures: Path, semantic: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    shutil.copytree(pictures, tmp_path / "set")
-    images = sorted((tmp_path / "set" / "images").iterdir())
-    broken, empty = images[4], images[7]
-    broken.write_bytes(broken.read_bytes()[:200])
-    empty.write_bytes(b"")
-    build = ["cache", "build", "--data", str(tmp_path / "set"), "--model", "dsunet-nano"]
-    build += ["--train-semantic", "false", "--weights", "none", "--semantic-weights", str(semantic)]
-    build += ["--sam-size", "128", "--dino-size", "112", "--device", "cpu"]
-    assert main([*build, "--feature-cache", str(tmp_path / "cache")]) == 1
-    captured = capsys.readouterr()
-    assert "32 maps added" in captured.out
-    assert broken.name in captured.err
-    assert empty.name in captured.err
-    assert "2 images could not be read" in captured.err
-    assert main([*build, "--feature-cache", "off"]) == 1
-    assert "--feature-cache is off" in capsys.readouterr().err
-
-
-# -- processes
-
-
+@pytest.mark.slow
 def test_two_processes_share_a_store(pictures: Path, semantic: Path, tmp_path: Path) -> None:
     """Distributed data parallel: both write, and what they leave is whole."""
     arguments = [

@@ -1,0 +1,264 @@
+"""Every command and Python snippet in README, docs and help works as written.
+
+Commands run in order in one sandbox per page, on tiny pictures, with settings appended that make
+them quick; snippets run after the commands, because they use what those made.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image, ImageFilter
+
+from dsunet.cli import main
+from dsunet.data.synthetic import synthetic_pair, write_synthetic
+from helpers import ROOT, lay_out
+from pages import blocks, commands, examples
+from weightfiles import dinov2_file, published_state, sam2_file
+
+pytestmark = pytest.mark.slow
+
+QUICK = {
+    "train": "--epochs 1 --warmup-epochs 0 --batch-size 2 --workers 0 --device cpu "
+    "--sam-size 128 --dino-size 112",
+    "distill": "--epochs 1 --warmup-epochs 0 --batch-size 2 --workers 0 --device cpu "
+    "--sam-size 128 --dino-size 112",
+    "generate": "--count 8 --size 64",
+    "predict": "--device cpu",
+    "cache build": "--workers 0 --device cpu --sam-size 128 --dino-size 112",
+    "prune": "--workers 0 --device cpu --batch-size 2 --calibration 4",
+    "reproduce": "--device cpu --size nano --limit 2 --epochs 1 --batch-size 2 --workers 0 "
+    "--seeds 0 --methods ablation-a",
+    "benchmark": "--device cpu --model dsunet-nano --train-semantic false --sam-size 128 "
+    "--dino-size 112 --repeats 1",
+    "features": "--device cpu --maps mean,pca --formats png --size 128",
+}
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Image.Image, "show", lambda self: None)
+    synthetic_pair(0, 64)[0].save("photo.jpg")
+    write_synthetic("other-data", 2, 64, seed=5)
+    write_synthetic("new", 2, 64, seed=6)
+    Path("new/images").rename("new-images")
+    Path("files.txt").write_text("photo.jpg\nnew-images/salient_00000.jpg\n")
+    return tmp_path
+
+
+def write_photos(folder: Path, seed: int) -> None:
+    """Two pictures that are in no data set."""
+    folder.mkdir()
+    for number in range(2):
+        synthetic_pair(100 * seed + number, 64)[0].save(folder / f"{seed}-{number}.jpg")
+
+
+# Files that users have and we have not: smaller ones with made-up values under their names.
+STAND_INS: dict[str, Callable[[Path], object]] = {
+    "sam2.1_hiera_large.pt": sam2_file,
+    "sam2.1_hiera_tiny.pt": sam2_file,
+    "dinov2_vits14_pretrain.pth": dinov2_file,
+    "DGSUNet-50.pth": lambda path: torch.save(published_state(), path),
+    "PHOTOS": lambda path: write_photos(path, 2),
+    "OTHER_MAPS": lambda path: shutil.copytree("MAPS", path),
+}
+
+
+def run_line(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = shlex.split(line)[1:]
+    for name, make in STAND_INS.items():
+        if name in arguments and not Path(name).exists():
+            make(Path(name))
+    if "--config" not in arguments:
+        quick = QUICK.get(" ".join(arguments[:2])) or QUICK.get(arguments[0], "")
+        one_view = any(argument.startswith("mynet:") for argument in arguments)
+        arguments += shlex.split(quick.removesuffix("--dino-size 112") if one_view else quick)
+    status = main(arguments)
+    shown = capsys.readouterr()
+    if "dsunet-small" in arguments:  # wants public weights, and tests have no network
+        assert status == 1
+        assert "were not fetched (HF_HUB_OFFLINE is set)" in shown.err, line
+        assert "timm/sam2_hiera_small.fb_r896_2pt1" in shown.err
+    else:
+        assert status == 0, f"{line}: {shown.err}"
+
+
+def run_page(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for line in commands(page):
+        run_line(line, capsys)
+    for snippet in blocks(page, "python"):
+        exec(compile(snippet, page.name, "exec"), {"__name__": "snippet"})
+
+
+def test_readme(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_page(ROOT / "README.md", capsys)
+    assert Path("out/photo.png").is_file()
+    assert Path("scores.json").is_file()
+
+
+def test_own_data(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 8, 64)
+    Path("val.txt").write_text("salient_00000\ncamouflaged_00001\n")
+    run_page(ROOT / "docs" / "own-data.md", capsys)
+    assert Path("object.png").is_file()
+    assert {p.name for p in Path("out").iterdir()} == {
+        "probability",
+        "binary",
+        "overlay",
+        "prediction.json",
+        ".lock",
+    }
+
+
+def test_weights(
+    sandbox: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSUNET_CACHE", str(sandbox / "cache"))
+    write_synthetic("data", 8, 64)
+    run_page(ROOT / "docs" / "weights.md", capsys)
+    first = torch.load("DGSUNet-50.pth", weights_only=True)
+    back = torch.load("back.pth", weights_only=True)
+    assert set(first) == set(back)
+    assert all(torch.equal(first[name], back[name]) for name in first)
+    assert Path("out/photo.png").is_file()
+    for file in (*sandbox.glob("*.pt*"), *sandbox.glob("*.safetensors")):
+        file.unlink()  # some hundred megabytes
+
+
+def test_feature_cache(
+    sandbox: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSUNET_CACHE", str(sandbox / "cache"))
+    write_synthetic("data", 4, 64)
+    run_page(ROOT / "docs" / "feature-cache.md", capsys)
+    assert len(list(Path("cache/features").iterdir())) == 1
+    for file in (*sandbox.glob("*.pt*"), *sandbox.glob("runs/*/*.ckpt")):
+        file.unlink()  # some hundred megabytes
+
+
+def test_custom_models(
+    sandbox: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ROOT / "docs" / "custom-models.md"
+    for name in ("mynet", "mymaps"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(sandbox)
+    for snippet in blocks(page, "python"):
+        if named := re.match(r"# (\w+\.py)\n", snippet):
+            Path(named[1]).write_text(snippet)
+    run_page(page, capsys)
+    assert len(list(Path("maps/tiny").glob("*.png"))) == 2
+    assert len(list(Path("maps/contrast/overlay").glob("*.png"))) == 3
+
+
+def public_sets(root: str) -> None:
+    """Small stand-ins for the sets of camouflaged objects."""
+    joint = "TrainDataset/Imgs + TrainDataset/GT"
+    lay_out(Path(root), joint, ["camourflage_00001", "camourflage_00002"])
+    lay_out(Path(root), joint, ["COD10K-CAM-1", "COD10K-CAM-2"], seed=10)
+    lay_out(Path(root), "TestDataset/CAMO/Imgs + TestDataset/CAMO/GT", ["1", "2"], seed=20)
+
+
+def salient_sets(root: str) -> None:
+    """Small stand-ins for two sets of salient objects."""
+    for name, letters in (("DUTS-TR", "abcd"), ("DUTS-TE", "ef")):
+        lay_out(Path(root), f"{name}/{name}-Image + {name}/{name}-Mask", [*letters])
+
+
+def test_benchmarks(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    public_sets("ROOT")
+    run_page(ROOT / "docs" / "benchmarks.md", capsys)
+    assert Path("runs/rehearsal/last.safetensors").is_file()
+
+
+def test_compare(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 6, 64)
+    for blur, name in enumerate(("DSU-Net", "U2Net", "BiRefNet")):
+        folder = Path("maps", name)
+        folder.mkdir(parents=True)
+        for mask in sorted(Path("data/masks").iterdir()):
+            with Image.open(mask) as picture:
+                picture.filter(ImageFilter.GaussianBlur(1 + blur)).save(folder / mask.name)
+    Path("val.txt").write_text("salient_00000\ncamouflaged_00001\n")
+    run_page(ROOT / "docs" / "compare.md", capsys)
+    assert {p.name for p in Path("compared").iterdir()} == {
+        *(f"table.{ending}" for ending in ("md", "tex", "csv", "json")),
+        "per_image.csv",
+        *(
+            f"{figure}.{ending}"
+            for figure in ("precision_recall", "thresholds", "histograms", "differences")
+            for ending in ("png", "pdf")
+        ),
+    }
+
+
+def test_features(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 8, 64)
+    main(shlex.split("train --data data --model dsunet-nano --output runs/mine " + QUICK["train"]))
+    run_page(ROOT / "docs" / "features.md", capsys)
+    assert Path("figures/hiera/photo.png").is_file()
+    assert Path("fusion.pdf").is_file()
+
+
+def test_pruning(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 6, 64)
+    command = "train --data data --val-fraction 0.4 --model dsunet-nano --output runs/mine "
+    main(shlex.split(command + QUICK["train"]))
+    run_page(ROOT / "docs" / "pruning.md", capsys)
+    assert Path("masks/photo.png").is_file()
+    assert {"best.safetensors", "report.json", "report.md", "run"} <= {
+        p.name for p in Path("small").iterdir()
+    }
+
+
+def test_reproduce(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    salient_sets("data")
+    run_page(ROOT / "docs" / "reproduce.md", capsys)
+    assert Path("rehearsal/tables/table-III.tex").is_file()
+
+
+def test_small_models(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 4, 64)
+    run_page(ROOT / "docs" / "small-models.md", capsys)
+    assert Path("masks/photo.png").is_file()
+
+
+def test_distillation(
+    sandbox: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DSUNET_CACHE", str(sandbox / "cache"))
+    write_synthetic("data", 6, 64)
+    for seed, folder in enumerate(("photos", "more"), 3):
+        write_photos(Path(folder), seed)
+    run_line("dsunet train --data data --model dsunet-nano --output runs/large", capsys)
+    run_page(ROOT / "docs" / "distillation.md", capsys)
+    assert Path("masks/photo.png").is_file()
+    assert len(Path("runs/with-photos/unlabelled.txt").read_text().split()) == 4
+    assert len(list(Path("cache/features").iterdir())) == 2  # with feature maps and without
+
+
+def test_speed(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 6, 64)
+    run_page(ROOT / "docs" / "speed.md", capsys)
+    assert {"step.json", "predict.json"} <= {p.name for p in Path().iterdir()}
+
+
+def test_the_examples_of_the_commands_help(
+    sandbox: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_synthetic("DIR", 8, 64)
+    public_sets("ROOT")
+    public_sets("DATA")
+    salient_sets("DATA")
+    for line in examples():
+        run_line(line, capsys)
+    for file in (*sandbox.glob("*.pt*"), *sandbox.glob("*.safetensors")):
+        file.unlink()  # some hundred megabytes
