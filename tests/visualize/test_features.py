@@ -122,7 +122,7 @@ def test_every_kind_of_model(overrides: dict[str, object], blocks: int, fused: l
         shapes = {f.values.shape for f in (level.before, level.semantics, level.after)}
         assert len(shapes) == 1
     figures = draw_features(features, ["mean"])
-    assert set(figures) == ({"pyramid", "semantic", "fusion"} if blocks else {"pyramid"})
+    assert set(figures) == ({"hiera", "dinov2", "fusion"} if blocks else {"hiera"})
 
 
 def test_depths() -> None:
@@ -171,7 +171,7 @@ def test_the_crop_keeps_the_middle() -> None:
 def test_odd_images(size: tuple[int, int]) -> None:
     features = extract_features(nano(), Image.new("RGB", size, "grey"))
     assert features.image.size == (128, 128)
-    assert set(draw_features(features, ["mean", "pca"])) == {"pyramid", "semantic", "fusion"}
+    assert set(draw_features(features, ["mean", "pca"])) == {"hiera", "dinov2", "fusion"}
 
 
 def test_broken_weights_are_named() -> None:
@@ -309,7 +309,7 @@ def test_nothing_is_clipped_and_nothing_overlaps(features: FeatureMaps, kinds: l
 
 def test_every_cell_shows_its_map() -> None:
     features = made_up(adapters=False)
-    figure = draw_features(features, ["mean", "rgb"])["pyramid"]
+    figure = draw_features(features, ["mean", "rgb"])["hiera"]
     pictures = [axes.images[0].get_array() for axes in figure.axes if axes.images]
     mean = next(p for p in pictures if p.shape == (3, 3))
     values = features.pyramid[0].values.mean(0)
@@ -321,7 +321,7 @@ def test_every_cell_shows_its_map() -> None:
 
 
 def test_files_of_figures(tmp_path: Path) -> None:
-    figure = draw_features(made_up(levels=1), ["mean"])["semantic"]
+    figure = draw_features(made_up(levels=1), ["mean"])["dinov2"]
     save_figure(figure, tmp_path / "deep" / "a", ["png"])
     save_figure(figure, tmp_path / "a", ["pdf"])
     save_figure(figure, tmp_path / "b", ["pdf"])
@@ -379,10 +379,10 @@ def test_one_broken_image_loses_no_other(
     }
     assert run(folder, "--weights", weights, "--output", output) == 1
     assert "is there already; choose another --output" in capsys.readouterr().err
-    (output / "pyramid" / "grey.png").write_bytes(b"old")
+    (output / "hiera" / "grey.png").write_bytes(b"old")
     good = [folder / "grey.png", "--weights", weights, "--formats", "png", "--overwrite"]
     assert run(*good, "--output", output) == 0
-    with Image.open(output / "pyramid" / "grey.png") as image:
+    with Image.open(output / "hiera" / "grey.png") as image:
         assert image.width > 500
 
 

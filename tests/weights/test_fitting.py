@@ -113,7 +113,7 @@ def test_causes_are_named(tmp_path: Path) -> None:
 
 def test_empty_encoder_files_are_explained() -> None:
     own = {"blocks.0.norm1.weight": torch.zeros(1)}
-    file = EncoderFile(Path("x"), "semantic", "semantic", {})
+    file = EncoderFile(Path("x"), "dinov2", "semantic", {})
     assert compare(own, file).cause == "the file holds no whole encoder"
     with pytest.raises(CheckpointError, match="1 tensors are missing"):
         fitted(own, file, "official", None)

@@ -54,7 +54,7 @@ def read_state(state: dict[str, Tensor]) -> EncoderFile:
 SIZES = [name for name in OFFICIAL if not name.startswith("transformers")]
 
 
-SIZES += [f"{name}_reg4" for name in SIZES if name.startswith("semantic")]
+SIZES += [f"{name}_reg4" for name in SIZES if name.startswith("dinov2")]
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -73,7 +73,7 @@ def test_official_names_and_shapes(name: str) -> None:
         shapes = with_registers(shapes) if registers else shapes
         file = read_state(as_meta(shapes))
         architecture = f"vit_{size}_patch14_{'reg4_' if registers else ''}dinov2"
-        assert file.format == "semantic"
+        assert file.format == "dinov2"
         assert file.name == f"{architecture}.lvd142m"
         assert list(file.ignored) == ["mask_token"]
     assert file.recognised is not None

@@ -20,11 +20,11 @@ from weightfiles import dinov2_file, sam2_file
 def test_a_changed_file_is_summed_again(tmp_path: Path) -> None:
     file = dinov2_file(tmp_path / "d.pth")
     encoder = read_encoder(file, "semantic")
-    known.remember(file, "semantic", encoder.fingerprint, encoder.stamp)
-    assert known.recall(file, "semantic") == encoder.fingerprint
+    known.remember(file, "dinov2", encoder.fingerprint, encoder.stamp)
+    assert known.recall(file, "dinov2") == encoder.fingerprint
     assert known.places(encoder.fingerprint) == [file]
     dinov2_file(file, seed=1)
-    assert known.recall(file, "semantic") is None
+    assert known.recall(file, "dinov2") is None
     assert known.places(encoder.fingerprint) == []
     file.unlink()
     assert known.places(encoder.fingerprint) == []

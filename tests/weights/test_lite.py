@@ -494,7 +494,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--weights", str(file), "--maps", "mean", "--device", "cpu", "--formats", "png"]
     assert main(["features", str(picture), "--output", str(tmp_path / "f"), *arguments]) == 0
     assert "the model has no adapters" in capsys.readouterr().out
-    assert (tmp_path / "f" / "pyramid" / "p.png").is_file()
+    assert (tmp_path / "f" / "hiera" / "p.png").is_file()
 
 
 def test_one_line_for_settings_that_do_not_go_together(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from dsunet.config import LossConfig, TrainConfig
+from dsunet.config.renamed import todays
 from dsunet.data.dataset import Batch
 from dsunet.errors import CheckpointError, TrainingError
 from dsunet.maps.semantic import FeatureCache
@@ -291,7 +292,7 @@ class SegmentationModule(L.LightningModule):
 
     def _require_the_same_encoders(self, about: str | None) -> None:
         """Files of frozen encoders may have moved since the run began, but not changed."""
-        before = json.loads(about)["encoders"] if about else {}
+        before = todays(json.loads(about)["encoders"]) if about else {}
         own = describe(self.model)
         after = own["encoders"]
         for role in {**before, **after}:

@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dsunet.config import ROLES, ModelConfig, Role, model_config
+from dsunet.config import ModelConfig, Role, model_config
 from dsunet.config.renamed import takes_old_names
 from dsunet.errors import CheckpointError, ConfigError, WeightsError
-from dsunet.network.encoders import in_trunk
+from dsunet.network.encoders import STORED, in_trunk
 from dsunet.network.layers import HAAR_TAPS
 from dsunet.support.files import replace_durably, temporary_beside
 from dsunet.weights import known
@@ -71,7 +71,7 @@ def convert(
         raise CheckpointError(f"{target} is the file to convert; choose another name")
     if target.is_dir():
         raise CheckpointError(f"{target} is a folder; give the name of a file to write")
-    if target.exists() and any(known.recall(target, role) for role in ROLES):
+    if target.exists() and any(known.recall(target, name) for name in STORED.values()):
         raise CheckpointError(
             f"{target} holds encoder weights that other files may refer to; choose another name"
         )
@@ -186,7 +186,7 @@ def _as_ours(encoder: EncoderFile, config: ModelConfig) -> dict[str, Tensor]:
     if encoder.role == "semantic":
         encoder = encoder.first_blocks(config.semantic_depth)
     return {
-        f"{encoder.role}.trunk.{with_adapter(n) if adapted else n}": tensor
+        f"{STORED[encoder.role]}.trunk.{with_adapter(n) if adapted else n}": tensor
         for n, tensor in encoder.tensors.items()
     }
 

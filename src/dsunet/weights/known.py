@@ -37,23 +37,23 @@ def stamp_of(path: Path) -> Stamp:
     return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
-def remember(path: Path, role: str, fingerprint: str, stamp: Stamp) -> None:
-    """Notes that a file, as it was at `stamp`, holds an encoder of that fingerprint."""
+def remember(path: Path, name: str, fingerprint: str, stamp: Stamp) -> None:
+    """Notes that a file, as it was at `stamp`, holds an encoder (by its stored name)."""
     with contextlib.suppress(OSError, RuntimeError):  # no home, a full disk: then it is not noted
         cache_folder().mkdir(parents=True, exist_ok=True)
         # others may be writing; that is over in milliseconds
         with contextlib.suppress(OutputError), lock_folder(cache_folder(), wait=2):
             entries = _read()
-            key = f"{role} {path.resolve()}"
+            key = f"{name} {path.resolve()}"
             entries[key] = {"fingerprint": fingerprint, "stamp": stamp}
             write_json(cache_folder() / "encoders.json", entries)
 
 
-def recall(path: Path, role: str) -> str | None:
+def recall(path: Path, name: str) -> str | None:
     """The fingerprint of the encoder in a file, if it was noted and the file has not changed."""
     with contextlib.suppress(OSError, RuntimeError):
         path = path.resolve()
-        entry = _read().get(f"{role} {path}")
+        entry = _read().get(f"{name} {path}")
         if entry is not None and entry["stamp"] == stamp_of(path):
             return str(entry["fingerprint"])
     return None
@@ -64,8 +64,8 @@ def places(fingerprint: str) -> list[Path]:
     found = []
     with contextlib.suppress(RuntimeError):
         for key, entry in _read().items():
-            role, path = key.split(" ", 1)
-            if entry["fingerprint"] == fingerprint and recall(Path(path), role):
+            name, path = key.split(" ", 1)
+            if entry["fingerprint"] == fingerprint and recall(Path(path), name):
                 found.append(Path(path))
     return found
 
