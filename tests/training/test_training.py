@@ -335,11 +335,11 @@ def test_the_last_good_weights_are_kept(
         loss.register_hook(lambda gradient: gradient * float("inf"))
         return loss
 
-    monkeypatch.setattr("dsunet.training.module.deep_supervision_loss", poisoned)
+    monkeypatch.setattr("dsunet.running.step.deep_supervision_loss", poisoned)
     with pytest.raises(
         TrainingError,
         match=rf"the {what} is (nan|inf) at step 5 in epoch 2, on (salient|camouflaged)_\d+, "
-        r".*; last\.safetensors keeps the weights of epoch 1.*lower --lr",
+        r".*; last\.safetensors keeps the weights of epoch 1.*lower `lr`",
     ) as caught:
         run(tmp_path / "run", pictures, epochs=2, save_every=0)
     listed = str(caught.value).split(", on ")[1].split("; ")[0].split(", ")
@@ -463,14 +463,14 @@ def test_a_run_that_came_first_is_left_alone(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process has made a whole run in the folder while this one built its model."""
-    build = dsunet.training.run.create_from_config
+    build = dsunet.training.building.create_from_config
 
     def slowly(*arguments: object, **options: object) -> DSUNet:
-        monkeypatch.setattr("dsunet.training.run.create_from_config", build)
+        monkeypatch.setattr("dsunet.training.building.create_from_config", build)
         run(tmp_path / "run", pictures, epochs=1, seed=7)
         return build(*arguments, **options)
 
-    monkeypatch.setattr("dsunet.training.run.create_from_config", slowly)
+    monkeypatch.setattr("dsunet.training.building.create_from_config", slowly)
     with pytest.raises(OutputError, match="exists and is not empty"):
         run(tmp_path / "run", pictures, epochs=1)
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["seed"] == 7
@@ -551,11 +551,11 @@ def test_the_resume_state_takes_no_detour(pictures: Path, tmp_path: Path) -> Non
     ("error", "kind", "message"),
     [
         (OSError(28, "No space left on device"), OutputError, "make room, and go on with --resume"),
-        (torch.OutOfMemoryError("CUDA out of memory"), TrainingError, "smaller --batch-size"),
+        (torch.OutOfMemoryError("CUDA out of memory"), TrainingError, "smaller `batch_size`"),
         (
             RuntimeError("DataLoader worker (pid 5) is killed by signal: Bus error."),
             TrainingError,
-            r"has died \(DataLoader worker \(pid 5\) is killed.*fewer --workers",
+            r"has died \(DataLoader worker \(pid 5\) is killed.*fewer `workers`",
         ),
         (RuntimeError("shapes differ"), RuntimeError, "shapes differ"),
     ],
@@ -648,7 +648,7 @@ def test_the_last_epoch_is_always_validated(pictures: Path, tmp_path: Path) -> N
 
 def test_a_loss_that_is_not_a_number_stops_the_run(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        TrainingError, match=r"the loss is nan at step 2 in epoch 1, on .*salient_.*lower --lr"
+        TrainingError, match=r"the loss is nan at step 2 in epoch 1, on .*salient_.*lower `lr`"
     ):
         run(tmp_path / "run", pictures, lr=1e30, epochs=2)
     assert not (tmp_path / "run" / "last.safetensors").exists()

@@ -13,14 +13,13 @@ from typing import BinaryIO
 __all__ = [
     "IMAGE_SUFFIXES",
     "Source",
-    "Stamp",
     "TarMember",
     "content_sum",
+    "file_of",
     "foreign_content",
     "is_image_name",
     "name_of",
     "open_source",
-    "stamp_of",
 ]
 
 IMAGE_SUFFIXES = frozenset(
@@ -70,9 +69,6 @@ class TarMember:
 
 Source = Path | TarMember
 
-# Size in bytes, and time of the last change in nanoseconds.
-Stamp = tuple[int, int]
-
 
 def is_image_name(name: str) -> bool:
     """Whether a file of this name is taken for an image: by its ending, unless it is hidden."""
@@ -101,13 +97,9 @@ def content_sum(source: Source) -> bytes:
         return hashlib.sha256(file.read()).digest()
 
 
-def stamp_of(source: Source) -> Stamp:
-    """What tells whether a file, or the archive that it is in, was written to.
-
-    Its size and the time of its last change; raises `OSError` if it is not there.
-    """
-    status = (source.archive if isinstance(source, TarMember) else source).stat()
-    return status.st_size, status.st_mtime_ns
+def file_of(source: Source) -> Path:
+    """The file that a source is, or the archive that it is in."""
+    return source.archive if isinstance(source, TarMember) else source
 
 
 def foreign_content(source: Source) -> str | None:

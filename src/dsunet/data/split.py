@@ -11,9 +11,9 @@ from dsunet.config import DataConfig
 from dsunet.data.catalogue.find import joined_pairs, training_sets
 from dsunet.data.catalogue.sets import task_named
 from dsunet.data.pairs import Pair, Pairing, pair_up, read_names, select_pairs, split_pairs
-from dsunet.data.sources import stamp_of
+from dsunet.data.sources import file_of
 from dsunet.errors import DataError
-from dsunet.support.files import encode_text
+from dsunet.support.files import encode_text, stamp_of
 
 __all__ = ["Split", "data_name", "split_data"]
 
@@ -39,7 +39,7 @@ class Split:
         for pair in [*self.training, *self.validation]:
             for source in (pair.image, pair.mask):
                 try:
-                    size, changed = stamp_of(source)
+                    size, changed = stamp_of(file_of(source)).of_content
                 except OSError:  # a dangling link, say; the check will tell
                     parts.append(f"{source}\0missing")
                 else:

@@ -42,6 +42,7 @@ class HieraEncoder(Encoder):
     """
 
     checkpointing = False
+    every_part_runs = True
 
     def __init__(
         self, trunk: HieraDet, *, trainable: bool = False, adapter_channels: int = 32
@@ -54,6 +55,9 @@ class HieraEncoder(Encoder):
         if adapter_channels:
             for i, block in enumerate(trunk.blocks):
                 trunk.blocks[i] = AdaptedBlock(block, cast(int, block.dim), adapter_channels)
+
+    def checkpoint_activations(self) -> None:
+        self.checkpointing = True
 
     @property
     def needs_grad(self) -> bool:
