@@ -51,6 +51,7 @@ from dsunet.data import find_pairs
 from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import ImageError
 from dsunet.network.build import build_model
+from dsunet.running.place import Place
 from helpers import TESTS, nano
 
 CPU = torch.device("cpu")
@@ -150,7 +151,9 @@ def test_the_cached_network_has_no_dinov2() -> None:
     assert with_it.semantic is not None
     assert without.semantic is not None
     assert list(without.semantic.parameters()) == []
-    assert without.semantic.left_out == sum(p.numel() for p in with_it.semantic.parameters())
+    assert without.semantic.absent_parameters == sum(
+        p.numel() for p in with_it.semantic.parameters()
+    )
     file = FeatureFile(without.semantic_shapes(), 2, CPU)
     maps = file.read()
     assert [tuple(each.shape) for each in maps] == [(2, *s) for s in without.semantic_shapes()]
@@ -192,9 +195,7 @@ def test_a_step_trains_what_is_trained() -> None:
     assert batch.mask.min() >= 0
     assert 0 < batch.mask.mean() < 1
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    step = training_step(
-        lambda: model(batch.sam, batch.dino), model.parameters(), batch.mask, torch.float32
-    )
+    step = training_step(model, batch, Place(CPU))
     step()
     for name, parameter in model.named_parameters():
         assert torch.equal(parameter, before[name]) is not parameter.requires_grad, name
@@ -239,7 +240,7 @@ def test_memory_is_measured() -> None:
     [
         ({"batch_size": 0}, "batch_size is 0, but needs at least 1"),
         ({"feature_cache": True, "model": small(injection="none")}, "has no DINOv2"),
-        ({"feature_cache": True, "model": small(train_semantic=True)}, "--train_semantic false"),
+        ({"feature_cache": True, "model": small(train_semantic=True)}, "`train_semantic` false"),
     ],
 )
 def test_settings_that_exclude_each_other(overrides: dict[str, object], message: str) -> None:
@@ -435,7 +436,7 @@ def running(pid: int) -> bool:
 
 def test_errors_become_one_line() -> None:
     cpu = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried\nto")
-    assert _explained(cpu) == "out of memory; try a smaller --batch-size"
+    assert _explained(cpu) == "out of memory; try a smaller `batch_size`"
     assert _explained(torch.OutOfMemoryError("CUDA")) == _explained(MemoryError())
     assert _explained(ValueError("needs\n more")) == "needs more"
     assert _explained(KeyError("x")) == "KeyError: 'x'"
@@ -552,7 +553,7 @@ def test_a_failure_is_one_line_and_status_one(
     from dsunet import benchmarking
 
     def fake(variants: list[Variant], **_: object) -> list[Measured | Failure]:
-        naive = Failure(variants[1], "out of memory; try a smaller --batch-size")
+        naive = Failure(variants[1], "out of memory; try a smaller `batch_size`")
         return [made_up(variants[0], (1.0,)), naive]
 
     monkeypatch.setattr(benchmarking, "measure", fake)
@@ -564,7 +565,7 @@ def test_a_failure_is_one_line_and_status_one(
     expected = "naive, batch 4: out of memory; try a smaller --batch-size"
     assert shown.err == f"dsunet benchmark train: error: {expected}\n"
     written = json.loads(target.read_text())["results"]
-    assert written[1]["failure"] == "out of memory; try a smaller --batch-size"
+    assert written[1]["failure"] == "out of memory; try a smaller `batch_size`"
 
 
 # --- the script for GPUs

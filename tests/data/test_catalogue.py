@@ -566,8 +566,8 @@ class TestTraining:
 
     def test_settings(self) -> None:
         for settings, message in (
-            ({"benchmarks": "r"}, "--benchmarks and --task belong together"),
-            ({"data": "d", "task": "cod"}, "--benchmarks and --task belong together"),
+            ({"benchmarks": "r"}, "`benchmarks` and `task` belong together"),
+            ({"data": "d", "task": "cod"}, "`benchmarks` and `task` belong together"),
             ({"data": "d", "benchmarks": "r", "task": "cod"}, "exclude each other"),
             ({"data": "d", "limit": 0}, "limit is 0, but needs at least 1"),
         ):

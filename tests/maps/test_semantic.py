@@ -22,11 +22,13 @@ from dsunet.data.split import split_data
 from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import DataError, OutputError
 from dsunet.maps import semantic as feature_cache
+from dsunet.maps.opening import Budget
 from dsunet.maps.semantic import FeatureCache, build_cache, obstacle, open_cache
 from dsunet.maps.store import FeatureStore
 from dsunet.network.encoders import SemanticEncoder
 from dsunet.network.model import DSUNet
 from dsunet.running.inference import lay_out
+from dsunet.running.place import Place
 from dsunet.weights.checkpoint import read_checkpoint
 from dsunet.weights.models import create_from_config
 from helpers import nano
@@ -196,8 +198,8 @@ def test_a_resumed_run_finds_its_maps(pictures: Path, semantic: Path, tmp_path: 
     [
         ({"train_semantic": True}, {}, "trains its DINOv2"),
         ({"injection": "none"}, {}, "has no DINOv2"),
-        ({}, {"crop": 0.5}, "with --crop an image looks different every time"),
-        ({}, {"colour": 0.5}, "with --colour an image looks different every time"),
+        ({}, {"crop": 0.5}, "with `crop` an image looks different every time"),
+        ({}, {"colour": 0.5}, "with `colour` an image looks different every time"),
     ],
 )
 def test_what_cannot_be_kept(
@@ -246,11 +248,11 @@ def test_the_budget_is_kept(pictures: Path, semantic: Path, tmp_path: Path) -> N
     data = DataConfig(str(pictures))
     split = split_data(data, 0)
     arguments = (str(tmp_path / "cache"), frozen(semantic), data, split, torch.float32)
-    with pytest.raises(OutputError, match=r"10 images.* 4 flips.* 0\.16 MB.* --cache-budget"):
-        open_cache(*arguments, budget=0.000163)
+    with pytest.raises(OutputError, match=r"10 images.* 4 flips.* 0\.16 MB.* `cache_budget`"):
+        open_cache(*arguments, budget=Budget(0.000163))
     assert not (tmp_path / "cache").exists()
     lines: list[str] = []
-    cache = open_cache(*arguments, budget=0.000164, say=lines.append)
+    cache = open_cache(*arguments, budget=Budget(0.000164), say=lines.append)
     assert len(cache.needed) == 40
     assert lines[0].endswith(
         "has 0 of 40 maps (4 flips a training image); all take 0.16 MB as float16"
@@ -274,7 +276,7 @@ def test_values_beyond_float16(pictures: Path, semantic: Path, tmp_path: Path) -
     cache = open_cache(str(tmp_path), model, data, split_data(data, 0), torch.float32)
     with torch.no_grad():
         model.semantic.trunk.norm.weight.mul_(1e6)
-    with pytest.raises(DataError, match="--cache-type float32"):
+    with pytest.raises(DataError, match="`cache_type` float32"):
         cache.compute(model, torch.randn(1, 3, 112, 112), [(0, 0)])
     assert cache.store.read((0, 0)) is None
 
@@ -321,7 +323,7 @@ def test_a_full_disk_does_not_stop_a_training(
     model = lay_out(frozen(semantic).eval(), torch.device("cpu"))
     cache = open_cache(str(tmp_path / "cache"), model, data, split, torch.float32)
     with pytest.raises(OutputError, match=r"features\.bin cannot be written.*run it again"):
-        build_cache(cache, model, split, torch.device("cpu"), torch.float32)
+        build_cache(cache, model, split, Place(torch.device("cpu")))
 
 
 def test_an_image_that_changes_in_between_is_refused(semantic: Path, tmp_path: Path) -> None:
@@ -336,7 +338,7 @@ def test_an_image_that_changes_in_between_is_refused(semantic: Path, tmp_path: P
     with pytest.raises(DataError, match="has changed since the feature cache looked at it"):
         dataset[0, 0]
     dataset[0, 1]
-    added, failures = build_cache(cache, model, split, torch.device("cpu"), torch.float32)
+    added, failures = build_cache(cache, model, split, Place(torch.device("cpu")))
     assert added == 8
     assert len(failures) == 1
     assert split.training[0].image.name in failures[0]
@@ -350,7 +352,7 @@ def test_a_whole_store_needs_no_writing(
     split = split_data(data, 0)
     model = lay_out(frozen(semantic).eval(), torch.device("cpu"))
     cache = open_cache(str(tmp_path), model, data, split, torch.float32)
-    build_cache(cache, model, split, torch.device("cpu"), torch.float32)
+    build_cache(cache, model, split, Place(torch.device("cpu")))
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
@@ -358,7 +360,7 @@ def test_a_whole_store_needs_no_writing(
     monkeypatch.setattr("dsunet.maps.store.lock_folder", refuse)
     again = open_cache(str(tmp_path), model, data, split, torch.float32)
     assert again.missing() == []
-    assert again.leave_out(model)
+    assert again.take_out(model)
     with pytest.raises(OutputError, match="Read-only"):
         open_cache(str(tmp_path), frozen(semantic), data, split, torch.bfloat16)
 

@@ -30,7 +30,6 @@ from dsunet.network.losses import deep_supervision_loss
 from dsunet.network.model import DSUNet
 from dsunet.research.pruning import (
     BlockEffect,
-    Place,
     calibrate_batchnorm,
     choose_blocks,
     drop_blocks,
@@ -43,6 +42,7 @@ from dsunet.research.pruning import (
     pruned_config,
     seconds_in_turns,
 )
+from dsunet.running.place import Place
 from dsunet.weights.checkpoint import read_checkpoint, write_checkpoint
 from dsunet.weights.models import create_from_config
 from helpers import nano
@@ -50,7 +50,7 @@ from helpers import nano
 pytestmark = pytest.mark.usefixtures("plain")
 
 HALF = PruneConfig(ratio=0.5)
-CPU = Place(torch.device("cpu"), torch.float32)
+CPU = Place(torch.device("cpu"))
 FROZEN = {"train_pyramid": False, "adapter_channels": 8}
 SHAPES: dict[str, dict[str, Any]] = {
     "lite": {"name": "dsunet-lite"},
@@ -190,9 +190,9 @@ def test_widths() -> None:
 
 
 def test_ratios_for_parts_that_are_not_there() -> None:
-    with pytest.raises(ValueError, match=r"--adapter_ratio is given, .* it has no adapters"):
+    with pytest.raises(ValueError, match=r"`adapter_ratio` is given, .* it has no adapters"):
         pruned_config(model_config("dsunet-nano"), PruneConfig(adapter_ratio=0.5))
-    with pytest.raises(ValueError, match=r"--attention_ratio is given, .* has no attention"):
+    with pytest.raises(ValueError, match=r"`attention_ratio` is given, .* has no attention"):
         pruned_config(model_config("sam2unet-large"), PruneConfig(attention_ratio=0.5))
     assert pruned_config(model_config("sam2unet-large"), HALF).attention_channels == 32
 

@@ -90,7 +90,7 @@ def test_infinite_buffers_stay_infinite() -> None:
 def test_what_cannot_be_copied_is_one_clear_line() -> None:
     model = nano(injection="none")
     model.kept = torch.ones(1, requires_grad=True) * 2  # the result of a computation
-    with pytest.raises(TrainingError, match="cannot be made .*; leave --average out"):
+    with pytest.raises(TrainingError, match="cannot be made .*; leave `average` out"):
         WeightAverage(model, 0.9)
 
 

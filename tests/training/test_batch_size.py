@@ -15,6 +15,7 @@ from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import TrainingError
 from dsunet.running import memory
 from dsunet.running.memory import free_memory, give_back
+from dsunet.running.place import Place
 from dsunet.training import batch_size
 from dsunet.training.batch_size import Need, fit, memory_of_a_step
 from helpers import nano
@@ -71,10 +72,10 @@ def test_nothing_fits() -> None:
     with pytest.raises(
         TrainingError,
         match=r"not even a batch of 1 fits: it would take about 2.5 GB, 2.6 GB are free; use a "
-        r"smaller --sam-size, or --activation-checkpointing",
+        r"smaller `sam_size`, or `activation_checkpointing`",
     ):
         fit(NEED, 2.6e9, 99, AUTO)  # a tenth is left to others
-    with pytest.raises(TrainingError, match=r"smaller --sam-size$"):
+    with pytest.raises(TrainingError, match=r"smaller `sam_size`$"):
         fit(NEED, 1e9, 99, TrainConfig(batch_size="auto", activation_checkpointing=True))
 
 
@@ -105,7 +106,7 @@ def test_what_is_calculated_is_what_a_step_keeps() -> None:
     """The height is at the end of the forward pass, or little above."""
     network = nano().train()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    need = memory_of_a_step(network, LossConfig(), CPU, torch.float32)
+    need = memory_of_a_step(network, LossConfig(), Place(CPU))
     for name, tensor in network.state_dict().items():
         assert torch.equal(before[name], tensor), name
     calculated = need.per_image / batch_size._GAPS
@@ -116,9 +117,9 @@ def test_what_is_calculated_is_what_a_step_keeps() -> None:
 
 def test_checkpointing_is_reckoned_with() -> None:
     network = nano().train()
-    plain = memory_of_a_step(network, LossConfig(), CPU, torch.float32)
+    plain = memory_of_a_step(network, LossConfig(), Place(CPU))
     network.pyramid.checkpointing = True
-    less = memory_of_a_step(network, LossConfig(), CPU, torch.float32)
+    less = memory_of_a_step(network, LossConfig(), Place(CPU))
     assert less.fixed == plain.fixed
     assert less.per_image < 0.8 * plain.per_image
 

@@ -116,7 +116,7 @@ def test_without_a_compiler_one_line_says_so(
 
     monkeypatch.setattr(torch, "compile", no_compiler)
     recipe = dataclasses.replace(RECIPE, compile=True)
-    with pytest.raises(TrainingError, match=r"--compile needs.*no g\+\+ anywhere; install one"):
+    with pytest.raises(TrainingError, match=r"`compile` needs.*no g\+\+ anywhere; install one"):
         dsunet.train(tmp_path / "run", MODEL, DataConfig(str(pictures), workers=0), recipe)
     assert not (tmp_path / "run").exists()
 

@@ -24,8 +24,9 @@ from dsunet.errors import CheckpointError, DataError, OutputError
 from dsunet.maps import teacher as teacher_maps
 from dsunet.maps.lessons import Lessons, MapFolder, logits_of, resize_part
 from dsunet.network.losses import deep_supervision_loss, hint_loss, soft_target_loss
+from dsunet.running.place import Place
 from dsunet.training import distill
-from dsunet.training.distillation import Distillation, outputs_and_levels
+from dsunet.training.distillation import Distillation
 from dsunet.training.module import SegmentationModule
 from dsunet.training.teacher import Teaching, check_teacher, open_teacher
 from dsunet.weights.checkpoint import read_checkpoint
@@ -143,7 +144,7 @@ def test_each_image_weighs_the_same_in_a_batch() -> None:
     )
     loss = module.training_step(Batch(["a", "b", "c"], sam, None, mask, [], [], [], said), 0)
     with torch.no_grad():
-        outputs, levels = outputs_and_levels(model, sam)
+        outputs, levels = model.outputs_and_levels(sam)
         hint = own.heads[0](levels[3])
     truth = deep_supervision_loss(type(outputs)(*(x[1:2] for x in outputs)), mask[1:2]) / 3
     soft = sum(
@@ -287,8 +288,7 @@ def opened(of: Path, pictures: Path, cache: Path, lines: list[str], **settings: 
         [],
         RECIPE,
         (0.25, 0.5, 1.0),
-        CPU,
-        torch.float32,
+        Place(CPU),
         lines.append,
     )
 

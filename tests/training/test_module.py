@@ -37,11 +37,11 @@ def test_the_last_good_weights_are_kept(
         loss.register_hook(lambda gradient: gradient * float("inf"))
         return loss
 
-    monkeypatch.setattr("dsunet.training.module.deep_supervision_loss", poisoned)
+    monkeypatch.setattr("dsunet.running.step.deep_supervision_loss", poisoned)
     with pytest.raises(
         TrainingError,
         match=rf"the {what} is (nan|inf) at step 5 in epoch 2, on (salient|camouflaged)_\d+, "
-        r".*; last\.safetensors keeps the weights of epoch 1.*lower --lr",
+        r".*; last\.safetensors keeps the weights of epoch 1.*lower `lr`",
     ) as caught:
         run(tmp_path / "run", pictures, epochs=2, save_every=0)
     listed = str(caught.value).split(", on ")[1].split("; ")[0].split(", ")
@@ -59,7 +59,7 @@ def test_the_last_good_weights_are_kept(
 
 def test_a_loss_that_is_not_a_number_stops_the_run(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(
-        TrainingError, match=r"the loss is nan at step 2 in epoch 1, on .*salient_.*lower --lr"
+        TrainingError, match=r"the loss is nan at step 2 in epoch 1, on .*salient_.*lower `lr`"
     ):
         run(tmp_path / "run", pictures, lr=1e30, epochs=2)
     assert not (tmp_path / "run" / "last.safetensors").exists()

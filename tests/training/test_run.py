@@ -70,14 +70,14 @@ def test_a_run_that_came_first_is_left_alone(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process has made a whole run in the folder while this one built its model."""
-    build = dsunet.training.run.create_from_config
+    build = dsunet.training.building.create_from_config
 
     def slowly(*arguments: object, **options: object) -> DSUNet:
-        monkeypatch.setattr("dsunet.training.run.create_from_config", build)
+        monkeypatch.setattr("dsunet.training.building.create_from_config", build)
         run(tmp_path / "run", pictures, epochs=1, seed=7)
         return build(*arguments, **options)
 
-    monkeypatch.setattr("dsunet.training.run.create_from_config", slowly)
+    monkeypatch.setattr("dsunet.training.building.create_from_config", slowly)
     with pytest.raises(OutputError, match="exists and is not empty"):
         run(tmp_path / "run", pictures, epochs=1)
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["seed"] == 7

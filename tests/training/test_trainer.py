@@ -15,11 +15,11 @@ from dsunet.training.trainer import explained
     ("error", "kind", "message"),
     [
         (OSError(28, "No space left on device"), OutputError, "make room, and go on with --resume"),
-        (torch.OutOfMemoryError("CUDA out of memory"), TrainingError, "smaller --batch-size"),
+        (torch.OutOfMemoryError("CUDA out of memory"), TrainingError, "smaller `batch_size`"),
         (
             RuntimeError("DataLoader worker (pid 5) is killed by signal: Bus error."),
             TrainingError,
-            r"has died \(DataLoader worker \(pid 5\) is killed.*fewer --workers",
+            r"has died \(DataLoader worker \(pid 5\) is killed.*fewer `workers`",
         ),
         (RuntimeError("shapes differ"), RuntimeError, "shapes differ"),
     ],

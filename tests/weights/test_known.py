@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import dsunet
+from dsunet.support.files import stamp_of
 from dsunet.weights import (
     known,
 )
@@ -37,7 +38,7 @@ def test_a_broken_index_is_no_index(tmp_path: Path, content: bytes) -> None:
     (folder / "encoders.json").write_bytes(content)
     assert known.places("sha256:0") == []
     (tmp_path / "f").write_bytes(b"x")
-    stamp = known.stamp_of(tmp_path / "f")
+    stamp = stamp_of(tmp_path / "f")
     known.remember(tmp_path / "f", "pyramid", "sha256:0", stamp)
     assert known.places("sha256:0") == [tmp_path / "f"]
 
@@ -45,7 +46,7 @@ def test_a_broken_index_is_no_index(tmp_path: Path, content: bytes) -> None:
 def test_an_index_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_bytes(b"x")
     monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "file" / "under"))
-    stamp = known.stamp_of(tmp_path / "file")
+    stamp = stamp_of(tmp_path / "file")
     known.remember(tmp_path / "file", "pyramid", "sha256:0", stamp)
     assert known.recall(tmp_path / "file", "pyramid") is None
 
@@ -55,7 +56,7 @@ def test_a_changed_file_is_noticed_whatever_its_times_say(
 ) -> None:
     file = sam2_file(tmp_path / "sam.pt")
     status = file.stat()
-    known.remember(file, "pyramid", "sha256:0", known.stamp_of(file))
+    known.remember(file, "pyramid", "sha256:0", stamp_of(file))
     assert known.recall(file, "pyramid") == "sha256:0"
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
@@ -70,7 +71,7 @@ def test_many_processes_write_the_index(tmp_path: Path) -> None:
         "import sys; from pathlib import Path; from dsunet.weights import known\n"
         "for i in range(10):\n"
         "    file = Path(sys.argv[1]) / f'{sys.argv[2]}-{i}'; file.write_text('x')\n"
-        "    known.remember(file, 'hiera', 'sha256:0', known.stamp_of(file))\n"
+        "    known.remember(file, 'hiera', 'sha256:0', stamp_of(file))\n"
     )
     processes = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(n)]) for n in range(3)

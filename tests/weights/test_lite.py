@@ -170,7 +170,9 @@ def test_any_backbone_with_the_four_strides(name: str, channels: tuple[int, ...]
     ],
 )
 def test_other_backbones_are_refused(name: str, reason: str) -> None:
-    with pytest.raises(ValueError, match=f"hiera is '{name}', but needs a Hiera .* or .*{reason}"):
+    with pytest.raises(
+        ValueError, match=f"pyramid is '{name}', but needs a Hiera .* or .*{reason}"
+    ):
         nano(pyramid=name, injection="none")
 
 

@@ -4,7 +4,7 @@ from dsunet.benchmarking.circumstances import circumstances
 from dsunet.benchmarking.loader import LoaderSpeed, measure_loader
 from dsunet.benchmarking.measure import Failure, MatrixRate, Measured, measure, ratios
 from dsunet.benchmarking.speed_tables import comparisons, loader_table, record, table_of
-from dsunet.benchmarking.variants import Variant
+from dsunet.config import Variant
 
 __all__ = [
     "Failure",

@@ -27,12 +27,11 @@ from dsunet.benchmarking.steps import (
     seconds_of,
     training_step,
 )
-from dsunet.benchmarking.variants import Variant
+from dsunet.config import Variant
 from dsunet.errors import DsunetError
 from dsunet.predict import Segmenter
-from dsunet.running.inference import lay_out
 from dsunet.running.memory import give_back
-from dsunet.running.place import choose_device, choose_precision
+from dsunet.running.place import Place, choose_device
 from dsunet.support.processes import process_context, stay_with_parent
 
 __all__ = ["Child", "ChildError", "Matrices"]
@@ -116,7 +115,7 @@ class Child:
             self.process.join()
 
 
-_SMALLER = "; try a smaller --batch-size"
+_SMALLER = "; try a smaller `batch_size`"
 
 
 def _serve(connection: Connection, task: Variant | Matrices) -> None:
@@ -154,30 +153,27 @@ def _ready(variant: Variant) -> Mapping[str, Callable[[], Any]]:
 
 
 def _train(variant: Variant) -> tuple[Callable[[], object], torch.device]:
-    device = choose_device(variant.device)
+    place = Place.chosen(variant.device, variant.precision)
+    device = place.device
     torch.backends.cudnn.benchmark = True  # as training does
-    model = lay_out(network_of(variant).to(device), device).train()
+    model = place.settle(network_of(variant)).train()
     if variant.channels_last:
         model = model.to(memory_format=torch.channels_last)
     batch = example_batch(model.view_sizes, variant.batch_size, device)
-    parameters = list(model.parameters())
     if variant.compile:
         model.compile()
+    maps = None
     if variant.feature_cache:
-        features = FeatureFile(model.semantic_shapes(), variant.batch_size, device)
+        maps = FeatureFile(model.semantic_shapes(), variant.batch_size, device).read
         batch = batch._replace(dino=None)
-        forward = lambda: model(batch.sam, dino_features=features.read())  # noqa: E731
-    else:
-        forward = lambda: model(batch.sam, batch.dino)  # noqa: E731
-    precision = choose_precision(variant.precision, device)
     if variant.naive:
-        return training_step(forward, parameters, batch.mask, precision), device
+        return training_step(model, batch, place, maps=maps), device
     # as training does
     step = training_step(
-        forward,
-        parameters,
-        batch.mask,
-        precision,
+        model,
+        batch,
+        place,
+        maps=maps,
         fused=device.type == "cuda" or None,
         tidy=give_back if device.type == "cpu" else lambda: None,
     )

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from torch.utils.data import DataLoader
-
-from dsunet.data import EpochSampler, Pair, PairDataset, collate
+from dsunet.data import EpochSampler, Pair, PairDataset
 from dsunet.errors import ConfigError
-from dsunet.support.processes import stay_with_parent
+from dsunet.running.loaders import pair_loader
 
 __all__ = ["LoaderSpeed", "measure_loader"]
 
@@ -80,7 +78,12 @@ def measure_loader(
         dataset[0, index]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create")
-        loaders = [_loader(dataset, batch_size, count) for count in workers]
+        loaders = [  # as in training
+            pair_loader(
+                dataset, batch_size, EpochSampler(len(dataset)), workers=count, keep_workers=True
+            )
+            for count in workers
+        ]
     seconds: list[list[float]] = [[] for _ in workers]
     for number in range(warmup + repeats):
         if progress:
@@ -96,16 +99,3 @@ def measure_loader(
         LoaderSpeed(count, len(dataset), tuple(times[warmup:]))
         for count, times in zip(workers, seconds, strict=True)
     ]
-
-
-def _loader(dataset: PairDataset, batch_size: int, workers: int) -> DataLoader[Any]:
-    """As in training."""
-    return DataLoader(
-        dataset,
-        batch_size,
-        sampler=EpochSampler(len(dataset)),
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        collate_fn=collate,
-        worker_init_fn=stay_with_parent,
-    )

@@ -9,9 +9,9 @@ from statistics import median
 from typing import Any, Self
 
 from dsunet.benchmarking.children import Child, ChildError, Matrices
-from dsunet.benchmarking.variants import Variant
+from dsunet.config import Variant
 from dsunet.errors import ConfigError
-from dsunet.running.place import choose_device, choose_precision
+from dsunet.running.place import Place, choose_device, choose_precision
 
 __all__ = ["Failure", "MatrixRate", "Measured", "measure", "ratios"]
 
@@ -131,49 +131,32 @@ def measure(
         if value < 1:
             raise ConfigError(f"{name} is {value}, but needs at least 1")
     device = choose_device(variants[0].device)
-    kinds = [str(choose_precision(v.precision, device)).removeprefix("torch.") for v in variants]
+    places = [Place(device, choose_precision(v.precision, device)) for v in variants]
+    kinds = [place.precision_name for place in places]
     side = matrix_side or (2048 if device.type == "cpu" else 8192)
     matrices = Matrices(side, tuple(sorted(set(kinds))), str(device))
     with _Crew(matrices, variants, deadline) as crew:
         crew.wait_until_ready()
-        for number in range(warmup):
-            if progress:
-                progress(number, warmup + repeats)
-            # on a GPU all at once: compiling takes a core each, and minutes
-            crew.time(together=number == 0 and device.type != "cpu")
-        rounds: list[tuple[dict[int, float], dict[str, float]]] = []
-        longest = 0.0
-        for number in range(repeats):
-            started = time.monotonic()
-            if rounds and deadline is not None and started + longest > deadline:
-                break  # what is done counts
-            if progress:
-                progress(warmup + number, warmup + repeats)
-            rounds.append(crew.time())
-            longest = max(longest, time.monotonic() - started)
+        tell = progress or (lambda done, total: None)
+        # on a GPU the first time all at once: compiling takes a core each, and minutes
+        crew.warm_up(warmup, repeats, tell, at_once=device.type != "cpu")
+        rounds = crew.rounds(warmup, repeats, tell, deadline)
         for child in crew.children.values():
             child.deadline = None  # one step more, or all of them would be for nothing
         peaks, flops = crew.ask("peak"), crew.ask("flops")
-        if progress:
-            progress(warmup + repeats, warmup + repeats)
+        tell(warmup + repeats, warmup + repeats)
     rates = {
         kind: MatrixRate(side, kind, tuple(products[kind] for _, products in rounds))
         for kind in matrices.dtypes
     }
-    return [
-        Failure(variant, crew.failures[i])
-        if i in crew.failures
-        else Measured(
-            variant,
-            str(device),
-            kind,
-            tuple(steps[i] for steps, _ in rounds),
-            flops[i],
-            peaks[i],
-            rates[kind],
-        )
-        for i, (variant, kind) in enumerate(zip(variants, kinds, strict=True))
-    ]
+    found: list[Measured | Failure] = []
+    for i, (variant, kind) in enumerate(zip(variants, kinds, strict=True)):
+        if i in crew.failures:
+            found.append(Failure(variant, crew.failures[i]))
+            continue
+        seconds = tuple(steps[i] for steps, _ in rounds)
+        found.append(Measured(variant, str(device), kind, seconds, flops[i], peaks[i], rates[kind]))
+    return found
 
 
 def ratios(baseline: Measured, ours: Measured) -> dict[str, float | None]:
@@ -211,6 +194,33 @@ class _Crew:
         """Until everybody has said so."""
         self.matrices.answer()
         self._each(Child.answer)
+
+    def warm_up(
+        self, count: int, repeats: int, tell: Callable[[int, int], None], *, at_once: bool
+    ) -> None:
+        """Rounds that count for nothing; all variants `at_once` in the first, if so."""
+        for number in range(count):
+            tell(number, count + repeats)
+            self.time(together=number == 0 and at_once)
+
+    def rounds(
+        self,
+        warmup: int,
+        repeats: int,
+        tell: Callable[[int, int], None],
+        deadline: float | None,
+    ) -> list[tuple[dict[int, float], dict[str, float]]]:
+        """Seconds of variants and products in every round that is over by the deadline."""
+        done: list[tuple[dict[int, float], dict[str, float]]] = []
+        longest = 0.0
+        for number in range(repeats):
+            started = time.monotonic()
+            if done and deadline is not None and started + longest > deadline:
+                break  # what is done counts
+            tell(warmup + number, warmup + repeats)
+            done.append(self.time())
+            longest = max(longest, time.monotonic() - started)
+        return done
 
     def ask(self, request: str) -> dict[int, Any]:
         """The answers of those that are left, one after another."""

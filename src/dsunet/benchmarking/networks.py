@@ -12,11 +12,9 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from dsunet.benchmarking.variants import Variant
-from dsunet.config import ModelConfig, Role, as_size
-from dsunet.errors import ConfigError
+from dsunet.config import ModelConfig, Role, Variant, as_size
 from dsunet.network.decoder import CrossScaleAttention
-from dsunet.network.encoders import HieraEncoder, build_hiera, build_vit
+from dsunet.network.encoders import build_hiera, build_vit
 from dsunet.network.model import DSUNet
 from dsunet.weights import EncoderFile
 from dsunet.weights.models import build_filled
@@ -34,24 +32,22 @@ def network_of(variant: Variant) -> DSUNet:
         ConfigError: The model is unknown, or cannot do what is asked for.
     """
     config = variant.model
-    left_out: Sequence[Role] = ("semantic",) if variant.feature_cache else ()
+    empty: Sequence[Role] = ("semantic",) if variant.feature_cache else ()
     files = {
-        role: _noise_file(role, config, role in left_out)
+        role: _noise_file(role, config, role in empty)
         for role in config.encoders
         if role == "semantic" or config.has_hiera  # others are small, and have variances
     }
     model = build_filled(config, files, carried=list(files))
     if variant.feature_cache:
         assert model.semantic is not None
-        model.semantic.leave_out()
+        model.semantic.take_out()
     if variant.naive:
         use_full_attention(model)
     if variant.channels_last is False:
         model.channels_last = False
-    if isinstance(model.pyramid, HieraEncoder):
-        model.pyramid.checkpointing = variant.checkpointing
-    elif variant.checkpointing:
-        raise ConfigError("activation checkpointing is for Hiera: leave it out")
+    if variant.checkpointing:
+        model.checkpoint_activations()
     return model
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from dsunet.config import LossConfig
 from dsunet.data import Sample, collate
 from dsunet.data.dataset import Batch
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.data.views import Views, make_views, mask_view
-from dsunet.network.decoder import SegmentationLogits
-from dsunet.network.losses import deep_supervision_loss
+from dsunet.network.base import SegmentationModel
+from dsunet.running.place import Place
+from dsunet.running.step import training_loss
 
 __all__ = [
     "FeatureFile",
@@ -92,38 +94,32 @@ class FeatureFile:
 
 
 def training_step(
-    forward: Callable[[], SegmentationLogits],
-    parameters: Iterable[nn.Parameter],
-    target: Tensor,
-    precision: torch.dtype,
+    network: SegmentationModel,
+    batch: Batch,
+    place: Place,
     *,
+    maps: Callable[[], Sequence[Tensor]] | None = None,
     fused: bool | None = None,
     tidy: Callable[[], None] = lambda: None,
 ) -> Callable[[], None]:
     """A whole step as in training: forward, loss, backward, AdamW.
 
     Args:
-        forward: Gives the logits of a batch.
-        parameters: Of the network; those that are trained are.
-        target: B×1×H×W masks.
-        precision: Autocast type.
+        network: What is trained.
+        batch: What it sees, on its device.
+        place: Where all of it is, and the number type.
+        maps: Reads DINOv2's maps, in every step, instead of the view that it would see.
         fused: Whether AdamW is one kernel for all tensors.
         tidy: Called after the way there and after the step.
     """
-    optimizer = torch.optim.AdamW((p for p in parameters if p.requires_grad), fused=fused)
+    trained = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, fused=fused)
 
     def step() -> None:
-        enabled = precision != torch.float32
-        with torch.autocast(target.device.type, precision, enabled=enabled):
-            coarse, middle, fine = forward()
-        logits = SegmentationLogits(
-            coarse if coarse is None else coarse.float(),
-            middle if middle is None else middle.float(),
-            fine.float(),
+        kept = None if maps is None else maps()
+        loss = training_loss(
+            network, batch.sam, batch.dino, batch.mask, LossConfig(), maps=kept, place=place
         )
-        # models of somebody's own may have the fine output alone
-        weights = (0.25 * (coarse is not None), 0.5 * (middle is not None), 1.0)
-        loss = deep_supervision_loss(logits, target, weights=weights)
         optimizer.zero_grad()
         tidy()
         torch.autograd.backward(loss)

@@ -59,9 +59,10 @@ def _build(arguments: Namespace) -> int:
     import torch
 
     from dsunet.data.split import split_data
+    from dsunet.maps.opening import Budget
     from dsunet.maps.semantic import build_cache, obstacle, open_cache
     from dsunet.running.inference import lay_out
-    from dsunet.running.place import choose_device, choose_precision
+    from dsunet.running.place import Place
     from dsunet.weights.models import create_from_config
 
     if arguments.feature_cache == "off":
@@ -75,8 +76,7 @@ def _build(arguments: Namespace) -> int:
     config = model_config(arguments.model, **settings)
     data = pick(DataConfig, arguments)
     recipe = pick(TrainConfig, arguments)
-    device = choose_device(recipe.device)
-    precision = choose_precision(recipe.precision, device)
+    place = Place.chosen(recipe.device, recipe.precision)
     split = split_data(data, recipe.seed)
     torch.manual_seed(recipe.seed)  # random weights are to be those of a training
     model = create_from_config(
@@ -88,17 +88,17 @@ def _build(arguments: Namespace) -> int:
     reason = obstacle(model, data)
     if reason is not None:
         raise ConfigError(f"there is nothing to keep: {reason}")
-    model = lay_out(model.eval(), device)
+    model = lay_out(model.eval(), place.device)
     if model.semantic is not None:
-        model.semantic.to(device)
+        model.semantic.to(place.device)
     cache = open_cache(
         recipe.feature_cache,
         model,
         data,
         split,
-        precision,
+        place.precision,
         dtype=recipe.cache_type,
-        budget=recipe.cache_budget,
+        budget=Budget(recipe.cache_budget),
         say=print_line,
     )
     with Progress("computing") as progress:
@@ -106,8 +106,7 @@ def _build(arguments: Namespace) -> int:
             cache,
             model,
             split,
-            device,
-            precision,
+            place,
             workers=data.workers,
             progress=progress,
         )
@@ -133,7 +132,7 @@ def _info(arguments: Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from dsunet.maps.semantic import cache_root, find_stores, gigabytes
+    from dsunet.maps.opening import cache_root, find_stores, gigabytes
 
     check_outputs(arguments.json)
     readable, reasons = find_stores(arguments.folder)
@@ -167,7 +166,7 @@ def _info(arguments: Namespace) -> int:
 
 def _status(command: str, folder: str, stores: int, reasons: Sequence[str]) -> int:
     """Tells of stores that cannot be read, and if there are none; returns the exit status."""
-    from dsunet.maps.semantic import cache_root
+    from dsunet.maps.opening import cache_root
 
     for reason in reasons:
         fail(f"dsunet cache {command}", reason, 1)
@@ -177,7 +176,7 @@ def _status(command: str, folder: str, stores: int, reasons: Sequence[str]) -> i
 
 
 def _verify(arguments: Namespace) -> int:
-    from dsunet.maps.semantic import find_stores
+    from dsunet.maps.opening import find_stores
 
     check_outputs(arguments.json)
     stores, reasons = find_stores(arguments.folder)

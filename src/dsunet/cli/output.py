@@ -34,7 +34,7 @@ __all__ = [
 
 def fail(prog: str, message: str, status: int) -> int:
     """Prints an error and returns the exit status."""
-    print(f"{prog}: error: {visible(message)}", file=sys.stderr)
+    print(f"{prog}: error: {visible(with_flags(message))}", file=sys.stderr)
     return status
 
 
@@ -104,7 +104,7 @@ def print_table(table: Table) -> None:
     for first, end in pairwise([*starts, len(table.columns)]):
         console.print(table.only(range(first, end)).rich())
     for note in notes:
-        print(note)
+        print(visible(with_flags(note)))
 
 
 class Progress:

@@ -22,8 +22,10 @@ from dsunet.config.network import (
     is_hiera,
 )
 from dsunet.config.presets import MODEL_PRESETS, model_config
+from dsunet.config.protocol import Protocol
 from dsunet.config.prune import FINE_TUNING, PruneConfig
-from dsunet.config.training import RECIPE_BATCH, LossConfig, TrainConfig
+from dsunet.config.speed import Variant
+from dsunet.config.training import RECIPE_BATCH, LossConfig, Precision, TrainConfig
 
 __all__ = [
     "FINE_TUNING",
@@ -38,9 +40,12 @@ __all__ = [
     "Injection",
     "LossConfig",
     "ModelConfig",
+    "Precision",
+    "Protocol",
     "PruneConfig",
     "Role",
     "TrainConfig",
+    "Variant",
     "as_size",
     "is_hiera",
     "model_config",

@@ -81,26 +81,26 @@ class DataConfig:
         places = [
             flag
             for flag, given in (
-                ("--data", self.data is not None),
-                ("--images/--masks", folders),
-                ("--benchmarks", self.benchmarks is not None),
+                ("`data`", self.data is not None),
+                ("`images`/`masks`", folders),
+                ("`benchmarks`", self.benchmarks is not None),
             )
             if given
         ]
         if not places:
             raise ConfigError(
-                "no training data: give --data DIR, or --images DIR and --masks DIR, or "
-                "--benchmarks ROOT and --task NAME"
+                "no training data: give `data` DIR, or `images` DIR and `masks` DIR, or "
+                "`benchmarks` ROOT and `task` NAME"
             )
         if len(places) > 1:
             raise ConfigError(f"{' and '.join(places)} exclude each other: give one of them")
         if (self.benchmarks is None) != (self.task is None):
-            raise ConfigError("--benchmarks and --task belong together: give both, or neither")
+            raise ConfigError("`benchmarks` and `task` belong together: give both, or neither")
         if folders and (self.images is None or self.masks is None):
-            raise ConfigError("--images and --masks belong together: give both")
+            raise ConfigError("`images` and `masks` belong together: give both")
         sources = [self.val is not None, self.val_list is not None, self.val_fraction > 0]
         if sum(sources) > 1:
-            raise ConfigError("--val, --val-list and --val-fraction exclude each other: give one")
+            raise ConfigError("`val`, `val_list` and `val_fraction` exclude each other: give one")
         require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "needs [0, 1)")
         require(self.limit is None or self.limit >= 1, "limit", self.limit, "needs at least 1")
         for field in ("horizontal_flip", "vertical_flip", "crop", "colour"):

@@ -7,7 +7,9 @@ from typing import Literal
 
 from dsunet.config.checking import require, require_choices
 
-__all__ = ["RECIPE_BATCH", "LossConfig", "TrainConfig"]
+__all__ = ["RECIPE_BATCH", "LossConfig", "Precision", "TrainConfig"]
+
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 # The paper's images per step (section IV-C).
 RECIPE_BATCH = 8
@@ -82,7 +84,7 @@ class TrainConfig:
     early_stop: int | None = None
     """Stop after this many epochs without a better S-measure on the validation set."""
 
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    precision: Precision = "auto"
     """Autocast type; `auto` is bfloat16 where the GPU computes in it, and float32 elsewhere."""
 
     feature_cache: str = "off"
@@ -94,7 +96,8 @@ class TrainConfig:
     takes twice the disk, and gives what training without a cache gives."""
 
     cache_budget: float = 50.0
-    """The most that the feature cache may take of the disk, in GB (10⁹ bytes)."""
+    """The most that kept maps (the feature cache and a teacher's) may take of the disk, in GB
+    (10⁹ bytes)."""
 
     activation_checkpointing: bool = False
     """Keep less of Hiera for the backward pass and compute it again there: less memory, longer

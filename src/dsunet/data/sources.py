@@ -10,18 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
+from dsunet.support.files import stamp_of
+
 __all__ = [
     "IMAGE_SUFFIXES",
     "Bytes",
     "Source",
-    "Stamp",
     "TarMember",
+    "content_stamp",
     "content_sum",
     "foreign_content",
     "is_image_name",
     "name_of",
     "open_source",
-    "stamp_of",
 ]
 
 IMAGE_SUFFIXES = frozenset(
@@ -83,9 +84,6 @@ class Bytes:
 
 Source = Path | TarMember | Bytes
 
-# Size in bytes, and time of the last change in nanoseconds.
-Stamp = tuple[int, int]
-
 
 def is_image_name(name: str) -> bool:
     """Whether a file of this name is taken for an image: by its ending, unless it is hidden."""
@@ -116,16 +114,15 @@ def content_sum(source: Source) -> bytes:
         return hashlib.sha256(file.read()).digest()
 
 
-def stamp_of(source: Source) -> Stamp:
-    """What tells whether a file, or the archive that it is in, was written to.
+def content_stamp(source: Source) -> tuple[int, int]:
+    """What tells whether a source was written to; raises `OSError` if it is not there.
 
-    Its size and the time of its last change; raises `OSError` if it is not there. Bytes never
-    change: theirs is the time 0.
+    Size in bytes and time of the last change in nanoseconds, of the file or of the archive that it
+    is in. Bytes at hand never change: theirs is the time 0.
     """
     if isinstance(source, Bytes):
         return len(source.content), 0
-    status = (source.archive if isinstance(source, TarMember) else source).stat()
-    return status.st_size, status.st_mtime_ns
+    return stamp_of(source.archive if isinstance(source, TarMember) else source).of_content
 
 
 def foreign_content(source: Source) -> str | None:

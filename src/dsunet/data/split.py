@@ -11,7 +11,7 @@ from dsunet.config import DataConfig
 from dsunet.data.catalogue.find import joined_pairs, training_sets
 from dsunet.data.catalogue.sets import task_named
 from dsunet.data.pairs import Pair, Pairing, pair_up, read_names, select_pairs, split_pairs
-from dsunet.data.sources import stamp_of
+from dsunet.data.sources import content_stamp
 from dsunet.errors import DataError
 from dsunet.support.files import encode_text
 
@@ -39,7 +39,7 @@ class Split:
         for pair in [*self.training, *self.validation]:
             for source in (pair.image, pair.mask):
                 try:
-                    size, changed = stamp_of(source)
+                    size, changed = content_stamp(source)
                 except OSError:  # a dangling link, say; the check will tell
                     parts.append(f"{source}\0missing")
                 else:

@@ -58,7 +58,7 @@ class StoredMaps:
         if found is None:
             raise DataError(
                 f"the teacher's maps of {self.sources[index]} are no longer whole in "
-                f"{self.stored.store.folder}; go on with --resume, which computes them again"
+                f"{self.stored.store.folder}; go on with `resume`, which computes them again"
             )
         return found
 

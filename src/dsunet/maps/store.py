@@ -27,7 +27,7 @@ import numpy as np
 from dsunet.data.dataset import Slot
 from dsunet.data.images import Header, decode, read_header
 from dsunet.data.pairs import Pair, choose_orientation
-from dsunet.data.sources import Source, Stamp, open_source, stamp_of
+from dsunet.data.sources import Source, content_stamp, open_source
 from dsunet.errors import DataError, OutputError
 from dsunet.support.files import lock_folder, write_json
 
@@ -127,8 +127,8 @@ class StoredImages:
     store: FeatureStore
     numbers: list[int]
     """Of every pair's image in the store; -1 for one that could not be read."""
-    stamps: list[Stamp | None]
-    """Of every image when its content was looked at."""
+    stamps: list[tuple[int, int] | None]
+    """`Stamp.of_content` of every image when it was looked at."""
 
     def place(self, index: int, source: Source, axes: Iterable[int]) -> Slot | None:
         """Where the maps of a pair's image, flipped along some axes, are or belong.
@@ -138,10 +138,10 @@ class StoredImages:
         """
         if self.numbers[index] < 0:
             return None
-        if stamp_of(source) != self.stamps[index]:
+        if content_stamp(source) != self.stamps[index]:
             raise DataError(
                 f"{source} has changed since the feature cache looked at it; leave images alone "
-                "while they are used, and go on with --resume"
+                "while they are used, and go on with `resume`"
             )
         return self.numbers[index], flip_number(axes)
 

@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-import re
-import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from dsunet.data.dataset import PairDataset
 from dsunet.data.pairs import Pair
-from dsunet.data.sources import Source, content_sum, stamp_of
+from dsunet.data.sources import Source, content_stamp, content_sum
 from dsunet.data.views import Views, make_views
 from dsunet.errors import DataError, OutputError
-from dsunet.maps.semantic import gigabytes
-from dsunet.maps.store import FeatureKind, FeatureStore, StoredImages, content_key
+from dsunet.maps.opening import Budget, Group, Seen, Use, open_images
+from dsunet.maps.store import FeatureKind, StoredImages, content_key
 from dsunet.network.base import SegmentationModel
-from dsunet.network.model import DSUNet
-from dsunet.support.processes import stay_with_parent
+from dsunet.running.loaders import make_loader
 
 __all__ = ["compute_maps", "logits_shape", "open_store"]
 
 _BATCH = 4
 _SECONDS_BETWEEN_LINES = 30.0
 
+# In messages.
+TEACHER_MAPS = Use(
+    maps="the teacher's maps",
+    need="the teacher's maps need",
+    folder="the teacher's cache",
+    elsewhere="choose another `teacher_cache`",
+    less="learn from fewer `feature_levels`",
+    room="make room, or choose another `teacher_cache`",
+)
+
 
 def logits_shape(model: SegmentationModel) -> tuple[int, int, int]:
     """Shape of the logits that are kept: of our models those before their last resize."""
     height, width = model.view_sizes[0]
-    stride = model.pyramid.strides[0] if isinstance(model, DSUNet) else 1
+    stride = model.map_stride
     return 1, height // stride, width // stride
 
 
@@ -42,7 +49,7 @@ def open_store(
     kind: FeatureKind,
     pairs: Sequence[Pair],
     unlabelled: Sequence[Source],
-    budget: float,
+    budget: Budget,
 ) -> StoredImages:
     """The store of a teacher's maps, with room for every image.
 
@@ -51,44 +58,31 @@ def open_store(
         kind: What the maps are.
         pairs: The training pairs.
         unlabelled: The images without masks.
-        budget: The most that the maps may take of the disk, in GB of 10⁹ bytes.
+        budget: The most that the maps may take of the disk.
 
     Raises:
         OutputError: They would take more than that or than the disk has, or the folder cannot be
             used.
     """
     count = len(pairs) + len(unlabelled)
-    size = count * kind.record_bytes
-    if size > budget * 1e9:
-        raise OutputError(
-            f"the teacher's maps of {count:,} images would take {gigabytes(size)}, more than the "
-            f"{budget:g} GB that --cache-budget allows; raise it, or learn from fewer "
-            "--feature-levels"
-        )
-    name = re.sub(r"[^A-Za-z0-9._+-]+", "-", kind.encoder).strip("-.")[:60]
-    store = FeatureStore.open(root / f"{name}-{kind.name}", kind)
-    stamps, keys = [], []
+    group = Group(count, _look_at(pairs, unlabelled))
+    opened = open_images(
+        TEACHER_MAPS, root, kind.encoder, kind, [group], budget, f"{count:,} images"
+    )
+    return opened.groups[0]
+
+
+def _look_at(pairs: Sequence[Pair], unlabelled: Sequence[Source]) -> Iterator[Seen]:
     for source, pair in [*((pair.image, pair) for pair in pairs), *((s, None) for s in unlabelled)]:
-        stamps.append(stamp_of(source))  # first: what is written later shows
+        stamp = content_stamp(source)  # first: what is written later shows
         # an image without a mask is taken upright, of which `content_key` is the plain sum
-        keys.append(content_sum(source) if pair is None else content_key(pair))
-    try:
-        number_of = store.add(keys)
-    except OSError as error:
-        raise OutputError(
-            f"the teacher's cache {store.folder} cannot be written to ({error.strerror or error}); "
-            "choose another --teacher-cache"
-        ) from error
-    absent = sum(not store.has((number_of[key], 0)) for key in keys) * kind.record_bytes
-    if absent > (free := shutil.disk_usage(store.folder).free):
-        raise OutputError(
-            f"the teacher's maps need {gigabytes(absent)} more, but the disk of {store.folder} has "
-            f"{gigabytes(free)} left; make room, or choose another --teacher-cache"
-        )
-    return StoredImages(store, [number_of[key] for key in keys], [*stamps])
+        yield content_sum(source) if pair is None else content_key(pair), stamp
 
 
-class _Missing(Dataset[tuple[int, Views | None, str]]):
+_Row = tuple[int, Views | None, str]
+
+
+class _Missing(Dataset[_Row]):
     """Number and views of each image that the teacher has not seen, and why it cannot be read."""
 
     def __init__(
@@ -104,7 +98,7 @@ class _Missing(Dataset[tuple[int, Views | None, str]]):
     def __len__(self) -> int:
         return len(self.numbers)
 
-    def __getitem__(self, item: int) -> tuple[int, Views | None, str]:
+    def __getitem__(self, item: int) -> _Row:
         number = self.numbers[item]
         try:
             return number, make_views(self.images.read(number)[1], *self.sizes), ""
@@ -112,7 +106,12 @@ class _Missing(Dataset[tuple[int, Views | None, str]]):
             return number, None, str(error)
 
 
-def _together(rows: Sequence[tuple[int, Views | None, str]]) -> tuple[list[int], Views]:
+def _as_they_are(rows: list[_Row]) -> list[_Row]:
+    """What cannot be read is an error in the process that writes, not in the one that reads."""
+    return rows
+
+
+def _together(rows: Sequence[_Row]) -> tuple[list[int], Views]:
     """Views side by side.
 
     Raises:
@@ -151,13 +150,8 @@ def compute_maps(
         DataError: An image cannot be read, or a value does not fit the store's type.
         OutputError: The maps cannot be written; what was written before is whole.
     """
-    loader = DataLoader(
-        _Missing(images, missing, model.view_sizes),
-        _BATCH,
-        num_workers=workers,
-        collate_fn=list,
-        worker_init_fn=stay_with_parent,
-    )
+    wanted = _Missing(images, missing, model.view_sizes)
+    loader = make_loader(wanted, _BATCH, _as_they_are, workers=workers)
     started = told = time.monotonic()
     done = 0
     for rows in loader:
@@ -182,19 +176,13 @@ def _maps(
     Raises:
         DataError: A value does not fit the store's type.
     """
-    if isinstance(model, DSUNet):
-        levels = model.fused_levels(sam, dino)
-        # at the first level's size, so that the last resize has nothing to do
-        size = (levels[0].shape[-2], levels[0].shape[-1])
-        logits = model.decoder(levels, size, "fine").fine
-        maps = [logits, *(levels[depth - 1] for depth in kind.depths)]
-    else:
-        maps = [model(sam, dino, outputs="fine").fine]
+    logits, levels = model.small_logits_and_levels(sam, dino)
+    maps = [logits, *(levels[depth - 1] for depth in kind.depths)]
     largest = max(float(each.abs().max()) for each in maps)
     if not largest <= float(np.finfo(kind.dtype).max):  # nor NaN
         raise DataError(
             f"the teacher's maps have values up to {largest:g}, which {kind.dtype} cannot hold; "
-            "use --cache-type float32, or look at its weights"
+            "use `cache_type` float32, or look at its weights"
         )
     return [each.float().cpu().numpy() for each in maps]
 

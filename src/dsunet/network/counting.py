@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from dsunet.network.base import SegmentationModel
-from dsunet.network.model import DSUNet
 
 __all__ = ["parameter_counts", "parameters_by_part"]
 
@@ -20,29 +17,11 @@ def parameter_counts(model: SegmentationModel) -> dict[str, int]:
 
 def parameters_by_part(model: SegmentationModel) -> dict[str, tuple[int, int]]:
     """For every part of the network: numbers of all and of trainable parameters."""
-    parts = (
-        _parts_of(model)
-        if isinstance(model, DSUNet)
-        else {name: list(part.parameters()) for name, part in model.named_children()}
-    )
-    counts = {
+    absent = model.absent_parameters
+    return {
         name: (
-            sum(p.numel() for p in parameters),
+            sum(p.numel() for p in parameters) + absent.get(name, 0),
             sum(p.numel() for p in parameters if p.requires_grad),
         )
-        for name, parameters in parts.items()
-    }
-    if isinstance(model, DSUNet) and model.semantic is not None:
-        present, trained = counts["semantic"]
-        counts["semantic"] = (present + model.semantic.left_out, trained)
-    return counts
-
-
-def _parts_of(model: DSUNet) -> dict[str, list[nn.Parameter]]:
-    return {
-        "adapters": [p for n, p in model.pyramid.named_parameters() if ".adapter." in n],
-        "pyramid": [p for n, p in model.pyramid.named_parameters() if ".adapter." not in n],
-        "semantic": list(model.semantic.parameters()) if model.semantic else [],
-        "fusion": list(model.fusion.parameters()) if model.fusion else [],
-        "decoder": list(model.decoder.parameters()),
+        for name, parameters in model.parts().items()
     }

@@ -102,8 +102,8 @@ class FeatureInjection(nn.Module):
     level, and so on upwards; a single map enters every level that takes one.
 
     Args:
-        hiera_channels: Channels of Hiera's levels, fine to coarse.
-        dinov2_channels: Channels of the DINOv2 maps.
+        pyramid_channels: Channels of Hiera's levels, fine to coarse.
+        semantic_channels: Channels of the DINOv2 maps.
         levels: Indices of the levels that take a map.
     """
 

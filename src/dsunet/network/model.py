@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from dsunet.config import ModelConfig, Role
+from dsunet.config import ModelConfig, Role, as_size
 from dsunet.config.renamed import takes_old_names
 from dsunet.errors import ConfigError, InputSizeError
-from dsunet.network.base import SegmentationModel
+from dsunet.network.base import SegmentationModel, Semantics
 from dsunet.network.decoder import Decoder, SegmentationLogits
 from dsunet.network.encoders import BackboneEncoder, Encoder, HieraEncoder, SemanticEncoder
+from dsunet.network.fingerprint import fingerprint
 from dsunet.network.fusion import FeatureInjection
 from dsunet.network.layers import resize_bilinear
 
@@ -25,9 +26,9 @@ class DSUNet(SegmentationModel):
     Without DINOv2, and with the other decoder, it is the baseline SAM2-UNet.
 
     Args:
-        hiera: Encoder with four levels at strides 4, 8, 16, 32: Hiera, or a light backbone in its
+        pyramid: Encoder with four levels at strides 4, 8, 16, 32: Hiera, or a light backbone in its
             place.
-        dinov2: Encoder with one or more maps of semantic features; `None` leaves it out.
+        semantic: Encoder with one or more maps of semantic features; `None` leaves it out.
         fusion: Where those maps enter the levels; `None` exactly when `semantic` is.
         decoder: Levels → logits.
         config: The settings the parts were built from; needed to save the model.
@@ -46,7 +47,7 @@ class DSUNet(SegmentationModel):
     ) -> None:
         super().__init__()
         if (semantic is None) != (fusion is None):
-            raise ConfigError("dinov2 and fusion belong together: give both, or None for both")
+            raise ConfigError("semantic and fusion belong together: give both, or None for both")
         self.hiera = pyramid  # as tensors have been called on disk from the start
         self.dinov2 = semantic
         self.fusion = fusion
@@ -164,3 +165,95 @@ class DSUNet(SegmentationModel):
             [(height // stride, width // stride) for stride in self.pyramid.strides],
         )
         return [(c, *grid) for c, grid in zip(self.semantic.channels, grids, strict=True)]
+
+    # -- what it consists of
+
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """The parameters of adapters, encoders, fusion and decoder."""
+        pyramid = dict(self.pyramid.named_parameters())
+        return {
+            "adapters": [p for name, p in pyramid.items() if ".adapter." in name],
+            "pyramid": [p for name, p in pyramid.items() if ".adapter." not in name],
+            "semantic": list(self.semantic.parameters()) if self.semantic else [],
+            "fusion": list(self.fusion.parameters()) if self.fusion else [],
+            "decoder": list(self.decoder.parameters()),
+        }
+
+    @property
+    def absent_parameters(self) -> dict[str, int]:
+        count = self.semantic.absent_parameters if self.semantic is not None else 0
+        return {"semantic": count} if count else {}
+
+    @property
+    def every_part_runs(self) -> bool:
+        """Not in the published SAM2-UNet, which has a block that never runs."""
+        return self.pyramid.every_part_runs and len(self.decoder.fuse) == len(self.decoder.heads)
+
+    def checkpoint_activations(self) -> None:
+        self.pyramid.checkpoint_activations()
+
+    # -- levels, for students and teachers
+
+    @property
+    def level_shapes(self) -> list[tuple[int, int, int]]:
+        height, width = self.view_sizes[0]
+        return [
+            (channels, height // stride, width // stride)
+            for channels, stride in zip(self.pyramid.channels, self.pyramid.strides, strict=True)
+        ]
+
+    def outputs_and_levels(
+        self,
+        sam_image: Tensor,
+        dino_image: Tensor | None = None,
+        *,
+        dino_features: Tensor | Sequence[Tensor] | None = None,
+        outputs: Literal["all", "fine"] = "all",
+    ) -> tuple[SegmentationLogits, list[Tensor]]:
+        levels = self.fused_levels(sam_image, dino_image, dino_features=dino_features)
+        return self.decoder(levels, sam_image.shape[-2:], outputs), levels
+
+    @property
+    def map_stride(self) -> int:
+        return self.pyramid.strides[0]
+
+    def small_logits_and_levels(
+        self, sam_image: Tensor, dino_image: Tensor | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
+        levels = self.fused_levels(sam_image, dino_image)
+        # at the first level's size, so that the last resize has nothing to do
+        size = (levels[0].shape[-2], levels[0].shape[-1])
+        return self.decoder(levels, size, "fine").fine, levels
+
+    # -- maps that never change, and need not be computed twice
+
+    def semantic_obstacle(self) -> str | None:
+        if self.semantic is None:
+            return "this model has no DINOv2"
+        if self.semantic.trainable:
+            return "this model trains its DINOv2, so its maps change with every step"
+        return None
+
+    def semantics(self) -> Semantics:
+        config, semantic = self.config, self.semantic
+        if config is None or semantic is None:
+            raise ConfigError("the model needs a config and a DINOv2")
+        weights = semantic.source.fingerprint if semantic.source is not None else None
+        return Semantics(
+            encoder=config.semantic,
+            weights=weights or fingerprint(semantic.trunk.state_dict()),
+            size=as_size(config.dino_size),
+            depths=semantic.depths,
+            norm=semantic.norm,
+            shapes=tuple(self.semantic_shapes()),
+            interpolate=config.interpolate,
+        )
+
+    def take_out_semantics(self) -> nn.Module | None:
+        if self.semantic is None or self.semantic.source is None:
+            return None
+        return self.semantic.take_out()
+
+    def put_back_semantics(self, trunk: nn.Module) -> None:
+        assert self.semantic is not None
+        self.semantic.put_back(trunk)

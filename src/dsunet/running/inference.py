@@ -6,8 +6,8 @@ to the last digit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from dsunet.network.base import SegmentationModel
 from dsunet.network.layers import resize_bilinear
 
-__all__ = ["lay_out", "predict_probabilities", "probabilities_of", "quantise"]
+__all__ = ["forward_views", "lay_out", "predict_probabilities", "probabilities_of", "quantise"]
 
 
 _Model = TypeVar("_Model", bound=SegmentationModel)
@@ -31,6 +31,19 @@ def lay_out(model: _Model, device: torch.device) -> _Model:
     if device.type == "cpu" and model.channels_last:
         model = model.to(memory_format=torch.channels_last)
     return model
+
+
+def forward_views(
+    network: Callable[..., Any],
+    sam: Tensor,
+    dino: Tensor | None = None,
+    maps: Sequence[Tensor] | None = None,
+    **options: Any,
+) -> Any:
+    """What a network gives for its views, or for DINOv2's maps in place of the second one."""
+    if maps is None:
+        return network(sam, dino, **options)
+    return network(sam, dino_features=maps, **options)
 
 
 @torch.inference_mode()
@@ -56,11 +69,8 @@ def predict_probabilities(
     Returns:
         B arrays H'×W', float32 in 0..1.
     """
-    if maps is None:
-        logits = model(sam, dino, outputs="fine").fine.float()
-    else:
-        logits = model(sam, dino_features=maps, outputs="fine").fine.float()
-    return probabilities_of(logits, sizes)
+    logits = forward_views(model, sam, dino, maps, outputs="fine")
+    return probabilities_of(logits.fine.float(), sizes)
 
 
 def probabilities_of(logits: Tensor, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:

@@ -38,7 +38,7 @@ def free_memory(device: torch.device, root: Path = Path("/")) -> float:
         own = _kilobytes(root / "proc/self/status", "RssAnon")
     except (OSError, ValueError) as error:
         raise TrainingError(
-            f"--batch-size auto cannot tell how much memory is free for {device.type} on this "
+            f"`batch_size` auto cannot tell how much memory is free for {device.type} on this "
             "machine; give a number"
         ) from error
     return min([available, *_left_by_limits(root)]) + own

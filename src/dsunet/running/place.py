@@ -2,15 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
+from dsunet.config import Precision
 from dsunet.errors import DeviceError
+from dsunet.network.base import SegmentationModel
+from dsunet.running.inference import lay_out
 
-__all__ = ["Precision", "choose_device", "choose_precision"]
+__all__ = ["Place", "Precision", "choose_device", "choose_precision"]
 
-Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+_Model = TypeVar("_Model", bound=SegmentationModel)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A device, and the number type that convolutions and matrix products have on it."""
+
+    device: torch.device
+    precision: torch.dtype = torch.float32
+    """Autocast type; float32 is none."""
+
+    @classmethod
+    def chosen(cls, device: str = "auto", precision: Precision = "auto") -> Place:
+        """The place of these names.
+
+        Raises:
+            DeviceError: As `choose_device` and `choose_precision`.
+        """
+        found = choose_device(device)
+        return cls(found, choose_precision(precision, found))
+
+    @property
+    def precision_name(self) -> str:
+        """Of the number type, without torch's name in front."""
+        return str(self.precision).removeprefix("torch.")
+
+    def autocast(self) -> torch.autocast:
+        """A context to compute in."""
+        enabled = self.precision != torch.float32
+        return torch.autocast(self.device.type, self.precision, enabled=enabled)
+
+    def settle(self, model: _Model) -> _Model:
+        """Brings a model to the device, in the memory layout that is quickest there; returns it."""
+        return lay_out(model.to(self.device), self.device)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -34,12 +72,12 @@ def choose_device(name: str = "auto") -> torch.device:
         if count == 0:
             raise DeviceError(
                 f"device {name!r} was asked for, but torch finds no usable NVIDIA GPU here; check "
-                "the driver (nvidia-smi), or use --device cpu"
+                "the driver (nvidia-smi), or use `device` cpu"
             )
         if device.index is not None and device.index >= count:
             raise DeviceError(f"device {name!r} was asked for, but there are only {count} GPUs")
     elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError("device 'mps' was asked for, but torch finds none; use --device cpu")
+        raise DeviceError("device 'mps' was asked for, but torch finds none; use `device` cpu")
     elif device.type not in ("cpu", "cuda", "mps"):
         raise DeviceError(f"device {name!r} is not supported; use auto, cpu, cuda, cuda:1 or mps")
     return device
@@ -58,6 +96,6 @@ def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
         quick = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
         return torch.bfloat16 if quick else torch.float32
     if name == "float16" and device.type == "cpu":
-        raise DeviceError("precision float16 needs a GPU; use --precision float32 on a CPU")
+        raise DeviceError("precision float16 needs a GPU; use `precision` float32 on a CPU")
     dtypes = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
     return dtypes[name]

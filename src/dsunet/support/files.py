@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from dsunet.errors import OutputError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = [
+    "Stamp",
     "check_writable",
     "clear_temporaries",
     "decode_text",
@@ -28,6 +29,7 @@ __all__ = [
     "lock_folder",
     "replace_durably",
     "sha256_of",
+    "stamp_of",
     "stopped_writing",
     "temporary_beside",
     "write_atomically",
@@ -40,6 +42,33 @@ PREFIX, SUFFIX = ".dsunet-", ".tmp"
 
 _held: set[str] = set()  # files that this process has locked
 _guard = threading.Lock()
+
+
+class Stamp(NamedTuple):
+    """What changes when a file does; times are in nanoseconds."""
+
+    inode: int
+    size: int
+    """In bytes."""
+    written: int
+    """When its content changed."""
+    changed: int
+    """When its content or its attributes did."""
+
+    @property
+    def of_content(self) -> tuple[int, int]:
+        """Size and time of the last change of content, which copies of a folder may keep."""
+        return self.size, self.written
+
+
+def stamp_of(path: Path) -> Stamp:
+    """What tells whether a file has changed; to be taken before it is read.
+
+    Raises:
+        OSError: It is not there.
+    """
+    status = path.stat()
+    return Stamp(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -41,7 +41,7 @@ class WeightAverage(nn.Module):
         except Exception as error:  # a user's own network can fail in any way
             raise TrainingError(
                 f"a moving average needs a copy of the network, which cannot be made ({error}); "
-                "leave --average out"
+                "leave `average` out"
             ) from error
         self._copied = {
             name

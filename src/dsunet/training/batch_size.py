@@ -17,9 +17,9 @@ from torch.utils._pytree import tree_leaves
 from dsunet.config import RECIPE_BATCH, LossConfig, TrainConfig
 from dsunet.errors import DsunetError, TrainingError
 from dsunet.network.base import SegmentationModel
-from dsunet.network.losses import deep_supervision_loss
-from dsunet.network.model import DSUNet
 from dsunet.running.memory import free_memory
+from dsunet.running.place import Place
+from dsunet.running.step import training_loss
 
 __all__ = ["Need", "choose_batch_size", "fit", "memory_of_a_step"]
 
@@ -48,8 +48,7 @@ def choose_batch_size(
     network: SegmentationModel,
     recipe: TrainConfig,
     loss: LossConfig,
-    device: torch.device,
-    precision: torch.dtype,
+    place: Place,
     pairs: int,
     say: Callable[[str], None],
 ) -> TrainConfig:
@@ -59,17 +58,16 @@ def choose_batch_size(
         network: What is trained; on a GPU a step is run, after which it is as before.
         recipe: Its `batch_size` is `auto`.
         loss: The loss.
-        device: Where to train.
-        precision: Autocast type.
+        place: Where to train.
         pairs: How many pairs there are to train on.
         say: Called with the line.
 
     Raises:
         TrainingError: Nothing fits, or it cannot be found out.
     """
-    need = memory_of_a_step(network, loss, device, precision)
+    need = memory_of_a_step(network, loss, place)
     # processes on a CPU share its memory
-    free = free_memory(device) / (recipe.devices if device.type == "cpu" else 1)
+    free = free_memory(place.device) / (recipe.devices if place.device.type == "cpu" else 1)
     chosen, line = fit(need, free, pairs, recipe)
     say(line)
     return chosen
@@ -96,10 +94,10 @@ def fit(need: Need, free: float, pairs: int, recipe: TrainConfig) -> tuple[Train
     allowed = [size for size in sizes if size <= max(1, pairs)]
     batch = next((size for size in allowed if need.of(size) <= _SHARE * free), None)
     if batch is None:
-        rather = "" if recipe.activation_checkpointing else ", or --activation-checkpointing"
+        rather = "" if recipe.activation_checkpointing else ", or `activation_checkpointing`"
         raise TrainingError(
             f"not even a batch of 1 fits: it would take about {_gigabytes(need.of(1))}, "
-            f"{_gigabytes(free)} are free; use a smaller --sam-size{rather}"
+            f"{_gigabytes(free)} are free; use a smaller `sam_size`{rather}"
         )
     accumulate = recipe.accumulate if given else max(1, target // batch)
     made_up = "" if given or accumulate == 1 else f", accumulated {_times(accumulate)}"
@@ -119,9 +117,7 @@ def fit(need: Need, free: float, pairs: int, recipe: TrainConfig) -> tuple[Train
     return replace(recipe, batch_size=batch, accumulate=accumulate), line
 
 
-def memory_of_a_step(
-    network: SegmentationModel, loss: LossConfig, device: torch.device, precision: torch.dtype
-) -> Need:
+def memory_of_a_step(network: SegmentationModel, loss: LossConfig, place: Place) -> Need:
     """Memory that training a network takes, optimiser included.
 
     On a GPU a step is run. Elsewhere one is calculated: tensors without values go through a copy
@@ -133,18 +129,18 @@ def memory_of_a_step(
     tensors = [*network.parameters(), *network.buffers()]
     weights = sum(t.nbytes for t in tensors)
     moments = 2 * sum(p.nbytes for p in network.parameters() if p.requires_grad)
-    if device.type == "cuda":
-        before, peak, batch = _run_a_step(network.to(device), loss, device, precision)
+    if place.device.type == "cuda":
+        before, peak, batch = _run_a_step(network.to(place.device), loss, place)
         return Need(before + moments, (peak - before) / batch)
     gradients = moments / 2
     try:
-        peak = _calculate_a_step(network, loss, precision)
+        peak = _calculate_a_step(network, loss, place.precision)
     except DsunetError:
         raise
     except Exception as error:  # networks of somebody's own may need values to go on
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise TrainingError(
-            f"--batch-size auto cannot calculate what this network needs ({reason[0]}); give a "
+            f"`batch_size` auto cannot calculate what this network needs ({reason[0]}); give a "
             "number"
         ) from error
     return Need(_PROCESS + weights + moments + gradients, _GAPS * peak / _MEASURED_BATCH)
@@ -189,22 +185,23 @@ def _calculate_a_step(network: SegmentationModel, loss: LossConfig, precision: t
     memo: dict[int, Any] = {id(t): without_values.from_tensor(t) for t in tensors}
     ghost = copy.deepcopy(network, memo)
     with without_values, _LiveTensors() as live:
-        _forward_and_backward(ghost, loss, torch.device("cpu"), precision, _MEASURED_BATCH)
+        _forward_and_backward(ghost, loss, Place(torch.device("cpu"), precision), _MEASURED_BATCH)
     peak: int = live.peak
     return peak
 
 
 def _run_a_step(
-    network: SegmentationModel, loss: LossConfig, device: torch.device, precision: torch.dtype
+    network: SegmentationModel, loss: LossConfig, place: Place
 ) -> tuple[float, float, int]:
     """Allocated bytes before a step and at its height, and how many images it had."""
+    device = place.device
     statistics = {name: buffer.clone() for name, buffer in network.named_buffers()}
     before = torch.cuda.memory_allocated(device)
     for batch in (_MEASURED_BATCH, 1):
         torch.cuda.reset_peak_memory_stats(device)
         try:
             with torch.random.fork_rng([device]):
-                _forward_and_backward(network, loss, device, precision, batch)
+                _forward_and_backward(network, loss, place, batch)
             break
         except torch.OutOfMemoryError:
             if batch == 1:
@@ -220,27 +217,18 @@ def _run_a_step(
 
 
 def _forward_and_backward(
-    network: SegmentationModel,
-    loss: LossConfig,
-    device: torch.device,
-    precision: torch.dtype,
-    batch: int,
+    network: SegmentationModel, loss: LossConfig, place: Place, batch: int
 ) -> None:
     size, second = network.view_sizes
+    device = place.device
     sam = torch.zeros(batch, 3, *size, device=device)
     target = torch.zeros(batch, 1, *size, device=device)
-    inputs: dict[str, Any] = {}
-    if isinstance(network, DSUNet) and network.semantic is not None and network.semantic.left_out:
-        shapes = network.semantic_shapes()
-        inputs["dino_features"] = [torch.zeros(batch, *s, device=device) for s in shapes]
+    dino, maps = None, None
+    if network.absent_parameters:
+        maps = [torch.zeros(batch, *s, device=device) for s in network.semantic_shapes()]
     elif second is not None:
-        inputs["dino_image"] = torch.zeros(batch, 3, *second, device=device)
-    with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-        logits = network(sam, **inputs)
-    floats = type(logits)(*(None if x is None else x.float() for x in logits))
-    weights = [w * (x is not None) for w, x in zip(loss.output_weights, floats, strict=True)]
-    total = deep_supervision_loss(floats, target, loss.bce, (weights[0], weights[1], weights[2]))
-    torch.autograd.backward(total)
+        dino = torch.zeros(batch, 3, *second, device=device)
+    torch.autograd.backward(training_loss(network, sam, dino, target, loss, maps=maps, place=place))
 
 
 def _gigabytes(size: float) -> str:

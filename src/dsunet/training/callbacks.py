@@ -21,7 +21,7 @@ from dsunet.data.dataset import PairDataset, collate
 from dsunet.data.pairs import read_pair
 from dsunet.metrics import MEASURES
 from dsunet.running.inference import quantise
-from dsunet.running.place import choose_precision
+from dsunet.running.place import Place, choose_precision
 from dsunet.support.files import replace_durably, temporary_beside, write_atomically, write_png
 from dsunet.training.module import SegmentationModule
 from dsunet.visualize import overlay, panel
@@ -197,15 +197,15 @@ class RunFolder(L.Callback):
             return
         pairs = self.validation.pairs
         chosen = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).astype(int)
-        precision = choose_precision(module.recipe.precision, module.device)
-        autocast = precision != torch.float32
+        device = module.device
+        place = Place(device, choose_precision(module.recipe.precision, device))
         module.evaluated.eval()
         rows = []
         for number in chosen:
             image, mask, _ = read_pair(pairs[number])
             batch = collate([self.validation[0, number]])
-            with torch.autocast(module.device.type, precision, enabled=autocast):
-                batch = module.transfer_batch_to_device(batch, module.device, 0)
+            with place.autocast():
+                batch = module.transfer_batch_to_device(batch, device, 0)
                 probability = module.predict(batch)[0]
             tinted = overlay(image, probability, 0.5)
             rows.append((image, np.asarray(mask), quantise(probability), tinted))

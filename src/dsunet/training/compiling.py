@@ -21,9 +21,9 @@ def require_compiler(device: torch.device) -> None:
     except Exception as error:  # of many kinds, by compiler and system
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise TrainingError(
-            "--compile needs a compiler that torch can use (a C++ compiler such as g++ on a CPU, "
+            "`compile` needs a compiler that torch can use (a C++ compiler such as g++ on a CPU, "
             f"Triton on a GPU), and compiling a trifle failed: {lines[0]}; install one, or leave "
-            "--compile out"
+            "`compile` out"
         ) from error
 
 

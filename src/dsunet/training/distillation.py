@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,22 +11,8 @@ from dsunet.config import DistillConfig
 from dsunet.data.dataset import Lesson
 from dsunet.network.decoder import SegmentationLogits
 from dsunet.network.losses import hint_loss, soft_target_loss
-from dsunet.network.model import DSUNet
 
-__all__ = ["Distillation", "outputs_and_levels"]
-
-
-def outputs_and_levels(
-    model: DSUNet,
-    sam_image: Tensor,
-    dino_image: Tensor | None = None,
-    *,
-    dino_features: Sequence[Tensor] | None = None,
-    outputs: Literal["all", "fine"] = "all",
-) -> tuple[SegmentationLogits, list[Tensor]]:
-    """What the model's `forward` gives, and the levels that entered its decoder."""
-    levels = model.fused_levels(sam_image, dino_image, dino_features=dino_features)
-    return model.decoder(levels, sam_image.shape[-2:], outputs), levels
+__all__ = ["Distillation"]
 
 
 class Distillation(nn.Module):

@@ -26,6 +26,7 @@ from dsunet.errors import CheckpointError, DataError, OutputError
 from dsunet.network.base import SegmentationModel
 from dsunet.network.counting import parameter_counts
 from dsunet.network.source import CustomSource
+from dsunet.running.place import Place
 from dsunet.support.files import PREFIX, decode_text, encode_text, write_atomically, write_json
 
 __all__ = [
@@ -89,14 +90,7 @@ def check_folder(
     """Raises `OutputError` unless the folder is free or, to resume, holds this very run."""
     config = folder / "config.yaml"
     if not (resume and config.is_file()):
-        # what a run leaves that was killed before it began
-        begun = {".lock", "data.json", *lists} if resume else {".lock"}
-        there = [file.name for file in folder.iterdir()] if folder.exists() else []
-        if any(name not in begun and not name.startswith(PREFIX) for name in there):
-            raise OutputError(
-                f"{folder} exists and is not empty; choose another --output"
-                + (": it holds no run to go on with" if resume else ", or go on with --resume")
-            )
+        _check_free(folder, lists, resume)
         return
     try:
         before = yaml.safe_load(config.read_bytes())
@@ -105,20 +99,51 @@ def check_folder(
     except (yaml.YAMLError, ValueError) as error:
         raise OutputError(
             f"{config} cannot be read ({' '.join(str(error).split())}), so the run cannot go on; "
-            "mend it, or choose another --output"
+            "mend it, or choose another `output`"
         ) from error
-    free = {"workers", "device", "check", "save_every", "log_every", "val_pictures"}
-    free |= {"activation_checkpointing"}  # the results are the same
-    # may have moved; what is in the weights, and the names of pairs, are compared
-    free |= {"pyramid_weights", "semantic_weights", "benchmarks", "cache_budget"}
-    # a teacher is told by its weights or maps, and unlabelled images by their names
-    free |= {"teacher", "teacher_pyramid_weights", "teacher_semantic_weights", "teacher_cache"}
-    free |= {"unlabelled"}
+    _check_same(folder, before, settings)
+    for name, text in lists.items():
+        present = (folder / name).is_file()
+        if not present or decode_text((folder / name).read_bytes()) != text:
+            raise OutputError(
+                f"the data set has changed since the run in {folder} was started: its "
+                f"{name} names other pairs; put them back, or choose another `output`"
+            )
+
+
+def _check_free(folder: Path, lists: dict[str, str], resume: bool) -> None:
+    # what a run leaves that was killed before it began
+    begun = {".lock", "data.json", *lists} if resume else {".lock"}
+    there = [file.name for file in folder.iterdir()] if folder.exists() else []
+    if any(name not in begun and not name.startswith(PREFIX) for name in there):
+        raise OutputError(
+            f"{folder} exists and is not empty; choose another `output`"
+            + (": it holds no run to go on with" if resume else ", or go on with `resume`")
+        )
+
+
+# Settings that may be others when a run goes on.
+_FREE = frozenset(
+    (
+        *("workers", "device", "check", "save_every", "log_every", "val_pictures"),
+        "activation_checkpointing",  # the results are the same
+        # may have moved; what is in the weights, and the names of pairs, are compared
+        *("pyramid_weights", "semantic_weights", "benchmarks", "cache_budget"),
+        # a teacher is told by its weights or maps, and unlabelled images by their names
+        *("teacher", "teacher_pyramid_weights", "teacher_semantic_weights", "teacher_cache"),
+        "unlabelled",
+    )
+)
+
+
+def _check_same(folder: Path, before: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Raises `OutputError` if a run was started with other settings."""
+    config = folder / "config.yaml"
     if ("teacher" in before) != ("teacher" in settings):
         has, command = ("a", "distill") if "teacher" in before else ("no", "train")
         raise OutputError(
             f"the run in {folder} has {has} teacher; resume it by dsunet {command} --config "
-            f"{config}, or choose another --output"
+            f"{config}, or choose another `output`"
         )
     # what an earlier version did not know was as it is by default
     defaults = {
@@ -128,6 +153,7 @@ def check_folder(
     }
     before = {**defaults, **todays(before)}
     caches = (before["feature_cache"], settings["feature_cache"])
+    free = set(_FREE)
     if "off" not in caches:
         free |= {"feature_cache"}  # wherever it is
     elif caches == ("off", "off"):
@@ -138,15 +164,8 @@ def check_folder(
         raise OutputError(
             f"the run in {folder} was started with {key} = {before.get(key)!r}, not "
             f"{settings[key]!r}; resume it with the settings it was started with "
-            f"(--config {config}), or choose another --output"
+            f"(`config` {config}), or choose another `output`"
         )
-    for name, text in lists.items():
-        present = (folder / name).is_file()
-        if not present or decode_text((folder / name).read_bytes()) != text:
-            raise OutputError(
-                f"the data set has changed since the run in {folder} was started: its "
-                f"{name} names other pairs; put them back, or choose another --output"
-            )
 
 
 def checked_data(
@@ -163,7 +182,7 @@ def checked_data(
             pass  # checked again
     pairs = len(split.training) + len(split.validation)
     if pairs > 1000 and data.check == "full":
-        say(f"reading {pairs:,} pairs to check them (--check headers is quicker)")
+        say(f"reading {pairs:,} pairs to check them (`check` headers is quicker)")
     report = check_split(split, full=data.check == "full")
     for line in report.lines():
         say(line)
@@ -191,19 +210,17 @@ def write_start(folder: Path, settings: dict[str, Any], lists: dict[str, str]) -
     write_atomically(folder / "config.yaml", encode_text(text))
 
 
-def write_environment(
-    folder: Path, network: SegmentationModel, device: torch.device, precision: torch.dtype
-) -> None:
+def write_environment(folder: Path, network: SegmentationModel, place: Place) -> None:
     """Writes what the run was started with, and adds to it when the run is resumed."""
     path = folder / "environment.json"
     now: dict[str, Any] = {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
-        "device": str(device),
-        "precision": str(precision).removeprefix("torch."),
+        "device": str(place.device),
+        "precision": place.precision_name,
         "threads": torch.get_num_threads(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "gpu": torch.cuda.get_device_name(place.device) if place.device.type == "cuda" else None,
         "python": platform.python_version(),
         "packages": {
             name: metadata.version(name)
@@ -238,6 +255,6 @@ def position_of(checkpoint: Path) -> tuple[int, int]:
     except Exception as error:  # torch raises many kinds
         raise CheckpointError(
             f"{checkpoint} cannot be read, so the run cannot go on; start another one from "
-            f"--weights {checkpoint.parent / 'last.safetensors'}"
+            f"`weights` {checkpoint.parent / 'last.safetensors'}"
         ) from error
     return int(epoch), int(batches)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch.utils.data import DataLoader
 
 from dsunet.config import DataConfig, TrainConfig
-from dsunet.data import EpochSampler, PairDataset, collate
+from dsunet.data import EpochSampler, PairDataset
 from dsunet.data.dataset import Batch
 from dsunet.data.split import Split
 from dsunet.maps.lessons import Lessons
 from dsunet.maps.semantic import FeatureCache
 from dsunet.network.base import SegmentationModel
-from dsunet.support.processes import stay_with_parent
+from dsunet.running.loaders import pair_loader
 
 __all__ = ["Loaders", "make_loaders"]
 
@@ -65,11 +65,31 @@ def make_loaders(
         pin_memory: Hand out batches in memory that a GPU copies from at once.
     """
     assert isinstance(recipe.batch_size, int)
-    sam_size, dino_size = network.view_sizes
-    training = PairDataset(
+    sizes = network.view_sizes
+    training = _training_set(sizes, split, unlabelled, data, recipe, cache, lessons)
+    order = EpochSampler(len(training), seed=recipe.seed, rank=rank, world=recipe.devices)
+    load = partial(pair_loader, workers=data.workers, keep_workers=True, pin_memory=pin_memory)
+    train_loader = load(training, recipe.batch_size, order)
+    if not split.validation:
+        return Loaders(train_loader, order, None, None)
+    stored = cache.validation if cache is not None else None
+    validation = PairDataset(split.validation, *sizes, keep_truth=True, stored=stored)
+    # one image a batch, so that the measures are those of prediction to the last digit
+    return Loaders(train_loader, order, load(validation, 1), validation)
+
+
+def _training_set(
+    sizes: tuple[tuple[int, int], tuple[int, int] | None],
+    split: Split,
+    unlabelled: Sequence[Path],
+    data: DataConfig,
+    recipe: TrainConfig,
+    cache: FeatureCache | None,
+    lessons: Lessons | None,
+) -> PairDataset:
+    return PairDataset(
         split.training,
-        sam_size,
-        dino_size,
+        *sizes,
         flips=(data.horizontal_flip, data.vertical_flip),
         crop=data.crop,
         colour=data.colour,
@@ -79,35 +99,3 @@ def make_loaders(
         unlabelled=unlabelled,
         lessons=lessons,
     )
-    validation = PairDataset(
-        split.validation,
-        sam_size,
-        dino_size,
-        keep_truth=True,
-        stored=cache.validation if cache is not None else None,
-    )
-    sampler = EpochSampler(len(training), seed=recipe.seed, rank=rank, world=recipe.devices)
-    common: dict[str, Any] = {
-        "num_workers": data.workers,
-        "persistent_workers": data.workers > 0,
-        "pin_memory": pin_memory,
-        "collate_fn": collate,
-        "worker_init_fn": stay_with_parent,
-    }
-    train_loader: DataLoader[Batch] = DataLoader(
-        training,  # type: ignore[arg-type]  # collate makes batches of its items
-        recipe.batch_size,
-        sampler=sampler,
-        **common,
-    )
-    if not split.validation:
-        return Loaders(train_loader, sampler, None, None)
-    # one image a batch, so that the measures are those of prediction to the last digit
-    in_order = EpochSampler(len(validation), shuffle=False)
-    val_loader: DataLoader[Batch] = DataLoader(
-        validation,  # type: ignore[arg-type]
-        1,
-        sampler=in_order,
-        **common,
-    )
-    return Loaders(train_loader, sampler, val_loader, validation)

@@ -20,12 +20,11 @@ from dsunet.maps.semantic import FeatureCache
 from dsunet.metrics import Measures
 from dsunet.network.base import SegmentationModel
 from dsunet.network.decoder import SegmentationLogits
-from dsunet.network.losses import deep_supervision_loss
-from dsunet.network.model import DSUNet
 from dsunet.running.inference import predict_probabilities, quantise
 from dsunet.running.memory import give_back
+from dsunet.running.step import Given, loss_of, way_there
 from dsunet.training.average import WeightAverage
-from dsunet.training.distillation import Distillation, outputs_and_levels
+from dsunet.training.distillation import Distillation
 from dsunet.weights.checkpoint import about_json, describe
 
 __all__ = ["SegmentationModule", "cosine_factor"]
@@ -69,7 +68,7 @@ class SegmentationModule(L.LightningModule):
         # for training alone, and a function: a module would put its own names into the state
         self._compiled: Callable[..., Any] | None = None
         if config.compile:
-            forward = self._with_levels if self._takes_levels else model.forward
+            forward = model.outputs_and_levels if self._takes_levels else model.forward
             self._compiled = torch.compile(forward, dynamic=False)
         self.recipe = config
         self.loss_config = loss
@@ -92,21 +91,15 @@ class SegmentationModule(L.LightningModule):
         return self.model if self.average is None else self.average.module
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        coarse, middle, _ = self.loss_config.output_weights
-        wanted = "all" if coarse or middle else "fine"
-        network = self._compiled or (self._with_levels if self._takes_levels else self.model)
-        maps = self._semantics(batch)
-        given = (
-            network(batch.sam, batch.dino, outputs=wanted)
-            if maps is None
-            else network(batch.sam, dino_features=maps, outputs=wanted)
+        network = self._compiled or (
+            self.model.outputs_and_levels if self._takes_levels else self.model
         )
-        outputs, levels = given if self._takes_levels else (given, [])
-        outputs = SegmentationLogits(*(x if x is None else x.float() for x in outputs))  # type: ignore[arg-type]
+        maps = self._semantics(batch)
+        given = way_there(network, batch.sam, batch.dino, self.loss_config, maps=maps)
         loss = (
-            self._truth_loss(outputs, batch.mask)
+            loss_of(given.logits, batch.mask, self.loss_config)
             if self.distillation is None or batch.lesson is None
-            else self._distilled_loss(self.distillation, outputs, levels, batch)
+            else self._distilled_loss(self.distillation, given, batch)
         )
         if self.device.type == "cpu":
             give_back()  # what only the way there needed
@@ -117,32 +110,16 @@ class SegmentationModule(L.LightningModule):
         self.log("loss", loss, prog_bar=True, on_step=True, batch_size=len(batch.sam))
         return loss
 
-    def _with_levels(self, *views: Any, **options: Any) -> Any:
-        assert isinstance(self.model, DSUNet)
-        return outputs_and_levels(self.model, *views, **options)
-
-    def _truth_loss(self, outputs: SegmentationLogits, masks: Tensor) -> Tensor:
-        coarse, middle, fine = self.loss_config.output_weights
-        # models of somebody's own may have the fine output alone
-        there = (coarse * (outputs.coarse is not None), middle * (outputs.middle is not None), fine)
-        return deep_supervision_loss(outputs, masks, self.loss_config.bce, there)
-
-    def _distilled_loss(
-        self,
-        distillation: Distillation,
-        outputs: SegmentationLogits,
-        levels: list[Tensor],
-        batch: Batch,
-    ) -> Tensor:
+    def _distilled_loss(self, distillation: Distillation, given: Given, batch: Batch) -> Tensor:
         """Truth, of the images that have it, and teacher; each image weighs the same in a term."""
         assert batch.lesson is not None
         config, labelled = distillation.config, batch.lesson.labelled
         truth = batch.mask.new_zeros(())
         if config.truth_weight and bool(labelled.any()):
-            chosen = SegmentationLogits(*(None if x is None else x[labelled] for x in outputs))  # type: ignore[arg-type]
+            chosen = SegmentationLogits(*(None if x is None else x[labelled] for x in given.logits))  # type: ignore[arg-type]
             share = labelled.float().mean()
-            truth = share * self._truth_loss(chosen, batch.mask[labelled])
-        soft, feature = distillation(outputs, levels, batch.lesson)
+            truth = share * loss_of(chosen, batch.mask[labelled], self.loss_config)
+        soft, feature = distillation(given.logits, given.levels, batch.lesson)
         for name, term in (("truth", truth), ("teacher", soft), ("feature", feature)):
             self.log(f"loss_{name}", term, on_step=True, batch_size=len(batch.sam))
         loss: Tensor = (
@@ -154,9 +131,7 @@ class SegmentationModule(L.LightningModule):
 
     def _semantics(self, batch: Batch) -> list[Tensor] | None:
         """DINOv2's maps, which the network takes in place of its view, if they are kept."""
-        if self.cache is None or not isinstance(self.model, DSUNet):
-            return None
-        return self.cache.complete(self.model, batch)
+        return None if self.cache is None else self.cache.complete(self.model, batch)
 
     def predict(self, batch: Batch) -> list[np.ndarray]:
         """Probability maps at the size of the batch's truths; in evaluation mode."""
@@ -188,14 +163,14 @@ class SegmentationModule(L.LightningModule):
         done = self.current_epoch
         kept = (
             f"last.safetensors keeps the weights of epoch {done}: start another run from them "
-            "(--weights)"
+            "(`weights`)"
             if done
             else "start again"
         )
         shown = ", ".join(self._names[:16]) + (", …" if len(self._names) > 16 else "")
         raise TrainingError(
             f"the {what} is {number} at step {self.global_step + 1} in epoch {done + 1}, on "
-            f"{shown}; {kept} with a lower --lr or --encoder-lr, or --clip-grad-norm 1, and look "
+            f"{shown}; {kept} with a lower `lr` or `encoder_lr`, or `clip_grad_norm` 1, and look "
             "at these files"
         )
 
@@ -285,7 +260,7 @@ class SegmentationModule(L.LightningModule):
         if self.distillation and checkpoint.get("teacher") != self.distillation.identity:
             raise CheckpointError(
                 "the run was started with another teacher, or other maps of it, than "
-                f"{self.distillation.config.teacher}; give the same one (--teacher)"
+                f"{self.distillation.config.teacher}; give the same one (`teacher`)"
             )
         self._loss_sum = checkpoint["loss"]["sum"]
         self._loss_count = checkpoint["loss"]["count"]
@@ -308,7 +283,7 @@ class SegmentationModule(L.LightningModule):
             if before and was != now:
                 raise CheckpointError(
                     f"the run was started with other weights of {role} ({str(was)[:19]}…) than "
-                    f"these ({str(now)[:19]}…); give the same ones (--{role}-weights)"
+                    f"these ({str(now)[:19]}…); give the same ones (`{role}_weights`)"
                 )
 
     def _changing_names(self) -> set[str]:

@@ -20,14 +20,13 @@ from dsunet.data.pairs import Pair, list_folder
 from dsunet.data.sources import Source
 from dsunet.errors import ConfigError, DataError
 from dsunet.maps.lessons import Lessons, MapFolder, StoredMaps
-from dsunet.maps.semantic import cache_root, gigabytes
-from dsunet.maps.store import FeatureKind
+from dsunet.maps.opening import Budget, cache_root, gigabytes
+from dsunet.maps.store import FeatureKind, StoredImages
 from dsunet.maps.teacher import compute_maps, logits_shape, open_store
 from dsunet.network.base import SegmentationModel
 from dsunet.network.fingerprint import fingerprint
-from dsunet.network.model import DSUNet
 from dsunet.network.source import CustomSource
-from dsunet.running.inference import lay_out
+from dsunet.running.place import Place
 from dsunet.support.imports import is_import_path, resolve
 from dsunet.support.processes import available_cores
 from dsunet.training.distillation import Distillation
@@ -81,7 +80,7 @@ def check_teacher(config: DistillConfig, folder: Path) -> None:
     if folder.resolve() in (teacher.resolve(), *teacher.resolve().parents):
         raise ConfigError(
             f"the teacher {teacher} is in the run's own folder {folder}, which its student is "
-            "written to; choose another --output"
+            "written to; choose another `output`"
         )
     if _map_folder(teacher) is None:
         return
@@ -127,10 +126,10 @@ def open_teacher(
     unlabelled: Sequence[Source],
     recipe: TrainConfig,
     output_weights: tuple[float, float, float],
-    device: torch.device,
-    precision: torch.dtype,
+    place: Place,
     say: Callable[[str], None],
     *,
+    budget: Budget | None = None,
     workers: int = 0,
 ) -> Teaching:
     """Has the teacher's maps of all images ready, and computes those that are not there yet.
@@ -144,57 +143,97 @@ def open_teacher(
         unlabelled: The images without masks.
         recipe: Gives seed, cache's budget and number type.
         output_weights: Weights of the coarse, middle and fine output.
-        device: Where to compute.
-        precision: What the teacher computes in.
+        place: Where and in what to compute.
         say: Called with lines of progress.
+        budget: The most that the maps may take of the disk; the recipe's by default.
         workers: Processes that read images for the teacher.
 
     Raises:
         DsunetError: Maps are missing or cannot be made or kept; each error says why.
         ConfigError: Settings do not fit the teacher or the student.
     """
-    sources = [*(pair.image for pair in pairs), *unlabelled]
     images = PairDataset(pairs, (1, 1), None, unlabelled=unlabelled)
     folder = None if _is_named(config) else _map_folder(Path(config.teacher))
     if folder is not None:
-        maps = MapFolder(folder, sources)
-        _check_proportions(maps, images)
-        say(f"teacher: {len(sources):,} maps in {folder}")
-        own = Distillation(config, output_weights, identity=maps.identity)
-        return Teaching(folder.name, Lessons(maps), own)
+        return _given_maps(config, folder, images, output_weights, say)
+    device = place.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         # the student and its steps draw the same numbers with a teacher and without
         torch.manual_seed(recipe.seed)
         model = _load(config)
         levels = _levels(config, student, model)
-        identity = _identity(model)
-        channels = [(own.channels, theirs.channels) for own, theirs in levels]
-        distillation = Distillation(config, output_weights, channels, identity)
-    shapes = [logits_shape(model), *((theirs.channels, *theirs.grid) for _, theirs in levels)]
-    kind = FeatureKind(
+        channels = [(own[0], theirs[0]) for own, theirs in levels]
+        distillation = Distillation(config, output_weights, channels, _identity(model))
+    shapes = (logits_shape(model), *(theirs for _, theirs in levels))
+    depths = config.feature_levels if levels else ()
+    kind = _kind_of(model, distillation.identity, depths, shapes, place, recipe.cache_type)
+    root = cache_root(config.teacher_cache)
+    stored = open_store(root, kind, pairs, unlabelled, budget or Budget(recipe.cache_budget))
+    _complete(model, stored, images, place, workers, say)
+    lessons = Lessons(StoredMaps(stored, _sources(images)), tuple(own[1:] for own, _ in levels))
+    return Teaching(_name(config), lessons, distillation)
+
+
+def _given_maps(
+    config: DistillConfig,
+    folder: Path,
+    images: PairDataset,
+    output_weights: tuple[float, float, float],
+    say: Callable[[str], None],
+) -> Teaching:
+    """A teacher whose maps somebody has written."""
+    sources = _sources(images)
+    maps = MapFolder(folder, sources)
+    _check_proportions(maps, images)
+    say(f"teacher: {len(sources):,} maps in {folder}")
+    own = Distillation(config, output_weights, identity=maps.identity)
+    return Teaching(folder.name, Lessons(maps), own)
+
+
+def _sources(images: PairDataset) -> list[Source]:
+    return [*(pair.image for pair in images.pairs), *images.unlabelled]
+
+
+def _kind_of(
+    model: SegmentationModel,
+    identity: str,
+    depths: tuple[int, ...],
+    shapes: tuple[tuple[int, int, int], ...],
+    place: Place,
+    dtype: str,
+) -> FeatureKind:
+    return FeatureKind(
         encoder=f"teacher {model.config.name if model.config else ''}",
         weights=identity,
         size=model.view_sizes[0],
-        depths=config.feature_levels if levels else (),
+        depths=depths,
         norm=False,
-        shapes=tuple(shapes),
+        shapes=shapes,
         interpolate="",
-        precision=str(precision).removeprefix("torch."),
-        dtype=recipe.cache_type,
+        precision=place.precision_name,
+        dtype=dtype,
     )
-    root = cache_root(config.teacher_cache)
-    stored = open_store(root, kind, pairs, unlabelled, recipe.cache_budget)
-    lessons = Lessons(StoredMaps(stored, sources), tuple(own.grid for own, _ in levels))
-    missing = [i for i in range(len(sources)) if stored.store.read((stored.numbers[i], 0)) is None]
+
+
+def _complete(
+    model: SegmentationModel,
+    stored: StoredImages,
+    images: PairDataset,
+    place: Place,
+    workers: int,
+    say: Callable[[str], None],
+) -> None:
+    """Computes the maps that are not in the store yet."""
+    store, count = stored.store, len(images)
+    missing = [i for i in range(count) if store.read((stored.numbers[i], 0)) is None]
     say(
-        f"teacher: {stored.store.folder} has {len(sources) - len(missing):,} of "
-        f"{len(sources):,} maps; all take {gigabytes(len(sources) * kind.record_bytes)}"
+        f"teacher: {store.folder} has {count - len(missing):,} of {count:,} maps; all take "
+        f"{gigabytes(count * store.kind.record_bytes)}"
     )
     if missing:
-        model = lay_out(model.eval().to(device), device)
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            compute_maps(model, stored, missing, images, device, workers, say)
-    return Teaching(_name(config), lessons, distillation)
+        model = place.settle(model.eval())
+        with place.autocast():
+            compute_maps(model, stored, missing, images, place.device, workers, say)
 
 
 def _check_proportions(maps: MapFolder, images: PairDataset) -> None:
@@ -231,7 +270,7 @@ def _load(config: DistillConfig) -> SegmentationModel:
     if made is None:
         raise ConfigError(
             f"{config.teacher} is a function of an image; let dsunet predict --model write its maps"
-            ", and give their folder as --teacher"
+            ", and give their folder as `teacher`"
         )
     return made.eval()
 
@@ -242,37 +281,25 @@ def _name(config: DistillConfig) -> str:
     return Path(config.teacher).resolve().name
 
 
-@dataclass(frozen=True)
-class _Level:
-    """A level of a model, with four of them."""
-
-    channels: int
-    grid: tuple[int, int]
+_Shape = tuple[int, int, int]  # channels, height and width of a level
 
 
 def _levels(
     config: DistillConfig, student: SegmentationModel, teacher: SegmentationModel
-) -> list[tuple[_Level, _Level]]:
+) -> list[tuple[_Shape, _Shape]]:
     """The levels to learn from, of student and teacher."""
     if not config.feature_weight:
         return []
     for role, model in (("student", student), ("teacher", teacher)):
-        if not isinstance(model, DSUNet):
+        if not model.level_shapes:
             raise ConfigError(
                 f"feature_weight is {config.feature_weight}, but the {role} is a network of your "
                 "own, whose feature maps nobody knows; leave it out"
             )
     return [
-        (_level(student, number - 1), _level(teacher, number - 1))
+        (student.level_shapes[number - 1], teacher.level_shapes[number - 1])
         for number in config.feature_levels
     ]
-
-
-def _level(model: SegmentationModel, rank: int) -> _Level:
-    assert isinstance(model, DSUNet)
-    height, width = model.view_sizes[0]
-    stride = model.pyramid.strides[rank]
-    return _Level(model.pyramid.channels[rank], (height // stride, width // stride))
 
 
 def _identity(model: SegmentationModel) -> str:

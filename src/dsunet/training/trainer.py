@@ -17,8 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from dsunet.config import DistillConfig, LossConfig, TrainConfig
 from dsunet.errors import DsunetError, TrainingError
 from dsunet.network.base import SegmentationModel
-from dsunet.network.encoders import HieraEncoder
-from dsunet.network.model import DSUNet
+from dsunet.running.place import Place
 from dsunet.support.files import stopped_writing
 from dsunet.training.callbacks import DurableCheckpoints, RunFolder, SafeInterrupt
 from dsunet.training.loaders import Loaders
@@ -48,8 +47,7 @@ def make_trainer(
     run_folder: RunFolder,
     interrupt: SafeInterrupt,
     recipe: TrainConfig,
-    device: torch.device,
-    precision: torch.dtype,
+    place: Place,
     strategy: str,
     progress_bar: bool,
 ) -> L.Trainer:
@@ -59,11 +57,11 @@ def make_trainer(
         run_folder: Writes the run's folder.
         interrupt: Stops after a whole step.
         recipe: The recipe.
-        device: Where to train.
-        precision: What to compute in.
+        place: Where to train, and in what.
         strategy: As `strategy_for` gives it.
         progress_bar: Show Lightning's progress bar.
     """
+    device = place.device
     callbacks: list[L.Callback] = [run_folder, interrupt]
     if progress_bar:
         callbacks.append(RichProgressBar(leave=False))
@@ -71,7 +69,7 @@ def make_trainer(
         accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device.type],
         devices=[device.index] if device.index is not None else recipe.devices,
         strategy=strategy,
-        precision=_PRECISIONS[precision],  # type: ignore[arg-type]
+        precision=_PRECISIONS[place.precision],  # type: ignore[arg-type]
         max_epochs=recipe.epochs,
         accumulate_grad_batches=recipe.accumulate,
         gradient_clip_val=recipe.clip_grad_norm,
@@ -101,9 +99,7 @@ def strategy_for(
     """
     all_run = (
         (distill is None or distill.teacher_weight > 0)
-        and isinstance(network, DSUNet)
-        and isinstance(network.pyramid, HieraEncoder)
-        and len(network.decoder.fuse) == len(network.decoder.heads)
+        and network.every_part_runs
         and min(loss.output_weights) > 0
     )
     return "auto" if devices == 1 or all_run else "ddp_find_unused_parameters_true"
@@ -153,18 +149,18 @@ def explained(error: Exception, folder: Path) -> Exception:
         return stopped_writing(error, folder, "saved")
     if isinstance(error, torch.OutOfMemoryError):
         return TrainingError(
-            "the device is out of memory; try --activation-checkpointing, a smaller --batch-size "
-            "(with --accumulate to make up for it), or a smaller --sam-size and --dino-size"
+            "the device is out of memory; try `activation_checkpointing`, a smaller `batch_size` "
+            "(with `accumulate` to make up for it), or a smaller `sam_size` and `dino_size`"
         )
     if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
         reason = text.strip().splitlines() or [type(error).__name__]
         return TrainingError(
-            f"the network cannot be compiled ({reason[0]}); train it without --compile"
+            f"the network cannot be compiled ({reason[0]}); train it without `compile`"
         )
     if isinstance(error, RuntimeError) and "DataLoader worker" in text:
         return TrainingError(
             f"a process that reads images has died ({text.splitlines()[0]}); memory may have run "
-            "out: go on with --resume and fewer --workers, 0 for none"
+            "out: go on with `resume` and fewer `workers`, 0 for none"
         )
     return error
 

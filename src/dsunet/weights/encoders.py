@@ -10,6 +10,7 @@ from typing import Any
 from dsunet.config import ModelConfig, Role
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.network.encoders import STORED, EncoderReference
+from dsunet.support.files import stamp_of
 from dsunet.weights import known
 from dsunet.weights.checkpoint import find_weights
 from dsunet.weights.fitting import LABELS
@@ -48,7 +49,7 @@ def read_encoder(path: str | Path, role: Role) -> EncoderFile:
 def fingerprint_of(file: EncoderFile) -> str:
     """The fingerprint of an encoder in a file, summed once and noted (see `known`)."""
     noted = known.recall(file.path, STORED[file.role])
-    if noted is not None and file.stamp == known.stamp_of(file.path):
+    if noted is not None and file.stamp == stamp_of(file.path):
         return noted
     if file.stamp is not None:
         known.remember(file.path, STORED[file.role], file.fingerprint, file.stamp)

@@ -18,9 +18,9 @@ from dsunet.errors import CheckpointError
 from dsunet.network.encoders import STORED, in_trunk
 from dsunet.network.fingerprint import fingerprint
 from dsunet.network.layers import HAAR_TAPS
+from dsunet.support.files import Stamp, stamp_of
 from dsunet.weights.checkpoint import CARRIED, read_about
 from dsunet.weights.files import read_file, unwrap
-from dsunet.weights.known import Stamp, stamp_of
 from dsunet.weights.names import (
     DSU_NET,
     EFFICIENTNET_LITE,

@@ -15,12 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from dsunet.errors import OutputError
-from dsunet.support.files import lock_folder, write_json
+from dsunet.support.files import Stamp, lock_folder, stamp_of, write_json
 
-__all__ = ["Stamp", "cache_folder", "places", "recall", "remember", "stamp_of"]
-
-# What changes when a file does: its inode, size, and times of change of content and of attributes.
-Stamp = list[int]
+__all__ = ["cache_folder", "places", "recall", "remember"]
 
 
 def cache_folder() -> Path:
@@ -29,12 +26,6 @@ def cache_folder() -> Path:
         return Path(folder)
     caches = os.environ.get("XDG_CACHE_HOME")
     return (Path(caches) if caches else Path.home() / ".cache") / "dsunet"
-
-
-def stamp_of(path: Path) -> Stamp:
-    """What tells whether a file has changed; to be taken before it is read."""
-    status = path.stat()
-    return [status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def remember(path: Path, name: str, fingerprint: str, stamp: Stamp) -> None:
@@ -54,7 +45,7 @@ def recall(path: Path, name: str) -> str | None:
     with contextlib.suppress(OSError, RuntimeError):
         path = path.resolve()
         entry = _read().get(f"{name} {path}")
-        if entry is not None and entry["stamp"] == stamp_of(path):
+        if entry is not None and entry["stamp"] == [*stamp_of(path)]:
             return str(entry["fingerprint"])
     return None
 

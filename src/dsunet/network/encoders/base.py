@@ -9,7 +9,7 @@ from typing import Any, Self
 from torch import Tensor, nn
 
 from dsunet.config import Role
-from dsunet.errors import InputSizeError
+from dsunet.errors import ConfigError, InputSizeError
 
 __all__ = ["STORED", "Encoder", "EncoderReference", "check_side", "in_trunk"]
 
@@ -40,6 +40,7 @@ class Encoder(nn.Module):
         multiple: Both sides of the input are a multiple of this.
         has_adapters: Whether there are adapters inside the trunk.
         trainable: Whether the trunk itself is trained.
+        every_part_runs: Whether no block of the trunk is left unused, for certain.
         source: Which weights from elsewhere are in the trunk, or `None` when they are nobody else's
             (random, or trained here), so that a saved model has to carry them.
     """
@@ -48,6 +49,7 @@ class Encoder(nn.Module):
     strides: tuple[int, ...]
     multiple: int
     has_adapters: bool = False
+    every_part_runs: bool = False
     source: EncoderReference | None = None
 
     def __init__(self, trunk: nn.Module, trainable: bool) -> None:
@@ -70,6 +72,17 @@ class Encoder(nn.Module):
         if not self.trainable:
             self.trunk.eval()
         return self
+
+    def checkpoint_activations(self) -> None:
+        """Keeps less for the backward pass from now on.
+
+        Raises:
+            ConfigError: It is another encoder than Hiera.
+        """
+        raise ConfigError(
+            "`activation_checkpointing` is for Hiera: leave it out with a convolutional encoder, "
+            "whose BatchNorm would count what is computed again"
+        )
 
     def check_size(self, image: Tensor, name: str, smallest: int | None = None) -> None:
         """Raises `InputSizeError` unless `image` (B×3×H×W) fits; it names the nearest size."""

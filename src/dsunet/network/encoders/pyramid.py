@@ -42,6 +42,7 @@ class HieraEncoder(Encoder):
     """
 
     checkpointing = False
+    every_part_runs = True
 
     def __init__(
         self, trunk: HieraDet, *, trainable: bool = False, adapter_channels: int = 32
@@ -54,6 +55,9 @@ class HieraEncoder(Encoder):
         if adapter_channels:
             for i, block in enumerate(trunk.blocks):
                 trunk.blocks[i] = AdaptedBlock(block, cast(int, block.dim), adapter_channels)
+
+    def checkpoint_activations(self) -> None:
+        self.checkpointing = True
 
     @property
     def needs_grad(self) -> bool:
@@ -78,7 +82,7 @@ def build_hiera(name: str, **kwargs: Any) -> HieraDet:
         trunk = HieraDet(num_classes=0, **OWN_HIERA[name], **kwargs)
     elif not timm.is_model(name) or not name.startswith(("sam2_hiera", "hieradet")):
         known = sorted(timm.list_models("sam2_hiera*") + list(OWN_HIERA))
-        raise ConfigError(f"hiera is {name!r}, but needs one of {', '.join(known)}")
+        raise ConfigError(f"pyramid is {name!r}, but needs one of {', '.join(known)}")
     else:
         trunk = cast(HieraDet, timm.create_model(name, num_classes=0, **kwargs))
     trunk.reset_classifier(0, reset_other=True)  # drops head.norm, which nothing uses
@@ -127,7 +131,7 @@ def build_backbone(name: str) -> nn.Module:
 def _indices_of_maps(name: str) -> tuple[int, ...]:
     """Which of a backbone's maps are the last ones at the strides that are needed."""
     needs = (
-        f"hiera is {name!r}, but needs a Hiera (sam2_hiera_tiny, say, or hiera_nano) or a backbone "
+        f"pyramid is {name!r}, but needs a Hiera (sam2_hiera_tiny, say, or hiera_nano) or a backbone "
         "of timm with feature maps at strides 4, 8, 16 and 32 for images of any size, such as "
         "tf_efficientnet_lite0, mobilenetv3_large_100 or resnet18"
     )

@@ -38,10 +38,10 @@ class SemanticEncoder(Encoder):
         trainable: Train the trunk; otherwise it is frozen and builds no graph.
 
     Attributes:
-        left_out: Number of the trunk's parameters if it was left out.
+        absent_parameters: Number of the trunk's parameters if it was taken out.
     """
 
-    left_out = 0
+    absent_parameters = 0
 
     def __init__(
         self,
@@ -62,20 +62,20 @@ class SemanticEncoder(Encoder):
             for parameter in trunk.norm.parameters():
                 parameter.requires_grad_(norm)
 
-    def leave_out(self) -> nn.Module:
+    def take_out(self) -> nn.Module:
         """Takes the trunk out, because the maps come from elsewhere; returns it.
 
         Weights that are mapped from a file take no memory as long as nobody uses them. A model
         without its trunk can be saved if `source` says where the trunk is from.
         """
         trunk = self.trunk
-        self.left_out = sum(parameter.numel() for parameter in trunk.parameters())
+        self.absent_parameters = sum(parameter.numel() for parameter in trunk.parameters())
         self.trunk = nn.Identity()
         return trunk
 
     def put_back(self, trunk: nn.Module) -> None:
-        """The opposite of `leave_out`."""
-        self.trunk, self.left_out = trunk, 0
+        """The opposite of `take_out`."""
+        self.trunk, self.absent_parameters = trunk, 0
 
     def keep_blocks(self, count: int) -> None:
         """Drops all blocks but the first `count`, the last of which gives the map.
@@ -101,8 +101,8 @@ class SemanticEncoder(Encoder):
 
     def after_blocks(self, image: Tensor, depths: Sequence[int], *, norm: bool) -> list[Tensor]:
         """Patch tokens after other blocks than `forward` takes, with or without the final norm."""
-        if self.left_out:
-            raise RuntimeError("DINOv2 was left out of this model; load it again")
+        if self.absent_parameters:
+            raise RuntimeError("DINOv2 was taken out of this model; load it again")
         trunk = cast(VisionTransformer, self.trunk)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.trainable):
             maps = trunk.forward_intermediates(
@@ -146,7 +146,7 @@ def _build_whole(name: str, size: tuple[int, int], **kwargs: Any) -> VisionTrans
     if name in OWN_VIT:
         return VisionTransformer(global_pool="", **OWN_VIT[name], **kwargs)
     known = sorted(timm.list_models("vit_*dinov2*") + list(OWN_VIT))
-    wrong = f"dinov2 is {name!r}, but needs a plain ViT of timm, such as {', '.join(known)}"
+    wrong = f"semantic is {name!r}, but needs a plain ViT of timm, such as {', '.join(known)}"
     if not timm.is_model(name) or not name.startswith("vit_"):
         raise ConfigError(wrong)
     try:

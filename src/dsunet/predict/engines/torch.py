@@ -22,7 +22,8 @@ from dsunet.predict.engines.quicker import (
     run_compiled,
     shared_copy,
 )
-from dsunet.running.inference import lay_out, predict_probabilities
+from dsunet.running.inference import predict_probabilities
+from dsunet.running.place import Place
 from dsunet.support.files import sha256_of
 
 __all__ = ["TorchEngine"]
@@ -67,7 +68,8 @@ class TorchEngine(Engine[Views]):
         self._views = network.view_sizes
         self._weights = weights
         self._identity = dict(identity or {})
-        network = lay_out(network.to(device), device).eval()
+        self._place = Place(device, dtype)
+        network = self._place.settle(network).eval()
         self.original = network if weights is None else None
         self.model = self._made_quicker(network) if any(settings.values()) else network
 
@@ -136,5 +138,5 @@ class TorchEngine(Engine[Views]):
         dino = torch.stack(dinos).to(self.device) if dinos else None
         sizes = [view.size for view in prepared]
         predict = partial(predict_probabilities, self.model, sam, dino, sizes)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+        with self._place.autocast():
             return run_compiled(predict) if self.settings["compile"] else predict()

@@ -1,5 +1,6 @@
 """The paper's experiments: what is trained, tested and printed for each of its tables."""
 
+from dsunet.config import Protocol
 from dsunet.research.experiments.estimate import Estimate, estimate
 from dsunet.research.experiments.figures import write_figures
 from dsunet.research.experiments.methods import (
@@ -11,7 +12,7 @@ from dsunet.research.experiments.methods import (
     added_method,
 )
 from dsunet.research.experiments.paper_tables import write_tables
-from dsunet.research.experiments.plan import Plan, Protocol, check_protocol, make_plan
+from dsunet.research.experiments.plan import Plan, check_protocol, make_plan
 from dsunet.research.experiments.reproduce import Outcome, reproduce
 from dsunet.research.experiments.scores import Results
 

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from dsunet.benchmarking.steps import example_batch, example_views, mean_seconds, training_step
 from dsunet.config import RECIPE_BATCH
 from dsunet.data.split import split_data
 from dsunet.data.synthetic import synthetic_pair
-from dsunet.maps.semantic import check_budget, disk_needed, obstacle
+from dsunet.maps.opening import Budget
+from dsunet.maps.semantic import SEMANTIC_MAPS, disk_needed, obstacle
 from dsunet.metrics import Measures
 from dsunet.network.counting import parameter_counts
-from dsunet.network.model import DSUNet
 from dsunet.predict import Segmenter
 from dsunet.research.experiments.plan import Plan, Run
 from dsunet.research.experiments.scores import current_scores
-from dsunet.running.inference import lay_out
-from dsunet.running.place import choose_device, choose_precision
-from dsunet.training.run import create_network
+from dsunet.running.place import Place
+from dsunet.training.building import create_network
 
 __all__ = ["Estimate", "Speed", "estimate", "measure_speed"]
 
@@ -100,28 +101,26 @@ def measure_speed(plan: Plan, run: Run) -> Speed:
         function = Segmenter(source, plan.protocol.device) if source else None
         return Speed(0, mean_seconds(lambda: function(image), cpu) if function else 0, evaluate, 0)
     recipe = plan.recipe(run)
-    device = choose_device(recipe.device)
-    model = lay_out(create_network(plan.network(run), None).to(device), device).train()
+    place = Place.chosen(recipe.device, recipe.precision)
+    device = place.device
+    model = place.settle(create_network(plan.network(run), None)).train()
     # one image tells enough on a CPU, where a large network takes minutes for a batch
     images = recipe.batch_size if isinstance(recipe.batch_size, int) else RECIPE_BATCH
     batch = min(images, plan.training_pairs[run.task]) if device.type == "cuda" else 1
     views = example_views(model.view_sizes, 1)
     made = example_batch(model.view_sizes, batch, device)
-    precision = choose_precision(recipe.precision, device)
-    inputs: dict[str, object] = {"dino_image": made.dino}
+    maps: list[Tensor] | None = None
     semantics, kept = 0.0, 0
     data = plan.data(run)
-    keeps = recipe.feature_cache != "off" and obstacle(model, data) is None
-    if keeps and isinstance(model, DSUNet) and made.dino is not None:
-        dino = made.dino
-        with torch.autocast(device.type, precision, enabled=precision != torch.float32):
-            semantics = mean_seconds(lambda: model.reduced_semantics(dino), device) / batch
-            inputs = {"dino_features": model.reduced_semantics(dino)}
+    if recipe.feature_cache != "off" and obstacle(model, data) is None:
+        assert made.dino is not None
+        compute = partial(model.reduced_semantics, made.dino)
+        with place.autocast():
+            semantics = mean_seconds(compute, device) / batch
+            maps = compute()
         kept = disk_needed(model, data, split_data(data, recipe.seed), recipe.cache_type)
-        check_budget(kept, recipe.cache_budget, f"{run.method.title}, {run.task},")
-    step = training_step(
-        lambda: model(made.sam, **inputs), model.parameters(), made.mask, precision
-    )
+        Budget(recipe.cache_budget).take(kept, SEMANTIC_MAPS, f"{run.method.title}, {run.task},")
+    step = training_step(model, made, place, maps=None if maps is None else lambda: maps)
     train = mean_seconds(step, device) / batch
     trainable = parameter_counts(model)["trainable"]
     segmenter = Segmenter(model, recipe.device, recipe.precision)

@@ -13,9 +13,7 @@ from dsunet.errors import ConfigError
 from dsunet.network.source import CustomSource
 from dsunet.support.imports import is_import_path
 
-__all__ = ["METHODS", "SIZES", "TABLES", "TARGETS", "Method", "PaperTable", "added_method"]
-
-SIZES = ("large", "base", "small", "tiny", "nano")
+__all__ = ["METHODS", "TABLES", "TARGETS", "Method", "PaperTable", "added_method"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Method:
     """Whether it is trained, rather than used as it is."""
 
     def model_config(self, size: str = "large") -> ModelConfig:
-        """The network at one of `SIZES`, of one of our methods."""
+        """The network at one of the sizes of `Protocol`, of one of our methods."""
         return model_config(f"{self.role}-{size}", **self.model)
 
     def train_config(self, **changes: Any) -> TrainConfig:
@@ -123,7 +121,7 @@ def added_method(name: str, spec: str) -> Method:
     key = re.sub(r"[^\w.-]+", "-", name).strip("-.").lower()
     if not key or key in METHODS or name in {method.title for method in METHODS.values()}:
         raise ConfigError(
-            f"--add {name}={spec}: the name {name!r} is taken or empty; give it another"
+            f"`add` {name}={spec}: the name {name!r} is taken or empty; give it another"
         )
     if is_import_path(spec) and not Path(spec).is_dir():
         source = CustomSource.of(spec)
@@ -131,7 +129,7 @@ def added_method(name: str, spec: str) -> Method:
         return Method(key, name, spec, source=source, trained=trained)
     if not Path(spec).is_dir():
         raise ConfigError(
-            f"--add {name}={spec}: there is no folder {spec}; give a folder of maps, or what makes "
+            f"`add` {name}={spec}: there is no folder {spec}; give a folder of maps, or what makes "
             "the model as PACKAGE.MODULE:NAME"
         )
     return Method(key, name, f"maps in {spec}", maps=Path(spec), trained=False)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from dsunet.config import DataConfig, ModelConfig, Role, TrainConfig
+from dsunet.config import DataConfig, ModelConfig, Protocol, Role, TrainConfig
 from dsunet.data.catalogue.find import FoundSet, find_sets
 from dsunet.data.catalogue.sets import TASKS
 from dsunet.errors import ConfigError, DataError, DsunetError, OutputError
 from dsunet.network.source import CustomSource
-from dsunet.research.experiments.methods import METHODS, SIZES, TABLES, TARGETS, Method, PaperTable
+from dsunet.research.experiments.methods import METHODS, TABLES, TARGETS, Method, PaperTable
 from dsunet.support.files import encode_text
 from dsunet.weights import PUBLIC_WEIGHTS, public_name
 from dsunet.weights.checkpoint import read_metadata
@@ -22,7 +21,6 @@ from dsunet.weights.checkpoint import read_metadata
 __all__ = [
     "PROTOCOL",
     "Plan",
-    "Protocol",
     "Run",
     "TestSet",
     "check_protocol",
@@ -31,68 +29,6 @@ __all__ = [
 ]
 
 PROTOCOL = "protocol.json"
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """What of the paper's protocol is changed, and on what it runs."""
-
-    size: str = "large"
-    """Size of the networks: `large` is the paper's, `nano` needs no pretrained encoders."""
-
-    seeds: tuple[int, ...] = (0,)
-    """Seeds to train every method with; with several, tables show mean and standard deviation."""
-
-    epochs: int | None = None
-    """Epochs of every method, instead of the paper's."""
-
-    batch_size: int | None = None
-    """Batch size of every method, instead of the paper's."""
-
-    limit: int | None = None
-    """Train on this many pairs, and test on this many of each set: a rehearsal."""
-
-    weights: str = "default"
-    """What encoders start from: `default`, their public weights (random ones for nano), or
-    `none`."""
-
-    encoders: str | None = None
-    """Folder with the official files of SAM2 and DINOv2, to take instead of a download."""
-
-    device: str = "auto"
-    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
-
-    precision: str = "auto"
-    """Number type of training and prediction: `auto`, `float32`, `bfloat16`, `float16`."""
-
-    workers: int = 2
-    """Processes that read images beside a training."""
-
-    feature_cache: str = "off"
-    """Where trainings keep DINOv2's maps, as in `TrainConfig`."""
-
-    cache_budget: float = 50.0
-    """The most that the maps of one method and task may take of the disk, in GB (10⁹ bytes)."""
-
-    def __post_init__(self) -> None:
-        if self.size not in SIZES:
-            raise ConfigError(f"size is {self.size!r}, but needs one of {', '.join(SIZES)}")
-        if self.weights not in ("default", "none"):
-            raise ConfigError(f"weights is {self.weights!r}, but needs default or none")
-        object.__setattr__(self, "seeds", tuple(self.seeds))
-        if not self.seeds or len(set(self.seeds)) != len(self.seeds) or min(self.seeds) < 0:
-            raise ConfigError(f"seeds is {self.seeds}, but needs different numbers of at least 0")
-        for name, least in (("limit", 2), ("epochs", 1), ("batch_size", 1), ("workers", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"{name} is {value}, but needs at least {least}")
-
-    @property
-    def changes(self) -> dict[str, Any]:
-        """What decides the results, but for the seeds."""
-        whole = asdict(self) | {"feature_cache": self.feature_cache != "off"}
-        names = ("size", "epochs", "batch_size", "limit", "weights", "feature_cache")
-        return {name: whole[name] for name in names}
 
 
 @dataclass(frozen=True)
@@ -280,6 +216,24 @@ def make_plan(
     names = [name for task in tasks for name in TASKS[task].train]
     sets = list(dict.fromkeys(name for table in tables for name in table.sets))
     found = find_sets(root, [*names, *sets])
+    counts = _training_pairs(tasks, found, root, protocol.limit)
+    tests = _tests(tables, tasks, found, root, protocol.limit)
+    absent = tuple(name for name in sets if name not in found or not found[name].pairs)
+    _check_added(added)
+    plan = Plan(Path(folder), Path(root), protocol, tables, rows, (), tests, counts, absent, found)
+    runs = (
+        Run(method, task, seed, plan.folder)
+        for task in tasks
+        for method in plan.methods_of(task)
+        for seed in (protocol.seeds if method.trained else protocol.seeds[:1])
+    )
+    return replace(plan, runs=tuple(runs))
+
+
+def _training_pairs(
+    tasks: Sequence[str], found: Mapping[str, FoundSet], root: str | Path, limit: int | None
+) -> dict[str, int]:
+    """Pairs to train on, by task; every set has to be there."""
     counts = {}
     for task in tasks:
         lacking = [n for n in TASKS[task].train if n not in found or not found[n].pairs]
@@ -292,12 +246,23 @@ def make_plan(
                 f"dsunet data check {root} tells what is there, docs/benchmarks.md what is needed"
             )
         every = sum(len(found[name].pairs) for name in TASKS[task].train)
-        counts[task] = min(every, protocol.limit or every)
+        counts[task] = min(every, limit or every)
+    return counts
+
+
+def _tests(
+    tables: Sequence[PaperTable],
+    tasks: Sequence[str],
+    found: Mapping[str, FoundSet],
+    root: str | Path,
+    limit: int | None,
+) -> dict[str, dict[str, TestSet]]:
+    """The test sets that were found, by task and name; each task needs one."""
     tests: dict[str, dict[str, TestSet]] = {task: {} for task in tasks}
     for table in tables:
         for name in table.sets:
             if name in found and found[name].pairs:
-                tests[table.task][name] = _test_set(found[name], protocol.limit)
+                tests[table.task][name] = _test_set(found[name], limit)
     for task in tasks:
         if not tests[task]:
             missing = [n for table in tables if table.task == task for n in table.sets]
@@ -305,7 +270,10 @@ def make_plan(
                 f"{root} has none of the test sets {', '.join(dict.fromkeys(missing))}; dsunet "
                 f"data check {root} tells what is there, docs/benchmarks.md what is needed"
             )
-    absent = tuple(name for name in sets if name not in found or not found[name].pairs)
+    return tests
+
+
+def _check_added(added: Sequence[Method]) -> None:
     taken: dict[str, str] = {}
     for method in added:
         if method.key in taken:
@@ -314,14 +282,6 @@ def make_plan(
                 "after; give one of them another name"
             )
         taken[method.key] = method.title
-    plan = Plan(Path(folder), Path(root), protocol, tables, rows, (), tests, counts, absent, found)
-    runs = (
-        Run(method, task, seed, plan.folder)
-        for task in tasks
-        for method in plan.methods_of(task)
-        for seed in (protocol.seeds if method.trained else protocol.seeds[:1])
-    )
-    return replace(plan, runs=tuple(runs))
 
 
 def _methods(table: PaperTable, keys: Sequence[str] | None) -> tuple[Method, ...]:
@@ -358,11 +318,11 @@ def check_protocol(plan: Plan) -> None:
         changed = [name for name in now if before[name] != now[name]]
     except (ValueError, KeyError, TypeError) as error:
         raise OutputError(
-            f"{note} cannot be read; remove it, or choose another --output"
+            f"{note} cannot be read; remove it, or choose another `output`"
         ) from error
     if changed:
         name = changed[0]
         raise OutputError(
             f"the results in {plan.folder} were made with {name} = {before[name]!r}, not "
-            f"{now[name]!r}; go on as they were made, or choose another --output"
+            f"{now[name]!r}; go on as they were made, or choose another `output`"
         )

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import cast
 
 from dsunet.data.pairs import stem_of
 from dsunet.data.split import split_data
@@ -21,7 +20,6 @@ from dsunet.research.experiments.scores import (
     read_scores,
     write_scores,
 )
-from dsunet.running.place import Precision
 from dsunet.support.files import check_writable, lock_folder, write_json
 from dsunet.support.processes import available_cores
 from dsunet.training import train
@@ -152,7 +150,7 @@ def _measure(
 
 
 def _segmenter(plan: Plan, run: Run) -> Segmenter:
-    device, precision = plan.protocol.device, cast(Precision, plan.protocol.precision)
+    device, precision = plan.protocol.device, plan.protocol.precision
     source = run.method.source
     if source is not None:
         weights = run.weights if run.method.trained else None

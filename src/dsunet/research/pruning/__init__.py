@@ -8,9 +8,10 @@ from dsunet.research.pruning.blocks import (
 )
 from dsunet.research.pruning.calibration import calibrate_batchnorm, loss_gradients
 from dsunet.research.pruning.channels import prune_channels, pruned_config
-from dsunet.research.pruning.measuring import Place, evaluate_network, flops_of, seconds_in_turns
+from dsunet.research.pruning.measuring import evaluate_network, flops_of, seconds_in_turns
 from dsunet.research.pruning.report import PruneReport, Stage
 from dsunet.research.pruning.run import prune
+from dsunet.running.place import Place
 
 __all__ = [
     "BlockEffect",

@@ -18,8 +18,9 @@ from dsunet.network.counting import parameter_counts
 from dsunet.network.encoders import SemanticEncoder
 from dsunet.network.model import DSUNet
 from dsunet.research.pruning.channels import copy_with
-from dsunet.research.pruning.measuring import Place, flops_of, validation
+from dsunet.research.pruning.measuring import flops_of, validation
 from dsunet.running.inference import probabilities_of, quantise
+from dsunet.running.place import Place
 
 __all__ = ["BlockEffect", "choose_blocks", "drop_blocks", "effects_of_blocks"]
 
@@ -55,12 +56,12 @@ def drop_blocks(model: DSUNet, count: int) -> DSUNet:
     if model.config is None or model.semantic is None:
         raise ConfigError(
             "there are no blocks of DINOv2 to drop: the network has no DINOv2 branch; leave "
-            "--drop_semantic_blocks out"
+            "`drop_semantic_blocks` out"
         )
     if len(model.semantic.depths) > 1:
         raise ConfigError(
             f"injection is {model.config.injection}, which takes maps of several of DINOv2's "
-            "blocks: none can be dropped; leave --drop_semantic_blocks out"
+            "blocks: none can be dropped; leave `drop_semantic_blocks` out"
         )
     blocks = model.semantic.block_count
     if not 0 <= count < blocks:
@@ -81,6 +82,8 @@ def effects_of_blocks(
     pairs: Sequence[Pair],
     place: Place,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    workers: int = 0,
 ) -> list[BlockEffect]:
     """Measures every number of blocks that can be left out, without any further training.
 
@@ -91,6 +94,7 @@ def effects_of_blocks(
         pairs: Validation pairs.
         place: Where to compute.
         progress: Called with the images done and their number.
+        workers: Processes that read images.
 
     Returns:
         For 0, 1, 2, … blocks left out.
@@ -104,10 +108,10 @@ def effects_of_blocks(
     assert semantic is not None
     assert fusion is not None
     assert config is not None
-    place.settle(twin)
+    place.settle(twin).eval()
     depths = range(1, semantic.block_count + 1)
     measures = {depth: Measures() for depth in depths}
-    for number, (batch, truth) in enumerate(validation(twin, pairs, place), start=1):
+    for number, (batch, truth) in enumerate(validation(twin, pairs, workers), start=1):
         assert batch.dino is not None
         sam, dino = batch.sam.to(place.device), batch.dino.to(place.device)
         with torch.inference_mode(), place.autocast():

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from dsunet.config import LossConfig
 from dsunet.data.dataset import Batch
-from dsunet.network.losses import deep_supervision_loss
 from dsunet.network.model import DSUNet
+from dsunet.running.step import training_loss
 
 __all__ = ["calibrate_batchnorm", "loss_gradients"]
 
@@ -36,8 +36,8 @@ def loss_gradients(
     sums = {name: torch.zeros_like(parameter) for name, parameter in rated.items()}
     model.eval()
     for batch in batches:
-        outputs = model(*_inputs(batch, device))
-        total = deep_supervision_loss(outputs, batch.mask.to(device), loss.bce, loss.output_weights)
+        sam, dino = _views(batch, device)
+        total = training_loss(model, sam, dino, batch.mask.to(device), loss)
         # the published SAM2-UNet has layers that never run
         gradients = torch.autograd.grad(total, list(rated.values()), allow_unused=True)
         for name, gradient in zip(rated, gradients, strict=True):
@@ -69,11 +69,11 @@ def calibrate_batchnorm(model: DSUNet, batches: Iterable[Batch], *, fusion: bool
                 norm.reset_running_stats()
                 norm.momentum = None  # the mean of all
                 norm.train()
-        model(*_inputs(batch, device))
+        model(*_views(batch, device))
     for norm, momentum in zip(norms, usual, strict=True):
         norm.momentum = momentum
     return model.eval()
 
 
-def _inputs(batch: Batch, device: torch.device) -> list[Tensor]:
-    return [view.to(device) for view in (batch.sam, batch.dino) if view is not None]
+def _views(batch: Batch, device: torch.device) -> tuple[Tensor, Tensor | None]:
+    return batch.sam.to(device), None if batch.dino is None else batch.dino.to(device)

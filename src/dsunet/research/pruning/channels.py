@@ -52,7 +52,7 @@ def pruned_config(config: ModelConfig, settings: PruneConfig) -> ModelConfig:
     }
     for name, reason in absent.items():
         if reason and getattr(settings, name) is not None:
-            raise ConfigError(f"--{name} is given, but the network is a {config.name}: {reason}")
+            raise ConfigError(f"`{name}` is given, but the network is a {config.name}: {reason}")
     decoder = settings.ratio_of("decoder")
     kept = partial(_kept, multiple=settings.multiple)
     widths: dict[str, Any] = {

@@ -5,49 +5,28 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
 
 from dsunet.benchmarking.flops import count_flops
 from dsunet.benchmarking.steps import example_views, seconds_of
 from dsunet.config import ModelConfig
-from dsunet.data import EpochSampler, PairDataset, collate
+from dsunet.data import PairDataset
 from dsunet.data.dataset import Batch
 from dsunet.data.pairs import Pair
 from dsunet.metrics import Measures
 from dsunet.network.build import build_model
 from dsunet.network.model import DSUNet
-from dsunet.running.inference import lay_out, predict_probabilities, quantise
-from dsunet.support.processes import stay_with_parent
+from dsunet.running.inference import predict_probabilities, quantise
+from dsunet.running.loaders import pair_loader
+from dsunet.running.place import Place
 
-__all__ = ["Place", "evaluate_network", "flops_of", "seconds_in_turns", "validation"]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where and how to compute."""
-
-    device: torch.device
-    precision: torch.dtype
-    """Autocast type."""
-    workers: int = 0
-    """Processes that read images."""
-
-    def autocast(self) -> torch.autocast:
-        """A context for computing."""
-        enabled = self.precision != torch.float32
-        return torch.autocast(self.device.type, self.precision, enabled=enabled)
-
-    def settle(self, model: DSUNet) -> DSUNet:
-        """Brings a model to the device, in the layout that prediction uses; returns it."""
-        return lay_out(model.to(self.device), self.device).eval()
+__all__ = ["evaluate_network", "flops_of", "seconds_in_turns", "validation"]
 
 
 def validation(
-    model: DSUNet, pairs: Sequence[Pair], place: Place
+    model: DSUNet, pairs: Sequence[Pair], workers: int = 0
 ) -> Iterator[tuple[Batch, np.ndarray]]:
     """Pairs as validation during training sees them, one a batch, with their truths.
 
@@ -55,28 +34,28 @@ def validation(
         ImageError: A file cannot be read.
     """
     data = PairDataset(pairs, *model.view_sizes, keep_truth=True)
-    loader = DataLoader(
-        data,
-        1,
-        sampler=EpochSampler(len(data), shuffle=False),
-        num_workers=place.workers,
-        collate_fn=collate,
-        worker_init_fn=stay_with_parent,
-    )
-    for batch in loader:
+    for batch in pair_loader(data, 1, workers=workers):
         (truth,) = batch.truths
         yield batch, truth
 
 
-def evaluate_network(model: DSUNet, pairs: Sequence[Pair], place: Place) -> dict[str, float]:
+def evaluate_network(
+    model: DSUNet, pairs: Sequence[Pair], place: Place, *, workers: int = 0
+) -> dict[str, float]:
     """S, F, E and MAE over some pairs, computed as validation during training does.
+
+    Args:
+        model: It is left at `place`, in evaluation mode.
+        pairs: The pairs.
+        place: Where to compute.
+        workers: Processes that read images.
 
     Raises:
         ImageError: A file cannot be read.
     """
-    place.settle(model)
+    place.settle(model).eval()
     measures = Measures()
-    for batch, truth in validation(model, pairs, place):
+    for batch, truth in validation(model, pairs, workers):
         sam, dino = (x if x is None else x.to(place.device) for x in (batch.sam, batch.dino))
         assert sam is not None
         with place.autocast():
@@ -118,7 +97,7 @@ def seconds_in_turns(
     for number in range(rounds + 1):
         pairs = list(zip(models, taken, strict=True))
         for model, seconds in reversed(pairs) if number % 2 else pairs:  # nobody is always first
-            place.settle(model)
+            place.settle(model).eval()
             predict = functools.partial(model, *inputs, outputs="fine")
             with torch.inference_mode(), place.autocast():
                 seconds.append(seconds_of(predict, place.device))

@@ -91,8 +91,8 @@ class PruneReport:
         measured = (
             f"S, F, E, MAE: on {pairs} validation pairs."
             if pairs
-            else "No S, F, E, MAE: there are no validation pairs (--val, --val-list, "
-            "--val-fraction)."
+            else "No S, F, E, MAE: there are no validation pairs (`val`, `val_list`, "
+            "`val_fraction`)."
         )
         first, last = self.stages[0], self.stages[-1]
         notes = (

@@ -6,6 +6,8 @@ import dataclasses
 import json
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +30,9 @@ from dsunet.research.pruning.blocks import (
 )
 from dsunet.research.pruning.calibration import calibrate_batchnorm, loss_gradients
 from dsunet.research.pruning.channels import prune_channels, pruned_config
-from dsunet.research.pruning.measuring import Place, evaluate_network, flops_of, seconds_in_turns
+from dsunet.research.pruning.measuring import evaluate_network, flops_of, seconds_in_turns
 from dsunet.research.pruning.report import PruneReport, Stage
-from dsunet.running.place import choose_device, choose_precision
+from dsunet.running.place import Place
 from dsunet.support.files import (
     check_writable,
     encode_text,
@@ -39,6 +41,7 @@ from dsunet.support.files import (
     write_json,
 )
 from dsunet.training import train
+from dsunet.training.request import Sources
 from dsunet.weights import ModelFile, custom_config_of, read_weights
 from dsunet.weights.checkpoint import find_weights, save
 from dsunet.weights.models import load
@@ -50,6 +53,42 @@ logger = logging.getLogger(__name__)
 # Images of a batch: for gradients, which take memory, and for statistics, which should be those of
 # batches as large as in training.
 _GRADIENT_BATCH, _STATISTICS_BATCH = 2, 8
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The arguments of `prune`, and what follows from them."""
+
+    sources: Sources
+    folder: Path
+    settings: PruneConfig
+    data: DataConfig | None
+    recipe: TrainConfig
+    loss: LossConfig
+    fine_tune: bool
+    resume: bool
+    on_line: Callable[[str], None] | None
+    progress: Callable[[int, int], None] | None
+    progress_bar: bool
+
+    @cached_property
+    def place(self) -> Place:
+        """Where all of it happens."""
+        return Place.chosen(self.recipe.device, self.recipe.precision)
+
+    @property
+    def source(self) -> Path:
+        """The file that is pruned."""
+        return Path(str(self.sources.weights))
+
+    @property
+    def workers(self) -> int:
+        """Processes that read images."""
+        return self.data.workers if self.data else 0
+
+    def say(self, line: str) -> None:
+        """Tells a line of progress."""
+        (self.on_line or logger.info)(line)
 
 
 def prune(
@@ -95,85 +134,124 @@ def prune(
         ConfigError: Settings do not fit the model, or each other.
         KeyboardInterrupt: Interrupted; a fine-tuning that had begun can be resumed.
     """
-    settings, loss = settings or PruneConfig(), loss or LossConfig()
+    sources = Sources(find_weights(weights), pyramid_weights, semantic_weights)
     recipe = recipe or TrainConfig(**FINE_TUNING)
-    say = on_line or logger.info
-    folder, source = Path(output), find_weights(weights)
-    if recipe.devices > 1:
-        raise ConfigError(
-            f"devices is {recipe.devices}, but pruning and its fine-tuning run on one: prune with "
-            "--epochs 0, then start dsunet train from the result (--weights)"
-        )
-    if fine_tune and data is None:
-        raise ConfigError("fine-tuning needs training images: give --data; --epochs 0 goes without")
-    device = choose_device(recipe.device)
-    precision = choose_precision(recipe.precision, device)
-    place = Place(device, precision, data.workers if data else 0)
-    split = Split([], [], []) if data is None else split_data(data, recipe.seed)
-    model = _load(source, pyramid_weights, semantic_weights)
+    how = (settings or PruneConfig(), data, recipe, loss or LossConfig())
+    request = _Request(
+        sources, Path(output), *how, fine_tune, resume, on_line, progress, progress_bar
+    )
+    return _carried_out(request)
+
+
+def _carried_out(request: _Request) -> PruneReport:
+    """Settings, data, network, folder, smaller networks, measures, fine-tuning."""
+    _check_request(request)
+    place, data, folder, settings = request.place, request.data, request.folder, request.settings
+    split = Split([], [], []) if data is None else split_data(data, request.recipe.seed)
+    model = _load(request.source, request.sources)
     _check(model, settings, split)
     check_writable(folder)
-    _check_folder(folder, resume)
+    _check_folder(folder, request.resume)
     folder.mkdir(parents=True, exist_ok=True)
     with lock_folder(folder):
-        _check_folder(folder, resume)  # another process may have been here
-        _check_settings(folder / "report.json", settings, source)
+        _check_folder(folder, request.resume)  # another process may have been here
+        _check_settings(folder / "report.json", settings, request.source)
         facts = _facts(data, split, place)
-        say(f"pruning {source}" + ("" if split.validation else "; no validation pairs to measure"))
-        effects: list[BlockEffect] = []
-        count = settings.drop_semantic_blocks
-        if count == "auto":
-            say(f"measuring DINOv2's blocks on {len(split.validation)} pairs")
-            effects = effects_of_blocks(model, split.validation, place, progress)
-            count = choose_blocks(effects, settings.tolerance)
-            say(f"{count} of DINOv2's blocks can go for at most {settings.tolerance:g} of S")
-        models = [("before", model)]
-        if count:
-            named = "1 block" if count == 1 else f"{count} blocks"
-            models.append((f"{named} dropped", drop_blocks(model, count)))
-        models += _narrowed(models[-1][1], settings, split, recipe.seed, loss, place, bool(count))
-        stages = _stages(models, split.validation, place, say)
-        smaller = models[-1][1]
-        result = folder / "pruned.safetensors"
-        save(smaller.cpu(), result, training=_training_facts(smaller, source, stages[-1]))
-        _write(PruneReport(source.name, result, settings, stages, tuple(effects), facts), folder)
-        if fine_tune and smaller is not model:
-            assert data is not None
-            say(f"fine-tuning in {folder / 'run'}")
-            ended = train(
-                folder / "run",
-                _config(smaller),
-                data,
-                recipe,
-                loss,
-                weights=result,
-                pyramid_weights=pyramid_weights,
-                semantic_weights=semantic_weights,
-                resume=resume,
-                on_line=on_line,
-                progress_bar=progress_bar,
-            )
-            result = ended.weights
-            tuned = dataclasses.replace(stages[-1], name="fine-tuned", measures=ended.measures)
-            stages = (*stages, tuned)
-            facts["fine_tuning"] = dataclasses.asdict(recipe) | {"best_epoch": ended.best_epoch}
+        unmeasured = "" if split.validation else "; no validation pairs to measure"
+        request.say(f"pruning {request.source}{unmeasured}")
+        models, effects = _smaller(request, model, split)
+        stages = _stages(models, split.validation, place, request.workers, request.say)
+        report = PruneReport(
+            request.source.name, folder / "pruned.safetensors", settings, stages, effects, facts
+        )
+        _save(models[-1][1], request.source, report)
+        if request.fine_tune and models[-1][1] is not model:
+            report = _fine_tuned(request, models[-1][1], report)
         final = folder / "best.safetensors"
-        write_atomically(final, result.read_bytes())
-        report = PruneReport(source.name, final, settings, stages, tuple(effects), facts)
+        write_atomically(final, report.weights.read_bytes())
+        report = dataclasses.replace(report, weights=final)
         _write(report, folder)
     return report
 
 
-def _load(
-    path: Path, pyramid_weights: str | Path | None, semantic_weights: str | Path | None
-) -> DSUNet:
-    file = read_weights(path)
+def _check_request(request: _Request) -> None:
+    devices = request.recipe.devices
+    if devices > 1:
+        raise ConfigError(
+            f"devices is {devices}, but pruning and its fine-tuning run on one: prune with "
+            "`epochs` 0, then start dsunet train from the result (`weights`)"
+        )
+    if request.fine_tune and request.data is None:
+        raise ConfigError("fine-tuning needs training images: give `data`; `epochs` 0 goes without")
+
+
+def _smaller(
+    request: _Request, model: DSUNet, split: Split
+) -> tuple[list[tuple[str, DSUNet]], tuple[BlockEffect, ...]]:
+    """The network before, between and after, each with its name; and what blocks are worth."""
+    settings, say = request.settings, request.say
+    effects: list[BlockEffect] = []
+    count = settings.drop_semantic_blocks
+    if count == "auto":
+        say(f"measuring DINOv2's blocks on {len(split.validation)} pairs")
+        effects = effects_of_blocks(
+            model, split.validation, request.place, request.progress, workers=request.workers
+        )
+        count = choose_blocks(effects, settings.tolerance)
+        say(f"{count} of DINOv2's blocks can go for at most {settings.tolerance:g} of S")
+    models = [("before", model)]
+    if count:
+        named = "1 block" if count == 1 else f"{count} blocks"
+        models.append((f"{named} dropped", drop_blocks(model, count)))
+    models += _narrowed(models[-1][1], request, split.training, bool(count))
+    return models, tuple(effects)
+
+
+def _save(model: DSUNet, source: Path, report: PruneReport) -> None:
+    """Writes the smaller network, before any fine-tuning, and what is known of it so far."""
+    facts = _training_facts(model, source, report.stages[-1])
+    save(model.cpu(), report.weights, training=facts)
+    _write(report, report.weights.parent)
+
+
+def _fine_tuned(request: _Request, model: DSUNet, report: PruneReport) -> PruneReport:
+    """The report after fine-tuning, with the weights that came of it."""
+    assert request.data is not None
+    run = request.folder / "run"
+    request.say(f"fine-tuning in {run}")
+    ended = train(
+        run,
+        _config(model),
+        request.data,
+        request.recipe,
+        request.loss,
+        weights=report.weights,
+        pyramid_weights=request.sources.pyramid_weights,
+        semantic_weights=request.sources.semantic_weights,
+        resume=request.resume,
+        on_line=request.on_line,
+        progress_bar=request.progress_bar,
+    )
+    tuned = dataclasses.replace(report.stages[-1], name="fine-tuned", measures=ended.measures)
+    how = dataclasses.asdict(request.recipe) | {"best_epoch": ended.best_epoch}
+    return dataclasses.replace(
+        report,
+        weights=ended.weights,
+        stages=(*report.stages, tuned),
+        facts={**report.facts, "fine_tuning": how},
+    )
+
+
+def _load(source: Path, sources: Sources) -> DSUNet:
+    file = read_weights(source)
     if isinstance(file, ModelFile) and (custom := custom_config_of(file)) is not None:
         raise CheckpointError(
-            f"{path} holds {custom.name}, a model of somebody's own; only dsunet's own models can "
-            "be pruned"
+            f"{source} holds {custom.name}, a model of somebody's own; only dsunet's own models "
+            "can be pruned"
         )
-    return load(path, pyramid_weights=pyramid_weights, semantic_weights=semantic_weights)
+    return load(
+        source, pyramid_weights=sources.pyramid_weights, semantic_weights=sources.semantic_weights
+    )
 
 
 def _check(model: DSUNet, settings: PruneConfig, split: Split) -> None:
@@ -183,15 +261,15 @@ def _check(model: DSUNet, settings: PruneConfig, split: Split) -> None:
         drop_blocks(model, 0 if count == "auto" else count)
     if count == "auto" and not split.validation:
         raise ConfigError(
-            "--drop_semantic_blocks auto measures on validation pairs: give --val, --val_list or "
-            "--val_fraction"
+            "`drop_semantic_blocks` auto measures on validation pairs: give `val`, `val_list` or "
+            "`val_fraction`"
         )
     if settings.importance == "taylor" and not split.training:
-        raise ConfigError("--importance taylor needs training images: give --data")
+        raise ConfigError("`importance` taylor needs training images: give `data`")
     if not count and pruned_config(_config(model), settings) == model.config:
         raise ConfigError(
-            "there is nothing to take away: give a larger --ratio, a smaller --multiple, or "
-            "--drop_semantic_blocks"
+            "there is nothing to take away: give a larger `ratio`, a smaller `multiple`, or "
+            "`drop_semantic_blocks`"
         )
 
 
@@ -203,7 +281,7 @@ def _config(model: DSUNet) -> ModelConfig:
 def _check_folder(folder: Path, resume: bool) -> None:
     if folder.is_dir() and not resume and any(f.name != ".lock" for f in folder.iterdir()):
         raise OutputError(
-            f"{folder} exists and is not empty; choose another --output, or go on with --resume"
+            f"{folder} exists and is not empty; choose another `output`, or go on with `resume`"
         )
 
 
@@ -216,39 +294,34 @@ def _check_settings(report: Path, settings: PruneConfig, source: Path) -> None:
         given = {"source": source.name, **dataclasses.asdict(settings)}
         was = {"source": before["source"], **before["settings"]}
     except (ValueError, KeyError, TypeError) as error:
-        raise OutputError(f"{report} cannot be read; choose another --output") from error
+        raise OutputError(f"{report} cannot be read; choose another `output`") from error
     changed = [key for key in given if was.get(key) != given[key]]
     if changed:
         key = changed[0]
         raise OutputError(
             f"{report.parent} was pruned with {key} = {was.get(key)!r}, not {given[key]!r}; resume "
-            "it as it was started, or choose another --output"
+            "it as it was started, or choose another `output`"
         )
 
 
 def _narrowed(
-    model: DSUNet,
-    settings: PruneConfig,
-    split: Split,
-    seed: int,
-    loss: LossConfig,
-    place: Place,
-    dropped: bool,
+    model: DSUNet, request: _Request, pairs: Sequence[Pair], dropped: bool
 ) -> list[tuple[str, DSUNet]]:
     """The model with fewer channels, if any are to go; statistics are those of the result."""
+    settings, place = request.settings, request.place
     narrow = pruned_config(_config(model), settings) != model.config
     if not narrow and not dropped:
         return []
-    samples = _calibration(model, split.training, settings.calibration, seed)
-    place.settle(model)
+    samples = _calibration(model, pairs, settings.calibration, request.recipe.seed)
+    place.settle(model).eval()
     smaller = model
     if narrow:
         by_gradient = bool(samples) and settings.importance != "magnitude"
         parts = _batches(samples, _GRADIENT_BATCH)
-        gradients = loss_gradients(model, parts, loss) if by_gradient else None
+        gradients = loss_gradients(model, parts, request.loss) if by_gradient else None
         smaller = prune_channels(model, settings, gradients)
     parts = _batches(samples, _STATISTICS_BATCH)
-    calibrate_batchnorm(place.settle(smaller), parts, fusion=dropped)
+    calibrate_batchnorm(place.settle(smaller).eval(), parts, fusion=dropped)
     return [("pruned", smaller)] if narrow else []
 
 
@@ -267,6 +340,7 @@ def _stages(
     models: Sequence[tuple[str, DSUNet]],
     pairs: Sequence[Pair],
     place: Place,
+    workers: int,
     say: Callable[[str], None],
 ) -> tuple[Stage, ...]:
     seconds = seconds_in_turns([model for _, model in models], place)
@@ -284,7 +358,7 @@ def _stages(
                 counts["trainable"],
                 flops_of(config),
                 tuple(taken),
-                evaluate_network(model, pairs, place) if pairs else {},
+                evaluate_network(model, pairs, place, workers=workers) if pairs else {},
             )
         )
     return tuple(stages)
@@ -303,7 +377,7 @@ def _facts(data: DataConfig | None, split: Split, place: Place) -> dict[str, Any
         "training_pairs": len(split.training),
         "validation_pairs": len(split.validation),
         "device": str(place.device),
-        "precision": str(place.precision).removeprefix("torch."),
+        "precision": place.precision_name,
         "circumstances": circumstances(),
     }
 

@@ -1,13 +1,13 @@
-"""What is measured, and the naive way that it is compared with."""
+"""What is measured for speed and memory, and the naive way that it is compared with."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from dsunet.config import ModelConfig
+from dsunet.config.network import ModelConfig
+from dsunet.config.training import Precision
 from dsunet.errors import ConfigError
-from dsunet.running.place import Precision
 
 __all__ = ["Variant"]
 
@@ -51,7 +51,7 @@ class Variant:
         if self.feature_cache and self.model.train_semantic:
             raise ConfigError(
                 f"feature_cache is on, but {self.model.name} trains DINOv2, so its features change "
-                "with every step: turn it off, or freeze DINOv2 (--train_semantic false)"
+                "with every step: turn it off, or freeze DINOv2 (`train_semantic` false)"
             )
 
     def baseline(self) -> Variant:

@@ -1,0 +1,88 @@
+"""The one training step: what a network gives for views, and the loss of the outputs there are."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from dsunet.config import LossConfig
+from dsunet.network.decoder import SegmentationLogits
+from dsunet.network.losses import deep_supervision_loss
+from dsunet.running.inference import forward_views
+from dsunet.running.place import Place
+
+__all__ = ["Given", "loss_of", "training_loss", "way_there"]
+
+
+class Given(NamedTuple):
+    """What a network gives in training."""
+
+    logits: SegmentationLogits
+    """Of every output, B×1×H×W, float32 whatever was computed in."""
+    levels: Sequence[Tensor]
+    """What entered the decoder, B×C×h×w each, from a network that gives that, too."""
+
+
+def way_there(
+    network: Callable[..., Any],
+    sam: Tensor,
+    dino: Tensor | None,
+    loss: LossConfig,
+    *,
+    maps: Sequence[Tensor] | None = None,
+    place: Place | None = None,
+) -> Given:
+    """The first half of a step.
+
+    Args:
+        network: A `SegmentationModel`, its `outputs_and_levels`, or either compiled.
+        sam: B×3×H×W views.
+        dino: B×3×h×w views for DINOv2; `None` for models without it.
+        loss: Says which outputs have a part in it.
+        maps: DINOv2's maps, instead of `dino`, see `DSUNet.forward`.
+        place: Where and in what to compute; `None` where somebody has seen to that.
+    """
+    coarse, middle, _ = loss.output_weights
+    wanted = "all" if coarse or middle else "fine"
+    with place.autocast() if place is not None else contextlib.nullcontext():
+        given = forward_views(network, sam, dino, maps, outputs=wanted)
+    outputs, levels = (given, []) if isinstance(given, SegmentationLogits) else given
+    return Given(
+        SegmentationLogits(
+            None if outputs.coarse is None else outputs.coarse.float(),
+            None if outputs.middle is None else outputs.middle.float(),
+            outputs.fine.float(),
+        ),
+        levels,
+    )
+
+
+def loss_of(logits: SegmentationLogits, masks: Tensor, loss: LossConfig) -> Tensor:
+    """The second half of a step: the loss over the outputs that there are.
+
+    Args:
+        logits: B×1×H×W each; models of somebody's own may have the fine output alone.
+        masks: B×1×H×W in 0..1.
+        loss: The loss, with the weight of every output.
+    """
+    coarse, middle, fine = loss.output_weights
+    there = (coarse * (logits.coarse is not None), middle * (logits.middle is not None), fine)
+    return deep_supervision_loss(logits, masks, loss.bce, there)
+
+
+def training_loss(
+    network: Callable[..., Any],
+    sam: Tensor,
+    dino: Tensor | None,
+    masks: Tensor,
+    loss: LossConfig,
+    *,
+    maps: Sequence[Tensor] | None = None,
+    place: Place | None = None,
+) -> Tensor:
+    """Both halves of a step; arguments as of `way_there` and `loss_of`."""
+    given = way_there(network, sam, dino, loss, maps=maps, place=place)
+    return loss_of(given.logits, masks, loss)

@@ -1,0 +1,115 @@
+"""The loop of a run: batches, Lightning's trainer, and what it came to. Needs Lightning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+
+from dsunet.network.base import SegmentationModel
+from dsunet.network.counting import parameter_counts
+from dsunet.running.place import Place
+from dsunet.training.building import Built
+from dsunet.training.callbacks import RunFolder, SafeInterrupt
+from dsunet.training.folder import facts, position_of, write_environment
+from dsunet.training.loaders import Loaders, make_loaders
+from dsunet.training.material import Material
+from dsunet.training.module import SegmentationModule
+from dsunet.training.request import Request
+from dsunet.training.trainer import fit, make_trainer, quiet, strategy_for
+
+__all__ = ["Ended", "quiet", "run_loop", "seed"]
+
+
+class Ended(NamedTuple):
+    """What a run came to."""
+
+    epochs: int
+    """Epochs that were trained in all."""
+    best_epoch: int
+    """The epoch with the highest S-measure; 0 without validation."""
+    has_best: bool
+    """Whether there are weights of such an epoch."""
+
+
+def seed(number: int) -> None:
+    """Seeds every generator of random numbers."""
+    L.seed_everything(number, verbose=False)
+
+
+def run_loop(request: Request, material: Material, built: Built) -> Ended:
+    """Trains to the end.
+
+    Raises:
+        DsunetError: It cannot go on; the error says why.
+        KeyboardInterrupt: Interrupted.
+    """
+    place, recipe, folder = request.place, request.recipe, request.folder
+    teaching = built.teaching
+    loaders = make_loaders(
+        built.network,
+        material.split,
+        material.unlabelled,
+        request.data,
+        recipe,
+        cache=built.cache,
+        lessons=teaching.lessons if teaching is not None else None,
+        rank=request.rank,
+        pin_memory=place.device.type == "cuda",
+    )
+    interrupt = SafeInterrupt()
+    about = _about(request, material, built)
+    run_folder = RunFolder(folder, loaders.pictures, about, request.say, interrupt)
+    strategy = strategy_for(built.network, recipe.devices, request.loss, request.distill)
+    trainer = make_trainer(run_folder, interrupt, recipe, place, strategy, request.progress_bar)
+    checkpoint = _gone_on_from(request, loaders)
+    if request.is_first:
+        write_environment(folder, built.network, place)
+        _say_start(request, material, built.network)
+    distillation = teaching.distillation if teaching is not None else None
+    module = SegmentationModule(built.network, recipe, request.loss, built.cache, distillation)
+    fit(trainer, module, loaders, interrupt, folder, checkpoint)
+    has_best = bool(material.split.validation) and run_folder.best is not None
+    return Ended(trainer.current_epoch, run_folder.best_epoch, has_best)
+
+
+def _about(request: Request, material: Material, built: Built) -> dict[str, Any]:
+    """What weights files say of the training."""
+    about = facts(request.data, material.split, request.recipe)
+    if request.distill is not None and built.teaching is not None:
+        about["teacher"] = built.teaching.facts(request.distill, len(material.unlabelled))
+    place = request.place
+    return about | {"device": str(place.device), "precision": place.precision_name}
+
+
+def _gone_on_from(request: Request, loaders: Loaders) -> Path | None:
+    """The resume state to go on from, if there is one, with the loaders at its place."""
+    saved = request.folder / "resume.ckpt"
+    if not (request.going_on and saved.exists()):
+        return None
+    loaders.go_on_from(*position_of(saved))
+    return saved
+
+
+def _say_start(request: Request, material: Material, network: SegmentationModel) -> None:
+    request.say(_headline(network, material, request.place))
+    is_trained = request.sources.weights in ("default", "full") and network.training_facts
+    if is_trained and not request.going_on:
+        request.say(
+            "starts from the trained weights that come with dsunet, not from random ones "
+            f"(`weights` none); about them: dsunet info {network.training_facts['name']}"
+        )
+
+
+def _headline(network: SegmentationModel, material: Material, place: Place) -> str:
+    counts, split = parameter_counts(network), material.split
+    unlabelled = len(material.unlabelled)
+    share = 100 * counts["trainable"] / counts["total"]
+    return (
+        f"{network.config.name if network.config else 'model'}: {counts['trainable']:,} of "
+        f"{counts['total']:,} parameters trained ({share:.2f} %); {len(split.training)} training "
+        f"and {len(split.validation)} validation pairs"
+        f"{f', {unlabelled} unlabelled images' if unlabelled else ''}; {place.device}, "
+        f"{place.precision_name}"
+    )

@@ -1,0 +1,120 @@
+"""What a training is asked to do, in settings that are known to go together."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
+from dsunet.errors import DeviceError, TrainingError
+from dsunet.network.source import CustomSource
+from dsunet.running.place import Place
+from dsunet.training.folder import flat_settings, recorded_batch
+from dsunet.training.teacher import check_teacher
+
+__all__ = ["Request", "Sources", "settled"]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a network's weights start from, as in `create_model`."""
+
+    weights: str | Path | None = "default"
+    pyramid_weights: str | Path | None = None
+    semantic_weights: str | Path | None = None
+
+    def as_settings(self) -> dict[str, str | None]:
+        """As `config.yaml` has them."""
+        return {
+            "weights": "none" if self.weights is None else str(self.weights),
+            "pyramid_weights": str(self.pyramid_weights) if self.pyramid_weights else None,
+            "semantic_weights": str(self.semantic_weights) if self.semantic_weights else None,
+        }
+
+
+def _own_rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", 0))  # Lightning starts the others by itself
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of `train`, and what follows from them."""
+
+    folder: Path
+    model: ModelConfig | CustomSource
+    data: DataConfig
+    recipe: TrainConfig
+    loss: LossConfig
+    sources: Sources
+    distill: DistillConfig | None
+    resume: bool
+    say: Callable[[str], None]
+    progress_bar: bool
+    going_on: bool = False
+    """Whether there is a run to go on with; `settled` finds out."""
+    rank: int = field(default_factory=_own_rank)
+    """Number of this process among those that train together."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes and speaks for all."""
+        return self.rank == 0
+
+    @cached_property
+    def place(self) -> Place:
+        """Where to train.
+
+        Raises:
+            DeviceError: The device or the number type cannot be used.
+        """
+        return Place.chosen(self.recipe.device, self.recipe.precision)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings under the names of the command line's flags, ready for YAML."""
+        sources = self.sources.as_settings()
+        return flat_settings(self.model, self.data, self.recipe, self.loss, sources, self.distill)
+
+
+def settled(request: Request) -> Request:
+    """The request as it is carried out, with settings that go together.
+
+    Raises:
+        DsunetError: Settings, teacher or device cannot be used; each error says why.
+    """
+    going_on = request.resume and (request.folder / "config.yaml").is_file()
+    say = request.say if request.is_first else _unheard
+    request = replace(request, going_on=going_on, say=say)
+    if request.recipe.batch_size == "auto" and (going_on or not request.is_first):
+        request = replace(request, recipe=recorded_batch(request.folder, request.recipe))
+        if request.recipe.batch_size == "auto" and not request.is_first:
+            raise TrainingError(
+                "`batch_size` auto is for processes that dsunet starts itself (`devices`); give a "
+                "number"
+            )
+    if request.distill is not None:
+        check_teacher(request.distill, request.folder)
+    _check_devices(request.place.device, request.recipe.devices)
+    return request
+
+
+def _check_devices(device: torch.device, count: int) -> None:
+    if count > 1 and device.index is not None:
+        raise DeviceError(
+            f"device {str(device)!r} names one, but devices is {count}; name no number to train on "
+            "several"
+        )
+    if device.type == "cuda" and count > torch.cuda.device_count():
+        raise DeviceError(
+            f"devices is {count}, but torch finds {torch.cuda.device_count()} GPUs; ask for fewer"
+        )
+
+
+def _unheard(line: str) -> None:
+    """For all processes but the first, which speaks for all."""
