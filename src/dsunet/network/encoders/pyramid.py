@@ -132,8 +132,8 @@ def _indices_of_maps(name: str) -> tuple[int, ...]:
     """Which of a backbone's maps are the last ones at the strides that are needed."""
     needs = (
         f"pyramid is {name!r}, but needs a Hiera (sam2_hiera_tiny, say, or hiera_nano) or a "
-        "backbone of timm with feature maps at strides 4, 8, 16 and 32 for images of any size, such as "
-        "tf_efficientnet_lite0, mobilenetv3_large_100 or resnet18"
+        "backbone of timm with feature maps at strides 4, 8, 16 and 32 for images of any size, "
+        "such as tf_efficientnet_lite0, mobilenetv3_large_100 or resnet18"
     )
     if not timm.is_model(name):
         raise ConfigError(f"{needs}; timm has none of that name")
