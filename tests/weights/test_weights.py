@@ -32,20 +32,15 @@ from dsunet.errors import CheckpointError, WeightsError
 from dsunet.network.build import build_model
 from dsunet.network.encoders import build_hiera, build_vit
 from dsunet.network.fingerprint import fingerprint
-from dsunet.weights import (
-    PUBLIC_WEIGHTS,
-    find_public,
-    formats,
-    known,
-    public_name,
-    read_weights,
-    resample_positions,
-)
+from dsunet.weights import formats, known
 from dsunet.weights.checkpoint import read_metadata
 from dsunet.weights.encoders import read_encoder
 from dsunet.weights.fitting import compare, fill_trunk, fitted
 from dsunet.weights.formats import EncoderFile
 from dsunet.weights.names import DSU_NET, SAM2_UNET
+from dsunet.weights.opened import open_weights
+from dsunet.weights.positions import resample_positions
+from dsunet.weights.registry import PUBLIC_WEIGHTS, PublicWeights, find_public, public_name
 from helpers import GOLDEN, nano
 from weightfiles import OFFICIAL, dinov2_file, made_up, published_state, sam2_file, with_registers
 
@@ -83,7 +78,7 @@ def tiny(official: dict[str, Path]) -> dsunet.DSUNet:
     )
 
 
-def empty_trunk(entry: dsunet.weights.PublicWeights) -> nn.Module:
+def empty_trunk(entry: PublicWeights) -> nn.Module:
     with torch.device("meta"):
         if entry.role == "pyramid":
             return build_hiera(entry.architecture)
@@ -98,7 +93,7 @@ FETCHED = {name: entry for name, entry in PUBLIC_WEIGHTS.items() if entry.packag
 
 
 @pytest.mark.parametrize("entry", FETCHED.values(), ids=FETCHED)
-def test_registry_entry(entry: dsunet.weights.PublicWeights) -> None:
+def test_registry_entry(entry: PublicWeights) -> None:
     config = timm.get_pretrained_cfg(entry.name)
     assert config.hf_hub_id == entry.hub_id
     assert config.license == entry.license.lower()
@@ -407,7 +402,7 @@ def test_without_the_index(
     file = tmp_path / "small.safetensors"
     dsunet.save(tiny, file)
     monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "another"))
-    with pytest.raises(WeightsError, match=r"(?s)sam2_hiera_tiny.*--pyramid-weights FILE"):
+    with pytest.raises(WeightsError, match=r"(?s)sam2_hiera_tiny.*`pyramid_weights` FILE"):
         dsunet.load(file)
     given = {"pyramid_weights": official["pyramid"], "semantic_weights": official["semantic"]}
     dsunet.load(file, **given)
@@ -463,15 +458,16 @@ def test_an_index_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     assert known.recall(tmp_path / "file", "pyramid") is None
 
 
-def test_files_of_version_one_are_read(tiny: dsunet.DSUNet, tmp_path: Path) -> None:
-    file = tmp_path / "v2.safetensors"
+def test_a_reference_need_not_have_a_fingerprint(tiny: dsunet.DSUNet, tmp_path: Path) -> None:
+    file = tmp_path / "with.safetensors"
     dsunet.save(tiny, file)
-    about = read_metadata(file) | {"format": 1}
-    about["encoders"] = {n: f"timm/{r['name']}" for n, r in about["encoders"].items()}
+    about = read_metadata(file)
+    about["encoders"]["pyramid"]["fingerprint"] = None
     tensors = safetensors.torch.load_file(file)
-    safetensors.torch.save_file(tensors, tmp_path / "v1.safetensors", {"dsunet": json.dumps(about)})
-    upgraded = read_metadata(tmp_path / "v1.safetensors")["encoders"]["pyramid"]
-    assert upgraded == {"name": "sam2_hiera_tiny.fb_r896_2pt1", "fingerprint": None}
+    bare = tmp_path / "without.safetensors"
+    safetensors.torch.save_file(tensors, bare, {"dsunet": json.dumps(about)})
+    reference = read_metadata(bare)["encoders"]["pyramid"]
+    assert reference == {"name": "sam2_hiera_tiny.fb_r896_2pt1", "fingerprint": None}
 
 
 def test_self_contained_files(tiny: dsunet.DSUNet, tmp_path: Path, monkeypatch) -> None:
@@ -613,7 +609,7 @@ def test_from_pretrained_takes_encoder_files(
 ) -> None:
     tiny.save_pretrained(tmp_path / "folder")
     monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "another"))
-    with pytest.raises(WeightsError, match="--pyramid-weights"):
+    with pytest.raises(WeightsError, match="`pyramid_weights`"):
         dsunet.DSUNet.from_pretrained(tmp_path / "folder")
     dsunet.DSUNet.from_pretrained(
         tmp_path / "folder",
@@ -770,7 +766,7 @@ def test_tensors_that_share_memory_are_written_apart(tmp_path: Path) -> None:
     state[f"{taps}iwt_filter"] = state[f"{taps}wt_filter"]
     torch.save(state, tmp_path / "authors.pth")
     dsunet.convert(tmp_path / "authors.pth", tmp_path / "ours.safetensors", include_encoders=True)
-    ignored = read_weights(tmp_path / "ours.safetensors").ignored
+    ignored = open_weights(tmp_path / "ours.safetensors").file.ignored
     assert torch.equal(ignored[f"{taps}iwt_filter"], ignored[f"{taps}wt_filter"])
 
 
@@ -813,7 +809,7 @@ def test_taps_that_are_not_haars(tmp_path: Path) -> None:
     state["dino2sam_down14.depthwise.wt_filter"] *= 2
     torch.save(state, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=r"wt_filter are not Haar's"):
-        read_weights(tmp_path / "a.pth")
+        _ = open_weights(tmp_path / "a.pth").file
 
 
 def test_causes_are_named(tmp_path: Path) -> None:
@@ -857,21 +853,21 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
     for name, (content, message) in cases.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(CheckpointError, match=message) as caught:
-            read_weights(tmp_path / name)
+            _ = open_weights(tmp_path / name).file
         assert name in str(caught.value)
-    with pytest.raises(CheckpointError, match="is a folder; give the path"):
-        read_weights(tmp_path)
+    with pytest.raises(CheckpointError, match="is a folder without best"):
+        _ = open_weights(tmp_path).file
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(CheckpointError, match="holds no state dict"):
-        read_weights(tmp_path / "list.pt")
+        _ = open_weights(tmp_path / "list.pt").file
     safetensors.torch.save_file({"conv1.weight": torch.rand(3)}, tmp_path / "resnet.safetensors")
     with pytest.raises(CheckpointError, match=r"no known format: its first tensors are conv1\.w"):
-        read_weights(tmp_path / "resnet.safetensors")
+        _ = open_weights(tmp_path / "resnet.safetensors").file
     torch.save(
         {"pytorch-lightning_version": "2", "state_dict": {"a": torch.zeros(1)}}, tmp_path / "l"
     )
     with pytest.raises(CheckpointError, match="none of a dsunet training run"):
-        read_weights(tmp_path / "l")
+        _ = open_weights(tmp_path / "l").file
 
 
 # -- position embeddings
@@ -1181,7 +1177,7 @@ def test_training_and_prediction_take_encoder_files(
     sam, dino = torch.randn(1, 3, 128, 128), torch.randn(1, 3, 112, 112)
     expected = dsunet.load(last)(sam, dino).fine
     resumable = tmp_path / "run" / "resume.ckpt"
-    assert read_weights(resumable).format == "dsunet-lightning"
+    assert open_weights(resumable).file.format == "dsunet-lightning"
     assert torch.equal(dsunet.load(resumable)(sam, dino).fine, expected)
     # the encoder's file may move before the run goes on, but not change
     again = ("train", "--config", tmp_path / "run" / "config.yaml", "--resume")
@@ -1278,15 +1274,16 @@ def test_the_release_is_checked_everywhere(official: dict[str, Path], tmp_path: 
     dsunet.load_weights(model, old, strict=False)
 
 
-def test_files_of_version_one_are_loaded(
+def test_files_without_fingerprints_are_loaded(
     tiny: dsunet.DSUNet, official: dict[str, Path], tmp_path: Path
 ) -> None:
-    """They name encoders and have no fingerprints; release and architecture are still checked."""
-    dsunet.save(tiny, tmp_path / "v2.safetensors")
-    about = read_metadata(tmp_path / "v2.safetensors") | {"format": 1}
-    about["encoders"] = {n: f"timm/{r['name']}" for n, r in about["encoders"].items()}
-    tensors = safetensors.torch.load_file(tmp_path / "v2.safetensors")
-    file = tmp_path / "v1.safetensors"
+    """They name encoders alone; release and architecture are still checked."""
+    dsunet.save(tiny, tmp_path / "with.safetensors")
+    about = read_metadata(tmp_path / "with.safetensors")
+    for reference in about["encoders"].values():
+        reference["fingerprint"] = None
+    tensors = safetensors.torch.load_file(tmp_path / "with.safetensors")
+    file = tmp_path / "without.safetensors"
     safetensors.torch.save_file(tensors, file, {"dsunet": json.dumps(about)})
     given = {"pyramid_weights": official["pyramid"], "semantic_weights": official["semantic"]}
     assert torch.equal(logits(dsunet.load(file, **given)), logits(tiny))
@@ -1319,7 +1316,7 @@ def test_two_encoders_in_one_file(tmp_path: Path) -> None:
     both = {f"{part}.{n}": t for part in ("model", "ema") for n, t in state.items()}
     torch.save(both, tmp_path / "two.pt")
     with pytest.raises(CheckpointError, match="holds several encoders, at 'ema.' and 'model.'"):
-        read_weights(tmp_path / "two.pt")
+        _ = open_weights(tmp_path / "two.pt").file
 
 
 def test_saving_does_not_destroy_what_it_refers_to(tmp_path: Path, capsys) -> None:
@@ -1475,12 +1472,12 @@ def test_odd_tensors(name: str, value: Tensor | None, tmp_path: Path) -> None:
 def test_archives_of_other_kinds(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", a=np.zeros(3))
     with pytest.raises(CheckpointError, match=r"an archive without weights \(it has a\.npy\)"):
-        read_weights(tmp_path / "a.npz")
+        _ = open_weights(tmp_path / "a.npz").file
     with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
         for name in ("data.pkl", "constants.pkl", "code/model.py"):
             archive.writestr(f"script/{name}", "x")
     with pytest.raises(CheckpointError, match="a TorchScript program; save the state dict"):
-        read_weights(tmp_path / "script.pt")
+        _ = open_weights(tmp_path / "script.pt").file
 
 
 def test_settings_in_files_are_validated(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from dsunet.errors import ConfigError
 from dsunet.network.decoder import CrossScaleAttention
 from dsunet.network.encoders import HieraEncoder, build_hiera, build_vit
 from dsunet.network.model import DSUNet
-from dsunet.weights import EncoderFile
+from dsunet.weights.formats import EncoderFile
 from dsunet.weights.models import build_filled
 
 __all__ = ["full_attention", "network_of", "use_full_attention"]

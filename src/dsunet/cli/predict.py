@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, fail, print_failures
-from dsunet.cli.parser import LIST_HELP, PRECISIONS, Command, Parser, add_encoder_arguments
+from dsunet.cli.parser import (
+    LIST_HELP,
+    PRECISIONS,
+    Command,
+    Parser,
+    add_encoder_arguments,
+    add_model_argument,
+    model_of,
+)
+from dsunet.config import ModelConfig
 from dsunet.errors import ConfigError, few
-from dsunet.support.imports import is_import_path
 from dsunet.weights import shipped
+
+if TYPE_CHECKING:
+    from dsunet.network.source import CustomSource
 
 __all__ = ["PREDICT"]
 
@@ -32,12 +44,13 @@ def _predict_arguments(parser: Parser) -> None:
         help="A weights file, or a run's folder. Without it, and without --model, the small model "
         f"that comes with dsunet ({shipped.DEFAULT}) segments what stands out.",
     )
-    parser.add_argument(
-        "--model",
-        type=str,
-        help="A model of your own, as PACKAGE.MODULE:NAME: what makes the network that --weights "
-        "is of; or, without --weights, a function that takes an image and gives its map, or a "
-        "network that brings its own weights.",
+    add_model_argument(
+        parser,
+        "What predicts, where no weights file of dsunet's says which",
+        "it goes with --weights, or without them is a function that takes an image and gives its "
+        f"map, or a network that brings its own weights; of the presets {shipped.DEFAULT} has "
+        "weights that come with dsunet, of others the weights file says which",
+        default=None,
     )
     add_encoder_arguments(parser, "that the weights file refers to")
     parser.add_argument("--output", default="predictions", type=str, help="Folder to write to.")
@@ -106,7 +119,6 @@ def _predict(arguments: Namespace) -> int:
     from dsunet.data.pairs import read_names
     from dsunet.network.base import SegmentationModel
     from dsunet.network.function import ImageFunction
-    from dsunet.network.source import CustomSource
     from dsunet.predict import KINDS, Options, Report, Segmenter, plan_outputs, predict_files
 
     kinds = tuple(kind.strip() for kind in arguments.save.split(",") if kind.strip())
@@ -124,19 +136,14 @@ def _predict(arguments: Namespace) -> int:
     by_default = arguments.weights is None and arguments.model is None
     model = shipped.DEFAULT if by_default else arguments.weights
     if arguments.model is not None:
-        if not is_import_path(arguments.model):
-            raise ConfigError(
-                f"--model is {arguments.model!r}, but needs PACKAGE.MODULE:NAME; of dsunet's own "
-                f"models the weights file says which (--weights {shipped.DEFAULT}, say)"
-            )
-        model = CustomSource.of(arguments.model)
+        model = _model(arguments)
     names = read_names(arguments.list) if arguments.list else None
     jobs = plan_outputs(arguments.paths, arguments.output, kinds, names, arguments.files_from)
     segmenter = Segmenter(
         model,
         arguments.device,
         arguments.precision,
-        weights=arguments.weights if arguments.model else None,
+        weights=None if isinstance(model, str) else arguments.weights,
         pyramid_weights=arguments.pyramid_weights,
         semantic_weights=arguments.semantic_weights,
         fold_batchnorm=arguments.fold_batchnorm,
@@ -194,6 +201,19 @@ def _predict(arguments: Namespace) -> int:
     skipped = f"; {report.skipped} were there already" if report.skipped else ""
     print(f"{report.written} of {len(jobs)} images written to {arguments.output}{skipped}")
     return 1 if report.failures else 0
+
+
+def _model(arguments: Namespace) -> str | CustomSource:
+    """What `--model` names, which has weights: a network of the user's own, or a shipped one."""
+    model = model_of(arguments)
+    if not isinstance(model, ModelConfig):
+        return model
+    if arguments.weights is None and model.name in shipped.SHIPPED:
+        return model.name
+    raise ConfigError(
+        f"--model {model.name} is one of dsunet's own models, of which the weights file says "
+        f"which: give --weights alone (--weights {shipped.DEFAULT}, say)"
+    )
 
 
 PREDICT = Command(

@@ -30,8 +30,8 @@ from dsunet.running.inference import lay_out, predict_probabilities, quantise
 from dsunet.running.place import Precision, choose_device, choose_precision
 from dsunet.visualize import cutout, overlay
 from dsunet.weights import shipped
-from dsunet.weights.checkpoint import find_weights
 from dsunet.weights.models import load
+from dsunet.weights.opened import open_weights
 
 __all__ = ["Segmentation", "Segmenter"]
 
@@ -124,6 +124,7 @@ class Segmenter:
         self.device = choose_device(device)
         self.dtype = choose_precision(precision, self.device)
         self.identity: dict[str, str | None] = {}
+        self.weights: Path | None = None
         made: SegmentationModel | ImageFunction
         if isinstance(model, str | Path):
             if weights is not None:
@@ -131,14 +132,14 @@ class Segmenter:
                     f"weights is {weights}, but goes with a network of your own; of dsunet's "
                     "models give the file itself as model"
                 )
-            self.weights: Path | None = find_weights(model)
-            made = load(model, pyramid_weights=pyramid_weights, semantic_weights=semantic_weights)
+            opened = open_weights(model)
+            self.weights = opened.path
+            made = load(opened, pyramid_weights=pyramid_weights, semantic_weights=semantic_weights)
         elif pyramid_weights is not None or semantic_weights is not None:
             raise ConfigError(
-                "--pyramid-weights and --semantic-weights go with a weights file alone"
+                "`pyramid_weights` and `semantic_weights` go with a weights file alone"
             )
         else:
-            self.weights = None if weights is None else find_weights(weights)
             made = self._made(model, weights)
         if isinstance(made, SegmentationModel):
             self.sam_size, self.dino_size = made.view_sizes
@@ -185,7 +186,11 @@ class Segmenter:
             return model
         source = CustomSource.of(model)
         self.identity = source.identity()
-        return source.make() if weights is None else load(weights, model=source)
+        if weights is None:
+            return source.make()
+        opened = open_weights(weights)
+        self.weights = opened.path
+        return load(opened, model=source)
 
     @property
     def largest_side(self) -> int:

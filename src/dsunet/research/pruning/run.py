@@ -39,9 +39,9 @@ from dsunet.support.files import (
     write_json,
 )
 from dsunet.training import train
-from dsunet.weights import ModelFile, custom_config_of, read_weights
-from dsunet.weights.checkpoint import find_weights, save
+from dsunet.weights.checkpoint import save
 from dsunet.weights.models import load
+from dsunet.weights.opened import open_weights
 
 __all__ = ["prune"]
 
@@ -98,7 +98,7 @@ def prune(
     settings, loss = settings or PruneConfig(), loss or LossConfig()
     recipe = recipe or TrainConfig(**FINE_TUNING)
     say = on_line or logger.info
-    folder, source = Path(output), find_weights(weights)
+    folder = Path(output)
     if recipe.devices > 1:
         raise ConfigError(
             f"devices is {recipe.devices}, but pruning and its fine-tuning run on one: prune with "
@@ -110,7 +110,7 @@ def prune(
     precision = choose_precision(recipe.precision, device)
     place = Place(device, precision, data.workers if data else 0)
     split = Split([], [], []) if data is None else split_data(data, recipe.seed)
-    model = _load(source, pyramid_weights, semantic_weights)
+    model, source = _load(weights, pyramid_weights, semantic_weights)
     _check(model, settings, split)
     check_writable(folder)
     _check_folder(folder, resume)
@@ -165,15 +165,17 @@ def prune(
 
 
 def _load(
-    path: Path, pyramid_weights: str | Path | None, semantic_weights: str | Path | None
-) -> DSUNet:
-    file = read_weights(path)
-    if isinstance(file, ModelFile) and (custom := custom_config_of(file)) is not None:
+    path: str | Path, pyramid_weights: str | Path | None, semantic_weights: str | Path | None
+) -> tuple[DSUNet, Path]:
+    """The model, and the file that it is from."""
+    weights = open_weights(path)
+    if (custom := weights.custom) is not None:
         raise CheckpointError(
-            f"{path} holds {custom.name}, a model of somebody's own; only dsunet's own models can "
-            "be pruned"
+            f"{weights.path} holds {custom.name}, a model of somebody's own; only dsunet's own "
+            "models can be pruned"
         )
-    return load(path, pyramid_weights=pyramid_weights, semantic_weights=semantic_weights)
+    model = load(weights, pyramid_weights=pyramid_weights, semantic_weights=semantic_weights)
+    return model, weights.path
 
 
 def _check(model: DSUNet, settings: PruneConfig, split: Split) -> None:
