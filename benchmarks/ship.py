@@ -23,7 +23,8 @@ import dsunet
 from dsunet.data.pairs import read_names
 from dsunet.predict import Options, plan_outputs, predict_files
 from dsunet.support.files import sha256_of, write_json
-from dsunet.weights.checkpoint import find_weights, read_checkpoint, write_checkpoint
+from dsunet.weights.checkpoint import read_checkpoint, write_checkpoint
+from dsunet.weights.opened import find_weights
 from dsunet.weights.shipped import DEFAULT, weights_of
 from measuring import circumstances
 

@@ -19,6 +19,7 @@ from dsunet.network.build import build_model
 from dsunet.network.encoders import build_hiera, build_vit
 from dsunet.network.layers import HAAR_TAPS
 from dsunet.weights.names import DSU_NET, SAM2_UNET
+from dsunet.weights.registry import PublicWeights
 from helpers import GOLDEN
 
 # Names and shapes in the official classes (packages sam2 1.1.0, dinov2 0.0.1.dev2) and in those of
@@ -90,7 +91,7 @@ def published_shapes(name: str) -> dict[str, list[int]]:
     return {rules.theirs(n): list(t.shape) for n, t in model.state_dict().items()}
 
 
-def empty_trunk(entry: dsunet.weights.PublicWeights) -> nn.Module:
+def empty_trunk(entry: PublicWeights) -> nn.Module:
     """The encoder that an entry of the registry is for, without memory."""
     with torch.device("meta"):
         if entry.role == "pyramid":

@@ -8,59 +8,25 @@ from typing import TYPE_CHECKING
 from dsunet.support.lazy import lazy_names, redirect_modules
 
 if TYPE_CHECKING:
-    from dsunet.errors import DsunetError
-    from dsunet.metrics import evaluate
-    from dsunet.network.custom import CustomModel
-    from dsunet.network.decoder import SegmentationLogits
-    from dsunet.network.losses import deep_supervision_loss, structure_loss
-    from dsunet.network.model import DSUNet
-    from dsunet.predict import Segmentation, Segmenter
-    from dsunet.training import train
-    from dsunet.weights import LoadReport, convert, load_weights
-    from dsunet.weights.checkpoint import save
-    from dsunet.weights.models import create_model, list_models, load
+    from dsunet.errors import DsunetError as DsunetError
+    from dsunet.metrics import evaluate as evaluate
+    from dsunet.network.custom import CustomModel as CustomModel
+    from dsunet.network.decoder import SegmentationLogits as SegmentationLogits
+    from dsunet.network.losses import deep_supervision_loss as deep_supervision_loss
+    from dsunet.network.losses import structure_loss as structure_loss
+    from dsunet.predict import Segmentation as Segmentation
+    from dsunet.predict import Segmenter as Segmenter
+    from dsunet.training import train as train
+    from dsunet.weights.checkpoint import save as save
+    from dsunet.weights.conversion import convert as convert
+    from dsunet.weights.load import LoadReport as LoadReport
+    from dsunet.weights.load import load_weights as load_weights
+    from dsunet.weights.models import DSUNet as DSUNet
+    from dsunet.weights.models import create_model as create_model
+    from dsunet.weights.models import list_models as list_models
+    from dsunet.weights.models import load as load
 
 __version__ = "0.1.0"
-
-_HOMES = {
-    "CustomModel": "network.custom",
-    "DSUNet": "weights.models",
-    "DsunetError": "errors",
-    "LoadReport": "weights.load",
-    "Segmentation": "predict",
-    "SegmentationLogits": "network.decoder",
-    "Segmenter": "predict",
-    "convert": "weights.conversion",
-    "create_model": "weights.models",
-    "deep_supervision_loss": "network.losses",
-    "evaluate": "metrics",
-    "list_models": "weights.models",
-    "load": "weights.models",
-    "load_weights": "weights.load",
-    "save": "weights.checkpoint",
-    "structure_loss": "network.losses",
-    "train": "training",
-}
-
-__all__ = [
-    "CustomModel",
-    "DSUNet",
-    "DsunetError",
-    "LoadReport",
-    "Segmentation",
-    "SegmentationLogits",
-    "Segmenter",
-    "convert",
-    "create_model",
-    "deep_supervision_loss",
-    "evaluate",
-    "list_models",
-    "load",
-    "load_weights",
-    "save",
-    "structure_loss",
-    "train",
-]
 
 # Modules that users were told of by names that they had before.
 redirect_modules(
@@ -74,4 +40,19 @@ redirect_modules(
     },
 )
 
-__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+__all__, __getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "errors": ["DsunetError"],
+        "metrics": ["evaluate"],
+        "network.custom": ["CustomModel"],
+        "network.decoder": ["SegmentationLogits"],
+        "network.losses": ["deep_supervision_loss", "structure_loss"],
+        "predict": ["Segmentation", "Segmenter"],
+        "training": ["train"],
+        "weights.checkpoint": ["save"],
+        "weights.conversion": ["convert"],
+        "weights.load": ["LoadReport", "load_weights"],
+        "weights.models": ["DSUNet", "create_model", "list_models", "load"],
+    },
+)

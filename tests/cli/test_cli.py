@@ -214,3 +214,85 @@ def test_true_needs_not_be_written(flags: list[str], expected: bool) -> None:
 def test_a_folder_behind_a_flag_is_no_value_of_it(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check", "--draft", "nowhere"]) == 1
     assert "nowhere" in capsys.readouterr().err
+
+
+# What a command with `--model` needs besides, and what it says of a network of the user's own
+# before it looks at anything else; nothing where it takes one.
+MODELS = {
+    "train": ("--data d --output o", ""),
+    "distill": ("--data d --output o --teacher t", ""),
+    "data check": ("d", ""),
+    "predict": ("a.png", ""),
+    "features": ("a.png --output o", "features are of dsunet's models only"),
+    "cache build": ("--data d", "dsunet does not know what could be kept"),
+    "benchmark train": ("", "timed are settings of dsunet's models"),
+    "benchmark predict": ("", "timed are settings of dsunet's models"),
+    "benchmark data": ("", "timed are settings of dsunet's models"),
+}
+
+
+def test_these_are_all_commands_with_a_model() -> None:
+    found = []
+    for name, command in COMMANDS.items():
+        parser = Parser(name, command.summary, command.examples)
+        command.add_arguments(parser)
+        if any("--model" in action.option_strings for action in parser._actions):
+            found.append(name)
+    assert sorted(found) == sorted(MODELS)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_meant_alike_in_every_command(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    needed, refusal = MODELS[name]
+
+    def error_of(model: str) -> str:
+        assert main([*name.split(), *needed.split(), "--model", model]) == 1
+        return " ".join(capsys.readouterr().err.split())
+
+    assert "model 'big' is unknown; known: dsunet-base" in error_of("big")
+    assert "PACKAGE.MODULE:NAME" in error_of("big")
+    if refusal:
+        assert "--model mynet:tiny is a network of your own" in error_of("mynet:tiny")
+        assert refusal in error_of("mynet:tiny")
+    else:
+        assert "there is no module 'mynet'" in error_of("mynet:tiny")
+    parser = Parser(name, "", "")
+    COMMANDS[name].add_arguments(parser)
+    said = " ".join(parser.format_help().split())
+    assert "or a network of your own, as PACKAGE.MODULE:NAME of what makes it" in said
+    assert refusal in said
+
+
+def test_predict_takes_a_preset_that_has_weights(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("a.png")
+    command = "predict a.png --device cpu --output".split()
+    assert main([*command, "named", "--model", "dsunet-lite"]) == 0
+    assert main([*command, "default"]) == 0
+    maps = [Path(folder, "a.png").read_bytes() for folder in ("named", "default")]
+    assert maps[0] == maps[1]
+    capsys.readouterr()
+    for more in (["--model", "dsunet-nano"], ["--model", "dsunet-lite", "--weights", "w"]):
+        assert main([*command, "other", *more]) == 1
+        assert "of which the weights file says which" in capsys.readouterr().err
+
+
+def test_a_sheet_shows_the_view_of_a_network_of_ones_own(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "sheetnet", raising=False)
+    Path("sheetnet.py").write_text(
+        "import torch, dsunet\n"
+        "def make():\n    return dsunet.CustomModel(torch.nn.Conv2d(3, 1, 1), 352)\n"
+    )
+    assert main("generate --output set --count 2 --size 64".split()) == 0
+    for name, model in (("own", "sheetnet:make"), ("preset", "dsunet-large")):
+        assert main(["data", "check", "set", "--sheet", f"{name}.png", "--model", model]) == 0
+    assert Path("own.png").read_bytes() == Path("preset.png").read_bytes()

@@ -10,12 +10,10 @@ import torch
 
 import dsunet
 from dsunet.data.synthetic import write_synthetic
-from dsunet.weights import (
-    PUBLIC_WEIGHTS,
-    read_weights,
-)
 from dsunet.weights.checkpoint import read_metadata
 from dsunet.weights.encoders import read_encoder
+from dsunet.weights.opened import open_weights
+from dsunet.weights.registry import PUBLIC_WEIGHTS
 from weightfiles import command, hub_file, published_state, sam2_file
 
 pytestmark = pytest.mark.usefixtures("own_index")
@@ -81,7 +79,7 @@ def test_training_and_prediction_take_encoder_files(
     sam, dino = torch.randn(1, 3, 128, 128), torch.randn(1, 3, 112, 112)
     expected = dsunet.load(last)(sam, dino).fine
     resumable = tmp_path / "run" / "resume.ckpt"
-    assert read_weights(resumable).format == "dsunet-lightning"
+    assert open_weights(resumable).file.format == "dsunet-lightning"
     assert torch.equal(dsunet.load(resumable)(sam, dino).fine, expected)
     # the encoder's file may move before the run goes on, but not change
     again = ("train", "--config", tmp_path / "run" / "config.yaml", "--resume")

@@ -269,7 +269,7 @@ def test_files_name_their_code_and_do_not_run_it(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     dsunet.save(dsunet.CustomModel(nn.Conv2d(3, 1, 1), 64, name="mynet:tiny"), "w.safetensors")
-    expected = "it names mynet:tiny, and no code that a file names is run.*give --model mynet:tiny"
+    expected = "it names mynet:tiny, and no code that a file names is run.*give `model` mynet:tiny"
     for load in (dsunet.load, dsunet.Segmenter):
         with pytest.raises(CheckpointError, match=expected):
             load("w.safetensors")
@@ -285,7 +285,7 @@ def test_files_name_their_code_and_do_not_run_it(
     with pytest.raises(CheckpointError, match="does not fit the model"):
         dsunet.load("w.safetensors", model="mynet:tiny")
     dsunet.save(nano(), "ours.safetensors")
-    with pytest.raises(CheckpointError, match="is of dsunet-nano, .*leave --model out"):
+    with pytest.raises(CheckpointError, match="is of dsunet-nano, .*leave `model` out"):
         dsunet.load("ours.safetensors", model="mynet:tiny")
 
 

@@ -18,7 +18,7 @@ from dsunet.network.decoder import SpatialFeatureFusion
 from dsunet.network.encoders import AdaptedBlock
 from dsunet.network.fusion import ChannelModulation, ContentGuidedAttention
 from dsunet.network.layers import HAAR_TAPS, ReceptiveFieldBlock, WaveletConv2d
-from dsunet.weights import load_weights
+from dsunet.weights.load import load_weights
 from helpers import GOLDEN, Golden, fill, golden_image
 
 

@@ -412,7 +412,7 @@ def test_a_preset_with_random_weights_is_the_same_every_time(tmp_path: Path) -> 
         ("--output o --model dsunet-nano --tsne-positions 0", "--tsne-positions is 0"),
         ("--output o --weights absent", "there is no weights file"),
         ("--output o --weights ../custom.safetensors", "a file of mynet:tiny; features are of"),
-        ("--output o --model mynet:tiny", "is mynet:tiny; features are of dsunet's models only"),
+        ("--output o --model mynet:tiny", "mynet:tiny is a network of your own; features are of"),
     ],
 )
 def test_bad_usage_is_one_clear_line(

@@ -13,12 +13,10 @@ import dsunet
 from dsunet.config import MODEL_PRESETS, model_config
 from dsunet.errors import CheckpointError
 from dsunet.network.build import build_model
-from dsunet.weights import (
-    read_weights,
-)
 from dsunet.weights.checkpoint import read_metadata
 from dsunet.weights.encoders import read_encoder
 from dsunet.weights.names import DSU_NET, SAM2_UNET
+from dsunet.weights.opened import open_weights
 from helpers import GOLDEN, nano
 from weightfiles import command, hub_file, logits, published_state
 
@@ -146,7 +144,7 @@ def test_tensors_that_share_memory_are_written_apart(tmp_path: Path) -> None:
     state[f"{taps}iwt_filter"] = state[f"{taps}wt_filter"]
     torch.save(state, tmp_path / "authors.pth")
     dsunet.convert(tmp_path / "authors.pth", tmp_path / "ours.safetensors", include_encoders=True)
-    ignored = read_weights(tmp_path / "ours.safetensors").ignored
+    ignored = open_weights(tmp_path / "ours.safetensors").file.ignored
     assert torch.equal(ignored[f"{taps}iwt_filter"], ignored[f"{taps}wt_filter"])
 
 

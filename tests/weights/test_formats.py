@@ -18,15 +18,12 @@ import dsunet
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.network.encoders import build_hiera, build_vit
 from dsunet.network.fingerprint import fingerprint
-from dsunet.weights import (
-    find_public,
-    formats,
-    public_name,
-    read_weights,
-)
+from dsunet.weights import formats
 from dsunet.weights.encoders import read_encoder
 from dsunet.weights.fitting import fill_trunk
 from dsunet.weights.formats import EncoderFile
+from dsunet.weights.opened import open_weights
+from dsunet.weights.registry import find_public, public_name
 from weightfiles import (
     OFFICIAL,
     dinov2_file,
@@ -200,7 +197,7 @@ def test_taps_that_are_not_haars(tmp_path: Path) -> None:
     state["dino2sam_down14.depthwise.wt_filter"] *= 2
     torch.save(state, tmp_path / "a.pth")
     with pytest.raises(CheckpointError, match=r"wt_filter are not Haar's"):
-        read_weights(tmp_path / "a.pth")
+        _ = open_weights(tmp_path / "a.pth").file
 
 
 def test_files_that_are_something_else(tmp_path: Path) -> None:
@@ -222,21 +219,21 @@ def test_files_that_are_something_else(tmp_path: Path) -> None:
     for name, (content, message) in cases.items():
         (tmp_path / name).write_bytes(content)
         with pytest.raises(CheckpointError, match=message) as caught:
-            read_weights(tmp_path / name)
+            _ = open_weights(tmp_path / name).file
         assert name in str(caught.value)
-    with pytest.raises(CheckpointError, match="is a folder; give the path"):
-        read_weights(tmp_path)
+    with pytest.raises(CheckpointError, match="is a folder without best"):
+        _ = open_weights(tmp_path).file
     torch.save([1, 2], tmp_path / "list.pt")
     with pytest.raises(CheckpointError, match="holds no state dict"):
-        read_weights(tmp_path / "list.pt")
+        _ = open_weights(tmp_path / "list.pt").file
     safetensors.torch.save_file({"conv1.weight": torch.rand(3)}, tmp_path / "resnet.safetensors")
     with pytest.raises(CheckpointError, match=r"no known format: its first tensors are conv1\.w"):
-        read_weights(tmp_path / "resnet.safetensors")
+        _ = open_weights(tmp_path / "resnet.safetensors").file
     torch.save(
         {"pytorch-lightning_version": "2", "state_dict": {"a": torch.zeros(1)}}, tmp_path / "l"
     )
     with pytest.raises(CheckpointError, match="none of a dsunet training run"):
-        read_weights(tmp_path / "l")
+        _ = open_weights(tmp_path / "l").file
 
 
 def test_fingerprints_do_not_depend_on_the_format(
@@ -292,7 +289,7 @@ def test_two_encoders_in_one_file(tmp_path: Path) -> None:
     both = {f"{part}.{n}": t for part in ("model", "ema") for n, t in state.items()}
     torch.save(both, tmp_path / "two.pt")
     with pytest.raises(CheckpointError, match="holds several encoders, at 'ema.' and 'model.'"):
-        read_weights(tmp_path / "two.pt")
+        _ = open_weights(tmp_path / "two.pt").file
 
 
 @pytest.mark.parametrize(
@@ -322,9 +319,9 @@ def test_odd_tensors(name: str, value: Tensor | None, tmp_path: Path) -> None:
 def test_archives_of_other_kinds(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", a=np.zeros(3))
     with pytest.raises(CheckpointError, match=r"an archive without weights \(it has a\.npy\)"):
-        read_weights(tmp_path / "a.npz")
+        _ = open_weights(tmp_path / "a.npz").file
     with zipfile.ZipFile(tmp_path / "script.pt", "w") as archive:
         for name in ("data.pkl", "constants.pkl", "code/model.py"):
             archive.writestr(f"script/{name}", "x")
     with pytest.raises(CheckpointError, match="a TorchScript program; save the state dict"):
-        read_weights(tmp_path / "script.pt")
+        _ = open_weights(tmp_path / "script.pt").file

@@ -118,7 +118,7 @@ def test_from_pretrained_takes_encoder_files(
 ) -> None:
     tiny.save_pretrained(tmp_path / "folder")
     monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "another"))
-    with pytest.raises(WeightsError, match="--pyramid-weights"):
+    with pytest.raises(WeightsError, match="`pyramid_weights`"):
         dsunet.DSUNet.from_pretrained(tmp_path / "folder")
     dsunet.DSUNet.from_pretrained(
         tmp_path / "folder",

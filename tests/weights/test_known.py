@@ -11,9 +11,7 @@ import pytest
 
 import dsunet
 from dsunet.support.files import stamp_of
-from dsunet.weights import (
-    known,
-)
+from dsunet.weights import known
 from dsunet.weights.encoders import read_encoder
 from weightfiles import dinov2_file, sam2_file
 

@@ -24,9 +24,10 @@ from dsunet.errors import CheckpointError, InputSizeError, MissingPackageError, 
 from dsunet.network.build import build_model
 from dsunet.network.decoder import Decoder, SpatialFeatureFusion
 from dsunet.network.encoders import BackboneEncoder, build_backbone
-from dsunet.weights import PUBLIC_WEIGHTS, find_public, public_name, read_weights
 from dsunet.weights.hub_cache import cached_file
 from dsunet.weights.names import EFFICIENTNET_LITE
+from dsunet.weights.opened import open_weights
+from dsunet.weights.registry import PUBLIC_WEIGHTS, PublicWeights, find_public, public_name
 from helpers import SHARED, nano
 
 PACKAGED = {name: entry for name, entry in PUBLIC_WEIGHTS.items() if entry.package}
@@ -194,7 +195,7 @@ def test_sizes_that_do_not_fit() -> None:
 
 
 @pytest.mark.parametrize("entry", PACKAGED.values(), ids=PACKAGED)
-def test_registry_entry(entry: dsunet.weights.PublicWeights) -> None:
+def test_registry_entry(entry: PublicWeights) -> None:
     config = timm.get_pretrained_cfg(entry.name)
     assert config.hf_hub_id == entry.hub_id
     assert (config.mean, config.std) == (entry.mean, entry.std)
@@ -221,7 +222,7 @@ def test_every_tensor_has_its_place(number: int) -> None:
     assert len(shapes) == len(theirs)
     assert shapes == {name: tensor.shape for name, tensor in own.items()}
     assert {rules.theirs(name) for name in own} == set(theirs)
-    file = read_weights(packaged(number))
+    file = open_weights(packaged(number)).file
     assert file.recognised == (
         f"tf_efficientnet_lite{number}",
         f"tf_efficientnet_lite{number}.in1k",
@@ -365,7 +366,7 @@ def test_the_encoders_weights_come_from_their_package(tmp_path: Path) -> None:
     path = packaged(0)
     model = dsunet.create_model("dsunet-lite", weights="encoders")
     trunk = model.pyramid.trunk.state_dict()
-    for name, tensor in read_weights(path).tensors.items():
+    for name, tensor in open_weights(path).file.tensors.items():
         assert torch.equal(trunk[name], tensor)
         assert trunk[name].dtype == tensor.dtype
     assert all(p.requires_grad for p in model.parameters())
@@ -454,7 +455,7 @@ def test_odd_files(tmp_path: Path) -> None:
     }
     torch.save(state, tmp_path / "few.pth")
     with pytest.raises(CheckpointError, match="has 1 blocks, which no EfficientNet-Lite has"):
-        read_weights(tmp_path / "few.pth")
+        _ = open_weights(tmp_path / "few.pth").file
 
 
 # -- what else reads a model

@@ -44,7 +44,7 @@ def test_without_the_index(
     file = tmp_path / "small.safetensors"
     dsunet.save(tiny, file)
     monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "another"))
-    with pytest.raises(WeightsError, match=r"(?s)sam2_hiera_tiny.*--pyramid-weights FILE"):
+    with pytest.raises(WeightsError, match=r"(?s)sam2_hiera_tiny.*`pyramid_weights` FILE"):
         dsunet.load(file)
     given = {"pyramid_weights": official["pyramid"], "semantic_weights": official["semantic"]}
     dsunet.load(file, **given)
@@ -67,15 +67,16 @@ def test_other_encoders_are_refused(
         dsunet.load(file)  # the one beside it has the right name and the wrong values
 
 
-def test_files_of_version_one_are_read(tiny: dsunet.DSUNet, tmp_path: Path) -> None:
-    file = tmp_path / "v2.safetensors"
+def test_a_reference_need_not_have_a_fingerprint(tiny: dsunet.DSUNet, tmp_path: Path) -> None:
+    file = tmp_path / "with.safetensors"
     dsunet.save(tiny, file)
-    about = read_metadata(file) | {"format": 1}
-    about["encoders"] = {n: f"timm/{r['name']}" for n, r in about["encoders"].items()}
+    about = read_metadata(file)
+    about["encoders"]["pyramid"]["fingerprint"] = None
     tensors = safetensors.torch.load_file(file)
-    safetensors.torch.save_file(tensors, tmp_path / "v1.safetensors", {"dsunet": json.dumps(about)})
-    upgraded = read_metadata(tmp_path / "v1.safetensors")["encoders"]["pyramid"]
-    assert upgraded == {"name": "sam2_hiera_tiny.fb_r896_2pt1", "fingerprint": None}
+    bare = tmp_path / "without.safetensors"
+    safetensors.torch.save_file(tensors, bare, {"dsunet": json.dumps(about)})
+    reference = read_metadata(bare)["encoders"]["pyramid"]
+    assert reference == {"name": "sam2_hiera_tiny.fb_r896_2pt1", "fingerprint": None}
 
 
 def test_self_contained_files(tiny: dsunet.DSUNet, tmp_path: Path, monkeypatch) -> None:
@@ -101,15 +102,16 @@ def test_training_facts_stay_with_the_model(tmp_path: Path) -> None:
     assert read_metadata(tmp_path / "b.safetensors")["training"]["measures"] == {"S": 0.5}
 
 
-def test_files_of_version_one_are_loaded(
+def test_files_without_fingerprints_are_loaded(
     tiny: dsunet.DSUNet, official: dict[str, Path], tmp_path: Path
 ) -> None:
-    """They name encoders and have no fingerprints; release and architecture are still checked."""
-    dsunet.save(tiny, tmp_path / "v2.safetensors")
-    about = read_metadata(tmp_path / "v2.safetensors") | {"format": 1}
-    about["encoders"] = {n: f"timm/{r['name']}" for n, r in about["encoders"].items()}
-    tensors = safetensors.torch.load_file(tmp_path / "v2.safetensors")
-    file = tmp_path / "v1.safetensors"
+    """They name encoders alone; release and architecture are still checked."""
+    dsunet.save(tiny, tmp_path / "with.safetensors")
+    about = read_metadata(tmp_path / "with.safetensors")
+    for reference in about["encoders"].values():
+        reference["fingerprint"] = None
+    tensors = safetensors.torch.load_file(tmp_path / "with.safetensors")
+    file = tmp_path / "without.safetensors"
     safetensors.torch.save_file(tensors, file, {"dsunet": json.dumps(about)})
     given = {"pyramid_weights": official["pyramid"], "semantic_weights": official["semantic"]}
     assert torch.equal(logits(dsunet.load(file, **given)), logits(tiny))

@@ -7,14 +7,9 @@ import re
 import pytest
 import timm
 
-import dsunet
 from dsunet.config import MODEL_PRESETS
 from dsunet.errors import WeightsError
-from dsunet.weights import (
-    PUBLIC_WEIGHTS,
-    find_public,
-    public_name,
-)
+from dsunet.weights.registry import PUBLIC_WEIGHTS, PublicWeights, find_public, public_name
 from weightfiles import empty_trunk
 
 # all but those of dsunet-lite, see test_lite.py
@@ -22,7 +17,7 @@ FETCHED = {name: entry for name, entry in PUBLIC_WEIGHTS.items() if entry.packag
 
 
 @pytest.mark.parametrize("entry", FETCHED.values(), ids=FETCHED)
-def test_registry_entry(entry: dsunet.weights.PublicWeights) -> None:
+def test_registry_entry(entry: PublicWeights) -> None:
     config = timm.get_pretrained_cfg(entry.name)
     assert config.hf_hub_id == entry.hub_id
     assert config.license == entry.license.lower()

@@ -15,8 +15,9 @@ from dsunet.cli import main
 from dsunet.config import DataConfig, TrainConfig, model_config
 from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import CheckpointError
-from dsunet.weights.checkpoint import find_weights, read_checkpoint
+from dsunet.weights.checkpoint import read_checkpoint
 from dsunet.weights.inspection import verify_file
+from dsunet.weights.opened import find_weights
 from dsunet.weights.shipped import DEFAULT, SHIPPED, card_of, is_shipped, weights_of
 from helpers import nano
 

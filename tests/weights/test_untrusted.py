@@ -105,18 +105,20 @@ def test_postscript_is_not_handed_to_ghostscript(
         ("no json", "broken metadata"),
         ("[1]", "broken metadata"),
         ("{}", "has format None"),
-        ('{"format": 1}', "incomplete metadata"),
-        ('{"format": 1, "model": 3, "encoders": {}, "training": {}}', "incomplete metadata"),
+        ('{"format": 1, "model": {}, "encoders": {}, "training": {}}', "has format 1, but this"),
+        ('{"format": 3, "model": {}, "encoders": {}, "training": {}}', "has format 3, but this"),
+        ('{"format": 2}', "incomplete metadata"),
+        ('{"format": 2, "model": 3, "encoders": {}, "training": {}}', "incomplete metadata"),
         (
-            '{"format": 1, "model": {"hiera": "x"}, "encoders": {}, "training": {}}',
+            '{"format": 2, "model": {"hiera": "x"}, "encoders": {}, "training": {}}',
             "cannot be built",
         ),
         (
-            '{"format": 1, "model": {"bogus": 1}, "encoders": {}, "training": {}}',
+            '{"format": 2, "model": {"bogus": 1}, "encoders": {}, "training": {}}',
             "cannot be built",
         ),
         (
-            '{"format": 1, "model": {"sam_size": {}}, "encoders": {}, "training": {}}',
+            '{"format": 2, "model": {"sam_size": {}}, "encoders": {}, "training": {}}',
             "cannot be built",
         ),
     ],
@@ -151,18 +153,18 @@ def test_changed_weights_files_are_our_errors(tmp_path: Path) -> None:
             dsunet.load(tmp_path / "bad.safetensors")
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("fingerprint", [None, "sha256:0"])
 @pytest.mark.parametrize("tag", ["timm/hf-hub:somebody/model", "timm/local-dir:/tmp/x", "x"])
 def test_a_file_does_not_choose_what_is_fetched(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tag: str, version: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tag: str, fingerprint: str | None
 ) -> None:
     def forbidden(*arguments: object, **options: object) -> None:
         raise AssertionError("weights were fetched")
 
     monkeypatch.setattr("dsunet.weights.encoders.fetch", forbidden)
     monkeypatch.setattr("dsunet.weights.encoders.read_encoder", forbidden)
-    about = {"format": version, "model": nano().config.to_dict(), "training": {}}
-    reference = tag if version == 1 else {"name": tag, "fingerprint": "sha256:0"}
+    about = {"format": 2, "model": nano().config.to_dict(), "training": {}}
+    reference = {"name": tag, "fingerprint": fingerprint}
     about["encoders"] = {"pyramid": reference, "semantic": None}
     metadata = {"dsunet": json.dumps(about)}
     tensors = {"a": torch.zeros(1)}

@@ -16,7 +16,7 @@ from dsunet.config import ModelConfig, Role, Variant, as_size
 from dsunet.network.decoder import CrossScaleAttention
 from dsunet.network.encoders import build_hiera, build_vit
 from dsunet.network.model import DSUNet
-from dsunet.weights import EncoderFile
+from dsunet.weights.formats import EncoderFile
 from dsunet.weights.models import build_filled
 
 __all__ = ["full_attention", "network_of", "use_full_attention"]

@@ -12,8 +12,15 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, check_outputs, fail, print_line, print_table
-from dsunet.cli.parser import PRECISIONS, Command, Parser, fields_of
-from dsunet.config import MODEL_PRESETS, ModelConfig, as_size, model_config
+from dsunet.cli.parser import (
+    PRECISIONS,
+    Command,
+    Parser,
+    add_model_argument,
+    fields_of,
+    preset_of,
+)
+from dsunet.config import ModelConfig, as_size
 from dsunet.errors import ConfigError
 from dsunet.support.files import write_json
 
@@ -29,13 +36,15 @@ _PREDICT_OPTIONS = {
     "int8": "Compute the encoders' linear layers in 8 bits, on CPUs.",
 }
 
+_NO_OWN = "the variants that are timed are settings of dsunet's models; name one of them"
+
 
 def _shared_arguments(parser: Parser, what: str) -> None:
-    parser.add_argument(
-        "--model",
-        default="dsunet-large",
-        help=f"Preset: {', '.join(MODEL_PRESETS)}; the settings below change it. Its weights are "
-        "random: speed does not depend on them, and nothing is downloaded.",
+    add_model_argument(
+        parser,
+        "What to measure, with random weights, as speed does not depend on them, and changed by "
+        "the settings below",
+        f"but here only a preset: {_NO_OWN}",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="Number type.")
@@ -114,8 +123,7 @@ def _data_arguments(parser: Parser) -> None:
 
 
 def _config(arguments: Namespace) -> ModelConfig:
-    settings = {name: arguments[name] for name in fields_of(ModelConfig)}
-    return model_config(arguments.model, **settings)
+    return preset_of(arguments, _NO_OWN, fields_of(ModelConfig))
 
 
 def _numbers(flag: str, text: Any) -> list[int]:

@@ -9,35 +9,37 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, check_outputs, fail, print_failures, print_line
-from dsunet.cli.parser import Command, Parser, add_encoder_arguments, fields_of, pick
+from dsunet.cli.parser import (
+    Command,
+    Parser,
+    add_encoder_arguments,
+    add_model_argument,
+    fields_of,
+    pick,
+    preset_of,
+)
 from dsunet.config import (
-    MODEL_PRESETS,
     DataConfig,
     LossConfig,
     ModelConfig,
     TrainConfig,
-    model_config,
 )
 from dsunet.errors import ConfigError
 from dsunet.support.files import write_json
-from dsunet.support.imports import is_import_path
 
 __all__ = ["CACHE_BUILD", "CACHE_INFO", "CACHE_VERIFY"]
 
 # What of a training's recipe says where its features are, and what computes them.
 _USED = ("feature_cache", "cache_type", "cache_budget", "device", "precision", "seed")
 
+_NO_OWN = "of such a network dsunet does not know what could be kept; give one of dsunet's models"
+
 
 def _build_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--config", action="config", help="YAML file with any of these settings; flags beat it."
     )
-    parser.add_argument(
-        "--model",
-        type=str,
-        default="dsunet-large",
-        help=f"Whose DINOv2: {', '.join(MODEL_PRESETS)}.",
-    )
+    add_model_argument(parser, "Whose DINOv2", f"but here only a preset: {_NO_OWN}")
     parser.add_argument(
         "--weights",
         default="default",
@@ -67,13 +69,7 @@ def _build(arguments: Namespace) -> int:
 
     if arguments.feature_cache == "off":
         raise ConfigError("--feature-cache is off; give auto, or the folder to build it in")
-    if is_import_path(arguments.model):
-        raise ConfigError(
-            f"{arguments.model} is a network of your own, of which dsunet does not know what could "
-            "be kept; give one of dsunet's models"
-        )
-    settings = {name: arguments[name] for name in fields_of(ModelConfig)}
-    config = model_config(arguments.model, **settings)
+    config = preset_of(arguments, _NO_OWN, fields_of(ModelConfig))
     data = pick(DataConfig, arguments)
     recipe = pick(TrainConfig, arguments)
     place = Place.chosen(recipe.device, recipe.precision)

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, check_outputs, print_line
-from dsunet.cli.parser import Command, Parser, pick
-from dsunet.config import MODEL_PRESETS, DataConfig, ModelConfig, model_config
+from dsunet.cli.parser import Command, Parser, add_model_argument, model_of, pick
+from dsunet.config import DataConfig, ModelConfig
 from dsunet.errors import ConfigError, DataError
 from dsunet.support.files import write_json, write_png
 
 if TYPE_CHECKING:
     from dsunet.data import Pair
     from dsunet.data.catalogue.find import FoundSet
+    from dsunet.network.source import CustomSource
 
 __all__ = ["DATA_CHECK", "GENERATE"]
 
@@ -49,12 +50,7 @@ def _data_check_arguments(parser: Parser) -> None:
         "--sheet", type=str, help="Draw random pairs, as files and as the model sees them, here."
     )
     parser.add_argument("--rows", type=int, default=8, help="Pairs on the sheet.")
-    parser.add_argument(
-        "--model",
-        type=str,
-        default="dsunet-large",
-        help=f"Whose views to draw: {', '.join(MODEL_PRESETS)}.",
-    )
+    add_model_argument(parser, "Whose views to draw", "its code is run for the size of its view")
 
 
 def _data_check(arguments: Namespace) -> int:
@@ -66,7 +62,7 @@ def _data_check(arguments: Namespace) -> int:
         raise ConfigError(f"--sheet is {arguments.sheet!r}, but needs a name that ends with .png")
     if arguments.rows < 1:
         raise ConfigError(f"--rows is {arguments.rows}, but needs at least 1")
-    model = model_config(arguments.model)
+    model = model_of(arguments)
     if found := _public_sets(arguments):
         return _check_public_sets(found, arguments)
     config = pick(DataConfig, arguments)
@@ -139,16 +135,20 @@ def _check_public_sets(found: dict[str, FoundSet], arguments: Namespace) -> int:
 
 
 def _draw_sheet(
-    pairs: Sequence[Pair], model: ModelConfig, config: DataConfig, arguments: Namespace
+    pairs: Sequence[Pair],
+    model: ModelConfig | CustomSource,
+    config: DataConfig,
+    arguments: Namespace,
 ) -> None:
     from dsunet.config import as_size
     from dsunet.data import PairDataset
     from dsunet.visualize import data_sheet
 
+    seen = model if isinstance(model, ModelConfig) else model.network().config
     flips = (config.horizontal_flip, config.vertical_flip)
     dataset = PairDataset(
         pairs,
-        as_size(model.sam_size),
+        as_size(seen.sam_size),
         None,
         flips=flips,
         crop=config.crop,

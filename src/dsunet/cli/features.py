@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, print_failures
-from dsunet.cli.parser import Command, Parser, add_encoder_arguments
+from dsunet.cli.parser import (
+    Command,
+    Parser,
+    add_encoder_arguments,
+    add_model_argument,
+    preset_of,
+)
 from dsunet.config import MODEL_PRESETS
 from dsunet.errors import ConfigError
-from dsunet.support.imports import is_import_path
 
 if TYPE_CHECKING:
     from dsunet.network.model import DSUNet
@@ -24,7 +29,7 @@ FORMATS = ("png", "pdf")
 NO_FILES = ("default", "encoders", "none")
 OURS = (
     "features are of dsunet's models only, as they are those of Hiera, DINOv2 and the fusion: name "
-    f"a preset ({', '.join(MODEL_PRESETS)}), or the weights of one"
+    "a preset, or the weights of one"
 )
 
 
@@ -43,10 +48,11 @@ def _features_arguments(parser: Parser) -> None:
         "also default (encoders; none for nano), encoders (their public weights) or "
         "none (random, by seed 0).",
     )
-    parser.add_argument(
-        "--model",
-        type=str,
-        help=f"Preset to look at without trained weights: {', '.join(MODEL_PRESETS)}.",
+    add_model_argument(
+        parser,
+        "What to look at without trained weights",
+        f"but here only a preset: {OURS}",
+        default=None,
     )
     add_encoder_arguments(parser, "that the weights file refers to, or --model is to take")
     parser.add_argument(
@@ -197,8 +203,8 @@ def _checked(arguments: Namespace) -> _Settings:
     check_kinds(kinds)
     if not formats or len(set(formats)) != len(formats) or set(formats) - set(FORMATS):
         raise ConfigError(f"--formats is {arguments.formats!r}, but needs png, pdf or png,pdf")
-    if arguments.model is not None and is_import_path(arguments.model):
-        raise ConfigError(f"--model is {arguments.model}; {OURS}")
+    if arguments.model is not None:
+        preset_of(arguments, OURS)
     for flag, least in (("size", 1), ("dino_size", 1), ("tsne_positions", 30)):
         if arguments[flag] is not None and arguments[flag] < least:
             raise ConfigError(f"--{flag} is {arguments[flag]}, but needs at least {least}")
@@ -233,9 +239,8 @@ def _model(arguments: Namespace) -> tuple[DSUNet, str]:
     """The model, and what to call it in the figures."""
     import torch
 
-    from dsunet.weights import ModelFile, custom_config_of, read_weights
-    from dsunet.weights.checkpoint import find_weights
     from dsunet.weights.models import create_model, load
+    from dsunet.weights.opened import open_weights
 
     encoders = {
         "pyramid_weights": arguments.pyramid_weights,
@@ -247,10 +252,10 @@ def _model(arguments: Namespace) -> tuple[DSUNet, str]:
                 "no model is given: name a weights file or a run's folder with --weights, or a "
                 f"preset with --model ({', '.join(MODEL_PRESETS)})"
             )
-        file = read_weights(find_weights(arguments.weights))
-        if isinstance(file, ModelFile) and (custom := custom_config_of(file)):
+        opened = open_weights(arguments.weights)
+        if (custom := opened.custom) is not None:
             raise ConfigError(f"--weights is a file of {custom.name}; {OURS}")
-        model, state = load(arguments.weights, **encoders), ""
+        model, state = load(opened, **encoders), ""
     else:
         torch.manual_seed(0)
         weights = arguments.weights or "default"

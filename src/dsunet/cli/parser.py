@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from dsunet.config import DistillConfig
+from dsunet.config import MODEL_PRESETS, DistillConfig, ModelConfig, model_config
 from dsunet.config.renamed import RENAMED, todays
-from dsunet.errors import few
+from dsunet.errors import ConfigError, few
+from dsunet.support.imports import is_import_path, resolve
+
+if TYPE_CHECKING:
+    from dsunet.network.source import CustomSource
 
 __all__ = [
     "LIST_HELP",
@@ -22,8 +26,11 @@ __all__ = [
     "Command",
     "Parser",
     "add_encoder_arguments",
+    "add_model_argument",
     "fields_of",
+    "model_of",
     "pick",
+    "preset_of",
     "with_hyphens",
 ]
 
@@ -176,3 +183,64 @@ def add_encoder_arguments(parser: Parser, which: str) -> None:
             type=str,
             help=f"File with {label} weights {which}: {example}, say.",
         )
+
+
+def add_model_argument(
+    parser: Parser,
+    what: str,
+    own: str,
+    *aliases: str,
+    default: str | None = "dsunet-large",
+) -> None:
+    """`--model`: a preset's name, or PACKAGE.MODULE:NAME of what makes a network of the user's own.
+
+    Args:
+        parser: The command's parser.
+        what: What is done with the model; begins the help.
+        own: What holds for a network of the user's own, or why the command takes none.
+        *aliases: Further names of the flag.
+        default: Where it is not given.
+    """
+    parser.add_argument(
+        "--model",
+        *aliases,
+        type=str,
+        default=default,
+        help=f"{what}: a preset ({', '.join(MODEL_PRESETS)}), or a network of your own, as "
+        f"PACKAGE.MODULE:NAME of what makes it; {own}.",
+    )
+
+
+def model_of(arguments: Namespace, settings: Sequence[str] = ()) -> ModelConfig | CustomSource:
+    """What `--model` names: a preset, or what makes a network of the user's own.
+
+    Args:
+        arguments: The command's.
+        settings: Those of them that change the preset; its sizes are those of a network, too.
+
+    Raises:
+        ConfigError: There is no such preset, or a setting is none of the model's.
+        CustomModelError: Nothing that could make a network is found.
+    """
+    name, given = arguments.model, {setting: arguments[setting] for setting in settings}
+    if not is_import_path(name):
+        return model_config(name, **given)
+    from dsunet.network.source import CustomSource
+
+    sizes = {size: given.pop(size, None) for size in ("sam_size", "dino_size")}
+    others = [f"--{setting}" for setting, value in given.items() if value is not None]
+    if others:
+        raise ConfigError(f"{others[0]} is a setting of dsunet's models, not of {name}")
+    return CustomSource(name, resolve(name), **sizes)
+
+
+def preset_of(arguments: Namespace, why: str, settings: Sequence[str] = ()) -> ModelConfig:
+    """The preset that `--model` names, where the command takes no network of the user's own.
+
+    Raises:
+        ConfigError: It names such a network, which cannot be taken for the reason `why`; or there
+            is no such preset.
+    """
+    if is_import_path(arguments.model):
+        raise ConfigError(f"--model {arguments.model} is a network of your own; {why}")
+    return model_config(arguments.model, **{name: arguments[name] for name in settings})

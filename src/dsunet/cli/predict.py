@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, fail, print_failures
-from dsunet.cli.parser import LIST_HELP, PRECISIONS, Command, Parser, add_encoder_arguments
+from dsunet.cli.parser import (
+    LIST_HELP,
+    PRECISIONS,
+    Command,
+    Parser,
+    add_encoder_arguments,
+    add_model_argument,
+    model_of,
+)
+from dsunet.config import ModelConfig
 from dsunet.errors import ConfigError, few
-from dsunet.support.imports import is_import_path
 from dsunet.weights import shipped
 
 if TYPE_CHECKING:
@@ -37,12 +45,13 @@ def _predict_arguments(parser: Parser) -> None:
         help="A weights file, or a run's folder. Without it, and without --model, the small model "
         f"that comes with dsunet ({shipped.DEFAULT}) segments what stands out.",
     )
-    parser.add_argument(
-        "--model",
-        type=str,
-        help="A model of your own, as PACKAGE.MODULE:NAME: what makes the network that --weights "
-        "is of; or, without --weights, a function that takes an image and gives its map, or a "
-        "network that brings its own weights.",
+    add_model_argument(
+        parser,
+        "What predicts, where no weights file of dsunet's says which",
+        "it goes with --weights, or without them is a function that takes an image and gives its "
+        f"map, or a network that brings its own weights; of the presets {shipped.DEFAULT} has "
+        "weights that come with dsunet, of others the weights file says which",
+        default=None,
     )
     add_encoder_arguments(parser, "that the weights file refers to")
     parser.add_argument("--output", default="predictions", type=str, help="Folder to write to.")
@@ -167,17 +176,18 @@ def _options(arguments: Namespace) -> Options:
 
 
 def _model(arguments: Namespace) -> CustomSource | str:
-    """What `Segmenter` is to take as model."""
-    from dsunet.network.source import CustomSource
-
+    """What `Segmenter` is to take as model: weights, a network of the user's own, or a preset's."""
     if arguments.model is None:
-        return shipped.DEFAULT if arguments.weights is None else arguments.weights
-    if not is_import_path(arguments.model):
-        raise ConfigError(
-            f"--model is {arguments.model!r}, but needs PACKAGE.MODULE:NAME; of dsunet's own "
-            f"models the weights file says which (--weights {shipped.DEFAULT}, say)"
-        )
-    return CustomSource.of(arguments.model)
+        return shipped.DEFAULT if arguments.weights is None else str(arguments.weights)
+    model = model_of(arguments)
+    if not isinstance(model, ModelConfig):
+        return model
+    if arguments.weights is None and model.name in shipped.SHIPPED:
+        return model.name
+    raise ConfigError(
+        f"--model {model.name} is one of dsunet's own models, of which the weights file says "
+        f"which: give --weights alone (--weights {shipped.DEFAULT}, say)"
+    )
 
 
 def _segmenter(arguments: Namespace, model: CustomSource | str) -> Segmenter:
@@ -187,7 +197,7 @@ def _segmenter(arguments: Namespace, model: CustomSource | str) -> Segmenter:
         model,
         arguments.device,
         arguments.precision,
-        weights=arguments.weights if arguments.model else None,
+        weights=None if isinstance(model, str) else arguments.weights,
         pyramid_weights=arguments.pyramid_weights,
         semantic_weights=arguments.semantic_weights,
         fold_batchnorm=arguments.fold_batchnorm,

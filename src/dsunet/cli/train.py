@@ -5,27 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
 import dsunet
 from dsunet.cli.output import fail, print_line, scores
-from dsunet.cli.parser import Command, Parser, add_encoder_arguments, fields_of, pick
-from dsunet.config import (
-    MODEL_PRESETS,
-    DataConfig,
-    DistillConfig,
-    LossConfig,
-    ModelConfig,
-    TrainConfig,
-    model_config,
+from dsunet.cli.parser import (
+    Command,
+    Parser,
+    add_encoder_arguments,
+    add_model_argument,
+    fields_of,
+    model_of,
+    pick,
 )
-from dsunet.errors import ConfigError
-from dsunet.support.imports import is_import_path, resolve
-
-if TYPE_CHECKING:
-    from dsunet.network.source import CustomSource
+from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
 
 __all__ = ["TRAIN", "add_train_arguments", "run_training"]
 
@@ -36,15 +30,8 @@ def add_train_arguments(parser: Parser, *aliases: str) -> None:
         "--config", action="config", help="YAML file with any of these settings; flags beat it."
     )
     parser.add_argument("--output", type=str, required=True, help="The run's folder.")
-    parser.add_argument(
-        "--model",
-        *aliases,
-        type=str,
-        default="dsunet-large",
-        help=f"Preset to start from: {', '.join(MODEL_PRESETS)}; or what makes a network of your "
-        "own, as PACKAGE.MODULE:NAME, which takes --sam_size (and --dino_size, if it has two "
-        "views) of the settings below.",
-    )
+    own = "of the settings below it takes --sam_size, and --dino_size if it has two views"
+    add_model_argument(parser, "What to train", own, *aliases)
     parser.add_argument(
         "--weights",
         default="default",
@@ -63,19 +50,6 @@ def add_train_arguments(parser: Parser, *aliases: str) -> None:
     parser.set_defaults(dict.fromkeys(fields_of(ModelConfig)))
 
 
-def _model(arguments: Namespace) -> ModelConfig | CustomSource:
-    settings = {name: arguments[name] for name in fields_of(ModelConfig)}
-    if not is_import_path(arguments.model):
-        return model_config(arguments.model, **settings)
-    from dsunet.network.source import CustomSource
-
-    sizes = {name: settings.pop(name) for name in ("sam_size", "dino_size")}
-    given = [f"--{name}" for name, value in settings.items() if value is not None]
-    if given:
-        raise ConfigError(f"{given[0]} is a setting of dsunet's models, not of {arguments.model}")
-    return CustomSource(arguments.model, resolve(arguments.model), **sizes)
-
-
 def _train(arguments: Namespace) -> int:
     return run_training(arguments)
 
@@ -84,7 +58,7 @@ def run_training(
     arguments: Namespace, distill: DistillConfig | None = None, command: str = "dsunet train"
 ) -> int:
     """Trains as the flags say; returns the exit status."""
-    model = _model(arguments)
+    model = model_of(arguments, fields_of(ModelConfig))
     data, recipe = pick(DataConfig, arguments), pick(TrainConfig, arguments)
     loss = pick(LossConfig, arguments)
     try:

@@ -154,7 +154,7 @@ def _convert_arguments(parser: Parser) -> None:
 
 
 def _convert(arguments: Namespace) -> int:
-    from dsunet.weights import convert
+    from dsunet.weights.conversion import convert
 
     for line in convert(
         arguments.source,
@@ -187,8 +187,8 @@ def _weights_list(arguments: Namespace) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from dsunet.weights import PUBLIC_WEIGHTS
     from dsunet.weights.hub_cache import cached_file
+    from dsunet.weights.registry import PUBLIC_WEIGHTS
 
     table = Table(box=box.SIMPLE_HEAD)
     for title in ("name", "official file", "SAM", "licence"):
@@ -252,7 +252,7 @@ def _weights_info(arguments: Namespace) -> int:
 
 def _entries(name: str) -> list[Any]:
     """Registry entries by name, or those of a model's encoders."""
-    from dsunet.weights import PUBLIC_WEIGHTS, find_public, public_name
+    from dsunet.weights.registry import PUBLIC_WEIGHTS, find_public, public_name
 
     if name not in MODEL_PRESETS:
         return [find_public(name)]
@@ -268,8 +268,9 @@ def _weights_verify_arguments(parser: Parser) -> None:
 
 
 def _weights_verify(arguments: Namespace) -> int:
-    from dsunet.weights import PUBLIC_WEIGHTS, fetch
+    from dsunet.weights.hub_cache import fetch
     from dsunet.weights.inspection import verify_file
+    from dsunet.weights.registry import PUBLIC_WEIGHTS
 
     file = arguments.file
     if file in PUBLIC_WEIGHTS:
@@ -297,8 +298,8 @@ def _weights_download_arguments(parser: Parser) -> None:
 
 
 def _weights_download(arguments: Namespace) -> int:
-    from dsunet.weights import fetch
     from dsunet.weights.encoders import fingerprint_of, read_encoder
+    from dsunet.weights.hub_cache import fetch
 
     for entry in [entry for name in arguments.names for entry in _entries(name)]:
         path = fetch(entry.name)

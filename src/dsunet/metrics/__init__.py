@@ -8,45 +8,29 @@ from typing import TYPE_CHECKING
 from dsunet.support.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dsunet.metrics.comparison import compare_folders
-    from dsunet.metrics.definitions import ALL_MEASURES, CURVES, MEASURES, Measure
-    from dsunet.metrics.evaluation import evaluate, evaluate_folders
-    from dsunet.metrics.inputs import Truth
-    from dsunet.metrics.measures import ImageMeasures, Measures, measure
-    from dsunet.metrics.results import Comparison, Evaluation, ObjectFacts
+    from dsunet.metrics.comparison import compare_folders as compare_folders
+    from dsunet.metrics.definitions import ALL_MEASURES as ALL_MEASURES
+    from dsunet.metrics.definitions import CURVES as CURVES
+    from dsunet.metrics.definitions import MEASURES as MEASURES
+    from dsunet.metrics.definitions import Measure as Measure
+    from dsunet.metrics.evaluation import evaluate as evaluate
+    from dsunet.metrics.evaluation import evaluate_folders as evaluate_folders
+    from dsunet.metrics.inputs import Truth as Truth
+    from dsunet.metrics.measures import ImageMeasures as ImageMeasures
+    from dsunet.metrics.measures import Measures as Measures
+    from dsunet.metrics.measures import measure as measure
+    from dsunet.metrics.results import Comparison as Comparison
+    from dsunet.metrics.results import Evaluation as Evaluation
+    from dsunet.metrics.results import ObjectFacts as ObjectFacts
 
-_HOMES = {
-    "ALL_MEASURES": "definitions",
-    "CURVES": "definitions",
-    "MEASURES": "definitions",
-    "Comparison": "results",
-    "Evaluation": "results",
-    "ImageMeasures": "measures",
-    "Measure": "definitions",
-    "Measures": "measures",
-    "ObjectFacts": "results",
-    "Truth": "inputs",
-    "compare_folders": "comparison",
-    "evaluate": "evaluation",
-    "evaluate_folders": "evaluation",
-    "measure": "measures",
-}
-
-__all__ = [
-    "ALL_MEASURES",
-    "CURVES",
-    "MEASURES",
-    "Comparison",
-    "Evaluation",
-    "ImageMeasures",
-    "Measure",
-    "Measures",
-    "ObjectFacts",
-    "Truth",
-    "compare_folders",
-    "evaluate",
-    "evaluate_folders",
-    "measure",
-]
-
-__getattr__, __dir__ = lazy_names(__name__, _HOMES)
+__all__, __getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "comparison": ["compare_folders"],
+        "definitions": ["ALL_MEASURES", "CURVES", "MEASURES", "Measure"],
+        "evaluation": ["evaluate", "evaluate_folders"],
+        "inputs": ["Truth"],
+        "measures": ["ImageMeasures", "Measures", "measure"],
+        "results": ["Comparison", "Evaluation", "ObjectFacts"],
+    },
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -14,14 +14,17 @@ __all__ = ["lazy_names", "redirect_modules"]
 
 
 def lazy_names(
-    package: str, homes: Mapping[str, str]
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """A package's `__getattr__` and `__dir__`.
+    package: str, modules: Mapping[str, Sequence[str]]
+) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """A package's `__all__`, `__getattr__` and `__dir__`.
+
+    For type checkers the package imports the same names, each as itself.
 
     Args:
         package: Its name.
-        homes: Its public names, each with the submodule that it comes from.
+        modules: Its submodules, each with the public names that come from it.
     """
+    homes = {name: module for module, names in modules.items() for name in names}
 
     def get(name: str) -> Any:
         if name not in homes:
@@ -33,7 +36,7 @@ def lazy_names(
     def names() -> list[str]:
         return sorted(homes)
 
-    return get, names
+    return sorted(homes), get, names
 
 
 def redirect_modules(package: str, moved: Mapping[str, str]) -> None:

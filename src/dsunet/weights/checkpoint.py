@@ -31,7 +31,7 @@ from dsunet.config.renamed import as_on_disk, todays
 from dsunet.errors import CheckpointError
 from dsunet.network.encoders import EncoderReference, in_trunk
 from dsunet.support.files import replace_durably, temporary_beside
-from dsunet.weights import known, shipped
+from dsunet.weights import known
 
 if TYPE_CHECKING:
     from dsunet.network.base import SegmentationModel
@@ -40,7 +40,6 @@ __all__ = [
     "CARRIED",
     "about_json",
     "describe",
-    "find_weights",
     "read_about",
     "read_checkpoint",
     "read_metadata",
@@ -186,28 +185,11 @@ def _renamed(
     return {**about, "model": rename(about["model"]), "encoders": rename(about["encoders"])}
 
 
-def find_weights(path: str | Path) -> Path:
-    """The weights file meant by a path: itself, or the best (else last) one of a run's folder.
-
-    Where there is nothing by that path, the name of a model in `dsunet.weights.shipped` means the
-    weights that come with the package.
-    """
-    path = Path(path)
-    if str(path) in shipped.SHIPPED and not path.exists():
-        return shipped.weights_of(str(path))
-    if not path.is_dir():
-        return path
-    for name in ("best.safetensors", "last.safetensors"):
-        if (path / name).is_file():
-            return path / name
-    raise CheckpointError(f"{path} is a folder without best.safetensors or last.safetensors")
-
-
 def read_metadata(path: str | Path) -> dict[str, Any]:
     """What a file of ours says about itself (see the module's docstring).
 
     Raises:
-        CheckpointError: The file is missing, broken, not ours, or of a later format.
+        CheckpointError: The file is missing, broken, not ours, or of another format.
     """
     return _open(Path(path), tensors=False)[0]
 
@@ -245,10 +227,10 @@ def read_safetensors(
 
 
 def read_about(text: str, path: Path) -> dict[str, Any]:
-    """The metadata in `text`, brought to today's format; `path` is for messages.
+    """The metadata in `text`; `path` is for messages.
 
     Raises:
-        CheckpointError: It is broken, or of a later format.
+        CheckpointError: It is broken, or of another format.
     """
     try:
         about: dict[str, Any] = json.loads(text)
@@ -256,26 +238,19 @@ def read_about(text: str, path: Path) -> dict[str, Any]:
     except (ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} has broken metadata ({error}); copy it again") from error
     version = about.get("format")
-    if version not in (1, FORMAT):
+    if version != FORMAT:
         raise CheckpointError(
-            f"{path} has format {version}, but this version reads up to {FORMAT}; update dsunet"
+            f"{path} has format {version}, but this version reads {FORMAT}; update dsunet (files "
+            "from before its first release are not read)"
         )
     if kinds != [dict] * 3 or not all(
-        reference is None or _is_reference(reference, version)
-        for reference in about["encoders"].values()
+        reference is None or _is_reference(reference) for reference in about["encoders"].values()
     ):
         raise CheckpointError(f"{path} has incomplete metadata; copy it again")
-    if version == 1:  # names alone
-        about["encoders"] = {
-            name: source and {"name": source.removeprefix("timm/"), "fingerprint": None}
-            for name, source in about["encoders"].items()
-        }
     return _renamed(about, todays)
 
 
-def _is_reference(value: object, version: int) -> bool:
-    if version == 1:
-        return isinstance(value, str)
+def _is_reference(value: object) -> bool:
     return isinstance(value, dict) and all(
         value.get(key) is None or isinstance(value[key], str) for key in ("name", "fingerprint")
     )

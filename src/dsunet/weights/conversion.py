@@ -15,12 +15,13 @@ from dsunet.network.encoders import STORED, in_trunk
 from dsunet.network.layers import HAAR_TAPS
 from dsunet.support.files import replace_durably, temporary_beside
 from dsunet.weights import known
-from dsunet.weights.checkpoint import CARRIED, find_weights, write_checkpoint
+from dsunet.weights.checkpoint import CARRIED, write_checkpoint
 from dsunet.weights.encoders import find_encoder, fingerprint_of
 from dsunet.weights.fitting import LABELS
-from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, read_weights, with_adapter
+from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, with_adapter
 from dsunet.weights.identify import config_of
 from dsunet.weights.names import DSU_NET, SAM2_UNET
+from dsunet.weights.opened import open_weights
 from dsunet.weights.registry import PUBLIC_WEIGHTS
 
 __all__ = ["convert"]
@@ -56,32 +57,20 @@ def convert(
     Raises:
         WeightsError: The source cannot be read, or not be expressed in the target's format.
     """
-    source, target = find_weights(source), Path(target)
+    file, target = open_weights(source).file, Path(target)
+    source = file.path
     given: dict[Role, str | Path | None] = {
         "pyramid": pyramid_weights,
         "semantic": semantic_weights,
     }
-    file = read_weights(source)
     if isinstance(file, EncoderFile):
         raise CheckpointError(
             f"{source} holds an encoder alone ({FORMATS[file.format]}), not a whole model: there "
-            "is nothing to convert; --pyramid-weights and --semantic-weights read it as it is"
+            "is nothing to convert; `pyramid_weights` and `semantic_weights` read it as it is"
         )
-    if target.exists() and target.resolve() == source.resolve():
-        raise CheckpointError(f"{target} is the file to convert; choose another name")
-    if target.is_dir():
-        raise CheckpointError(f"{target} is a folder; give the name of a file to write")
-    if target.exists() and any(known.recall(target, name) for name in STORED.values()):
-        raise CheckpointError(
-            f"{target} holds encoder weights that other files may refer to; choose another name"
-        )
-    for role, path in given.items():
-        if path is not None and (include_encoders or target.suffix != ".safetensors"):
-            encoder = file.encoder(role)
-            if encoder is not None:
-                raise CheckpointError(
-                    f"{source} holds its own weights for {role}: leave {role}_weights out"
-                )
+    _check_target(target, source)
+    if include_encoders or target.suffix != ".safetensors":
+        _check_given(file, given)
     if target.suffix == ".safetensors":
         return _to_ours(file, target, include_encoders, float16, given)
     if float16:
@@ -91,6 +80,27 @@ def convert(
     raise CheckpointError(
         f"{target} needs a name that ends with .safetensors (ours) or .pth (the authors' format)"
     )
+
+
+def _check_target(target: Path, source: Path) -> None:
+    """Raises if writing to `target` would destroy what is needed."""
+    if target.is_dir():
+        raise CheckpointError(f"{target} is a folder; give the name of a file to write")
+    if target.exists() and target.resolve() == source.resolve():
+        raise CheckpointError(f"{target} is the file to convert; choose another name")
+    if target.exists() and any(known.recall(target, name) for name in STORED.values()):
+        raise CheckpointError(
+            f"{target} holds encoder weights that other files may refer to; choose another name"
+        )
+
+
+def _check_given(file: ModelFile, given: Mapping[Role, str | Path | None]) -> None:
+    """Raises if there are files for encoders that the model's file holds itself."""
+    for role, path in given.items():
+        if path is not None and file.encoder(role) is not None:
+            raise CheckpointError(
+                f"{file.path} holds its own weights for {role}: leave `{role}_weights` out"
+            )
 
 
 def _to_ours(
@@ -150,7 +160,7 @@ def _as_float16(tensor: Tensor, name: str, path: Path) -> Tensor:
     half = tensor.half()
     if not torch.equal(half.isfinite(), tensor.isfinite()):
         raise CheckpointError(
-            f"{path} has values in {name} that are too large for 16 bits; leave float16 out"
+            f"{path} has values in {name} that are too large for 16 bits; leave `float16` out"
         )
     return half
 

@@ -12,8 +12,9 @@ from dsunet.errors import CheckpointError, ConfigError, CustomModelError
 from dsunet.network.custom import CustomModel
 from dsunet.network.fingerprint import fingerprint
 from dsunet.network.source import CustomSource
-from dsunet.weights import ModelFile, custom_config_of, fill_model, read_weights
-from dsunet.weights.checkpoint import find_weights
+from dsunet.weights.identify import custom_config_of
+from dsunet.weights.load import fill_model
+from dsunet.weights.opened import Weights, open_weights
 
 __all__ = ["create_custom", "load_custom"]
 
@@ -31,7 +32,7 @@ def create_custom(source: CustomSource, weights: str | Path | None = "default") 
     """
     if weights == "encoders":
         raise ConfigError(
-            f"--weights encoders is for dsunet's models; {source.name} has to load its encoders' "
+            f"`weights` encoders is for dsunet's models; {source.name} has to load its encoders' "
             "weights by itself"
         )
     if weights is None or weights == "default":
@@ -64,7 +65,7 @@ def _leave_out_frozen(model: CustomModel, source: CustomSource) -> None:
         model.leave_out(frozen)
 
 
-def load_custom(path: str | Path, source: CustomSource) -> CustomModel:
+def load_custom(path: str | Path | Weights, source: CustomSource) -> CustomModel:
     """A network with the weights of a file, ready to predict.
 
     Args:
@@ -76,14 +77,13 @@ def load_custom(path: str | Path, source: CustomSource) -> CustomModel:
         CustomModelError: The network cannot be made.
         CheckpointError: The file is missing, broken, or of another model.
     """
-    file = read_weights(find_weights(path), plain=True)
-    assert isinstance(file, ModelFile)
+    file = open_weights(path).state
     if file.about is not None:
         config = custom_config_of(file)
         if config is None:
             raise CheckpointError(
                 f"{file.path} is of {file.about['model'].get('name')}, one of dsunet's models, not "
-                f"of {source.name}; leave --model out"
+                f"of {source.name}; leave `model` out"
             )
         source = replace(source, sam_size=config.sam_size, dino_size=config.dino_size)
     model = source.network()

@@ -12,10 +12,10 @@ from dsunet.errors import CheckpointError, WeightsError
 from dsunet.network.encoders import STORED, EncoderReference
 from dsunet.support.files import stamp_of
 from dsunet.weights import known
-from dsunet.weights.checkpoint import find_weights
 from dsunet.weights.fitting import LABELS
-from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile, read_weights
+from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile
 from dsunet.weights.hub_cache import fetch
+from dsunet.weights.opened import open_weights
 from dsunet.weights.registry import PUBLIC_WEIGHTS, is_public, public_name
 
 __all__ = [
@@ -35,14 +35,14 @@ def read_encoder(path: str | Path, role: Role) -> EncoderFile:
     Raises:
         CheckpointError: The file is unreadable, or does not hold that encoder.
     """
-    path = find_weights(path)
-    file = read_weights(path)
+    file = open_weights(path).file
     if isinstance(file, EncoderFile) and file.role == role:
         return file
     if isinstance(file, ModelFile) and (encoder := file.encoder(role)):
         return encoder
     raise CheckpointError(
-        f"{path} ({FORMATS[file.format]}) holds no weights of {LABELS[role]}; give a file with them"
+        f"{file.path} ({FORMATS[file.format]}) holds no weights of {LABELS[role]}; give a file "
+        "with them"
     )
 
 
@@ -79,12 +79,12 @@ def check_encoder(file: EncoderFile, config: ModelConfig) -> None:
     if recognised and recognised[0] != wanted.split(".")[0]:
         raise CheckpointError(
             f"{file.path} holds {file.describe()}, but the model's {LABELS[role]} is {wanted}; "
-            f"give that one's file, or set {role} to {recognised[0]} (--{role})"
+            f"give that one's file, or set `{role}` to {recognised[0]}"
         )
     if role == "pyramid" and file.version not in (None, config.sam_version):
         raise CheckpointError(
             f"{file.path} is of SAM {file.version}, but sam_version is {config.sam_version}; give "
-            f"the other file, or set sam_version to {file.version} (--sam-version)"
+            f"the other file, or set `sam_version` to {file.version}"
         )
 
 
@@ -101,12 +101,12 @@ def public_encoder(config: ModelConfig, role: Role) -> EncoderFile:
         known = ", ".join(w.architecture for w in PUBLIC_WEIGHTS.values() if w.package)
         raise WeightsError(
             f"dsunet has no public weights for {architecture!r}, as it has for {known}; start from "
-            "random ones with --weights none, or name a file with --pyramid-weights"
+            "random ones with `weights` none, or name a file with `pyramid_weights`"
         )
     try:
         return _from_hub(name, role)
     except WeightsError as error:
-        raise WeightsError(f"{error}; or start from random weights with --weights none") from error
+        raise WeightsError(f"{error}; or start from random weights with `weights` none") from error
 
 
 def find_encoder(
@@ -150,11 +150,35 @@ def find_encoder(
                 f"{f', {name}' if name else ''}); give that very file"
             )
         return file
+    if (nearby := _nearby(reference, role, needed_by.parent, besides)) is not None:
+        return nearby
+    if name is None:
+        raise WeightsError(
+            f"{needed_by} needs the {LABELS[role]} weights that it was trained with "
+            f"({str(wanted)[:19]}…), and no file known here holds them; name one "
+            f"(`{role}_weights`)"
+        )
+    file = _from_hub(name, role, download=download)
+    if wanted is not None and fingerprint_of(file) != wanted:
+        raise CheckpointError(
+            f"{needed_by} was trained with other {LABELS[role]} weights ({wanted[:19]}…) than "
+            f"the public ones of {name} ({fingerprint_of(file)[:19]}…); name their file "
+            f"(`{role}_weights`)"
+        )
+    return file
+
+
+def _nearby(
+    reference: Mapping[str, Any], role: Role, folder: Path, besides: Sequence[Path]
+) -> EncoderFile | None:
+    """The weights in a file that is known here, or under the official name in `folder`."""
+    name, wanted = reference.get("name"), reference.get("fingerprint")
     candidates = known.places(wanted) if wanted else []
     if name in PUBLIC_WEIGHTS:
-        candidates.append(needed_by.parent / PUBLIC_WEIGHTS[name].official_file)
+        candidates.append(folder / PUBLIC_WEIGHTS[name].official_file)
+    left_out = [path.resolve() for path in besides]
     for path in candidates:
-        if path.resolve() in [other.resolve() for other in besides]:
+        if path.resolve() in left_out:
             continue
         try:
             file = read_encoder(path, role)
@@ -162,20 +186,7 @@ def find_encoder(
             continue
         if wanted is None or fingerprint_of(file) == wanted:
             return file
-    if name is None:
-        raise WeightsError(
-            f"{needed_by} needs the {LABELS[role]} weights that it was trained with "
-            f"({str(wanted)[:19]}…), and no file known here holds them; name one "
-            f"(--{role}-weights)"
-        )
-    file = _from_hub(name, role, download=download)
-    if wanted is not None and fingerprint_of(file) != wanted:
-        raise CheckpointError(
-            f"{needed_by} was trained with other {LABELS[role]} weights ({wanted[:19]}…) than "
-            f"the public ones of {name} ({fingerprint_of(file)[:19]}…); name their file "
-            f"(--{role}-weights)"
-        )
-    return file
+    return None
 
 
 def _from_hub(name: str, role: Role, *, download: bool = True) -> EncoderFile:

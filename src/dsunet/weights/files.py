@@ -33,8 +33,7 @@ def read_file(path: Path) -> tuple[Any, dict[str, str]]:
         CheckpointError: The file is missing, cut off, of another kind, or holds Python objects.
     """
     if not path.is_file():
-        there = "is a folder" if path.is_dir() else "is no file"
-        missing = f"{path} {there}" if path.exists() else f"there is no weights file {path}"
+        missing = f"{path} is no file" if path.exists() else f"there is no weights file {path}"
         raise CheckpointError(f"{missing}; give the path of an existing one")
     with open(path, "rb") as file:
         head = file.read(512)

@@ -18,9 +18,9 @@ from dsunet.errors import CheckpointError
 from dsunet.network.encoders import STORED, in_trunk
 from dsunet.network.fingerprint import fingerprint
 from dsunet.network.layers import HAAR_TAPS
-from dsunet.support.files import Stamp, stamp_of
+from dsunet.support.files import Stamp
 from dsunet.weights.checkpoint import CARRIED, read_about
-from dsunet.weights.files import read_file, unwrap
+from dsunet.weights.files import unwrap
 from dsunet.weights.names import (
     DSU_NET,
     EFFICIENTNET_LITE,
@@ -36,7 +36,8 @@ __all__ = [
     "EncoderFile",
     "ModelFile",
     "count_blocks",
-    "read_weights",
+    "interpret",
+    "interpret_as_state",
     "with_adapter",
     "without_adapter",
 ]
@@ -56,7 +57,7 @@ FORMATS = {
     "vit-timm": "a ViT as timm has it",
     "efficientnet-lite": "EfficientNet-Lite of EfficientNet-PyTorch",
     "efficientnet-timm": "an EfficientNet or MobileNet as timm has it",
-    "custom": "the state dict of a model of your own (--model)",
+    "custom": "the state dict of a model of your own (`model`)",
 }
 
 
@@ -209,43 +210,17 @@ def count_blocks(tensors: Mapping[str, Tensor]) -> int:
     return max(numbers, default=-1) + 1
 
 
-def read_weights(path: str | Path, *, plain: bool = False) -> ModelFile | EncoderFile:
-    """Reads a file in any known format.
-
-    Args:
-        path: The file.
-        plain: Take a state dict as it is, as a whole model of unknown kind, whatever its names.
+def interpret(content: Any, metadata: Mapping[str, str], path: Path) -> ModelFile | EncoderFile:
+    """What is in a file, as `read_file` gives it, in any known format; `path` is for messages.
 
     Raises:
-        CheckpointError: It is unreadable, or of an unknown format.
+        CheckpointError: It is of none.
     """
-    path = Path(path)
-    try:
-        stamp = stamp_of(path)
-    except OSError:
-        stamp = None  # reading says why
-    try:
-        return dataclasses.replace(_read(path, plain), stamp=stamp)
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(
-            f"{path} is incomplete, or a tensor in it has an odd shape ({reason}); get it again"
-        ) from error
-
-
-def _read(path: Path, plain: bool) -> ModelFile | EncoderFile:
-    content, metadata = read_file(path)
     if "dsunet" in metadata:
-        carried = {n: t for n, t in content.items() if n.startswith(CARRIED)}
-        tensors = {n: t for n, t in content.items() if n not in carried}
-        ignored = {name.removeprefix(CARRIED): tensor for name, tensor in carried.items()}
-        return ModelFile(path, "dsunet", tensors, ignored, read_about(metadata["dsunet"], path))
-    lightning = isinstance(content, Mapping) and "pytorch-lightning_version" in content
-    if lightning and ("dsunet" in content or not plain):
+        return _read_ours(content, metadata["dsunet"], path)
+    if _is_lightning(content):
         return _read_lightning(content, path)
     state = unwrap(content, path)
-    if plain:
-        return ModelFile(path, "custom", state)
     reader = _reader_for(state)
     if reader is None:
         raise CheckpointError(
@@ -253,6 +228,23 @@ def _read(path: Path, plain: bool) -> ModelFile | EncoderFile:
             f"{', '.join(list(state)[:3])}; known are {', '.join(FORMATS.values())}"
         )
     return reader(state, path)
+
+
+def interpret_as_state(content: Any, metadata: Mapping[str, str], path: Path) -> ModelFile:
+    """A file of ours, or the state dict of a whole model of unknown kind, whatever its names.
+
+    Raises:
+        CheckpointError: There is none.
+    """
+    if "dsunet" in metadata:
+        return _read_ours(content, metadata["dsunet"], path)
+    if _is_lightning(content) and "dsunet" in content:
+        return _read_lightning(content, path)
+    return ModelFile(path, "custom", unwrap(content, path))
+
+
+def _is_lightning(content: Any) -> bool:
+    return isinstance(content, Mapping) and "pytorch-lightning_version" in content
 
 
 def _reader_for(state: Mapping[str, Tensor]) -> _Reader | None:
@@ -280,6 +272,13 @@ def _reader_for(state: Mapping[str, Tensor]) -> _Reader | None:
 
 
 # -- whole models
+
+
+def _read_ours(content: Mapping[str, Tensor], about: str, path: Path) -> ModelFile:
+    carried = {n: t for n, t in content.items() if n.startswith(CARRIED)}
+    tensors = {n: t for n, t in content.items() if n not in carried}
+    ignored = {name.removeprefix(CARRIED): tensor for name, tensor in carried.items()}
+    return ModelFile(path, "dsunet", tensors, ignored, read_about(about, path))
 
 
 def _read_lightning(content: Mapping[str, Any], path: Path) -> ModelFile:

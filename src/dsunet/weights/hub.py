@@ -18,7 +18,7 @@ from dsunet.weights.checkpoint import describe, save
 if TYPE_CHECKING:
     from dsunet.network.base import SegmentationModel
 
-__all__ = ["HubMixin", "model_card"]
+__all__ = ["HubMixin", "hub_file", "model_card"]
 
 WEIGHTS_FILE = "model.safetensors"
 
@@ -60,47 +60,42 @@ class HubMixin(ModelHubMixin):
     def _save_pretrained(self, save_directory: Path) -> None:
         save(cast("SegmentationModel", self), save_directory / WEIGHTS_FILE)
 
-    @classmethod
-    def _from_pretrained(
-        cls,
-        *,
-        model_id: str,
-        revision: str | None,
-        cache_dir: str | Path | None,
-        force_download: bool,
-        local_files_only: bool,
-        token: str | bool | None,
-        pyramid_weights: str | Path | None = None,
-        semantic_weights: str | Path | None = None,
-        **settings: Any,  # from config.json, which the weights file says better
-    ) -> Self:
-        unknown = set(todays(settings)) - {field.name for field in fields(ModelConfig)} - {"config"}
-        if unknown:
-            raise TypeError(f"there is no option {sorted(unknown)[0]!r}")
-        if Path(model_id).is_dir():
-            file = Path(model_id) / WEIGHTS_FILE
-        else:
-            file = Path(
-                hf_hub_download(
-                    model_id,
-                    WEIGHTS_FILE,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    force_download=force_download,
-                    local_files_only=local_files_only,
-                    token=token,
-                )
-            )
-        return cls._load(file, pyramid_weights=pyramid_weights, semantic_weights=semantic_weights)
-
-    @classmethod
-    def _load(cls, path: Path, **files: str | Path | None) -> Self:
-        """The model in a file, as `dsunet.load` gives it."""
-        raise NotImplementedError
-
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The card in the model's folder; keyword arguments become fields of its front matter."""
         return model_card(cast("SegmentationModel", self), **kwargs)
+
+
+def hub_file(
+    model_id: str,
+    *,
+    revision: str | None,
+    cache_dir: str | Path | None,
+    force_download: bool,
+    local_files_only: bool,
+    token: str | bool | None,
+    **settings: Any,  # from config.json, which the weights file says better
+) -> Path:
+    """The weights file in a folder that `save_pretrained` wrote, or in a repository of the hub.
+
+    Raises:
+        TypeError: There is no such option.
+    """
+    unknown = set(todays(settings)) - {field.name for field in fields(ModelConfig)} - {"config"}
+    if unknown:
+        raise TypeError(f"there is no option {sorted(unknown)[0]!r}")
+    if Path(model_id).is_dir():
+        return Path(model_id) / WEIGHTS_FILE
+    return Path(
+        hf_hub_download(
+            model_id,
+            WEIGHTS_FILE,
+            revision=revision,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            token=token,
+        )
+    )
 
 
 def model_card(model: SegmentationModel, **fields: Any) -> ModelCard:

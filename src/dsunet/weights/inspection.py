@@ -15,24 +15,18 @@ from dsunet.network.counting import parameters_by_part
 from dsunet.network.encoders import build_backbone, build_hiera, build_vit, in_trunk
 from dsunet.network.model import DSUNet
 from dsunet.support.files import sha256_of
-from dsunet.weights import (
-    FORMATS,
-    PUBLIC_WEIGHTS,
-    EncoderFile,
-    ModelFile,
-    config_of,
-    custom_config_of,
-    read_weights,
-)
-from dsunet.weights.checkpoint import find_weights
 from dsunet.weights.encoders import find_encoder, fingerprint_of
 from dsunet.weights.fitting import fitted
-from dsunet.weights.shipped import is_shipped
+from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile
+from dsunet.weights.identify import config_of, custom_config_of
+from dsunet.weights.opened import Weights, open_weights
+from dsunet.weights.registry import PUBLIC_WEIGHTS
+from dsunet.weights.shipped import card_of, is_shipped
 
 __all__ = ["describe_file", "verify_file"]
 
 
-def describe_file(path: str | Path) -> dict[str, Any]:
+def describe_file(path: str | Path | Weights) -> dict[str, Any]:
     """What a weights file in any known format holds, ready for JSON.
 
     Keys: `file`, `card` (the page about weights that come with the package, else null), `bytes`,
@@ -42,10 +36,10 @@ def describe_file(path: str | Path) -> dict[str, Any]:
     Raises:
         WeightsError: The file cannot be read, or is of no known format.
     """
-    file = read_weights(find_weights(path))
+    file = open_weights(path).file
     about: dict[str, Any] = {
         "file": str(file.path),
-        "card": str(file.path.with_suffix(".md")) if is_shipped(file.path) else None,
+        "card": str(card_of(file.path.stem)) if is_shipped(file.path) else None,
         "bytes": file.path.stat().st_size,
         "format": FORMATS[file.format],
         "tensors": len(file.tensors),
@@ -121,7 +115,7 @@ def _empty(config: ModelConfig, path: Path) -> DSUNet:
         raise CheckpointError(f"{path} describes a model that cannot be built: {error}") from error
 
 
-def verify_file(path: str | Path) -> tuple[dict[str, str], list[str]]:
+def verify_file(path: str | Path | Weights) -> tuple[dict[str, str], list[str]]:
     """Reads every byte of a weights file and holds it against what it claims to be.
 
     Its archive's checksums, names and shapes against the architecture, and that all values are
@@ -133,8 +127,8 @@ def verify_file(path: str | Path) -> tuple[dict[str, str], list[str]]:
     Raises:
         WeightsError: The file cannot be read at all, or is of no known format.
     """
-    path = find_weights(path)
-    file = read_weights(path)
+    file = open_weights(path).file
+    path = file.path
     facts = {"format": FORMATS[file.format], "sha256": sha256_of(path)}
     problems = []
     if zipfile.is_zipfile(path):

@@ -14,7 +14,7 @@ from torch import Tensor
 from dsunet.config import ROLES, ModelConfig, Role
 from dsunet.errors import CheckpointError
 from dsunet.network.encoders import STORED, in_trunk
-from dsunet.weights.checkpoint import find_weights, state_to_save
+from dsunet.weights.checkpoint import state_to_save
 from dsunet.weights.encoders import check_encoder, reference_to
 from dsunet.weights.fitting import LABELS, Differences, compare, fit_positions, fitted, require_real
 from dsunet.weights.formats import (
@@ -22,9 +22,9 @@ from dsunet.weights.formats import (
     EncoderFile,
     ModelFile,
     count_blocks,
-    read_weights,
     without_adapter,
 )
+from dsunet.weights.opened import Weights, open_weights
 
 if TYPE_CHECKING:
     from dsunet.network.base import SegmentationModel
@@ -40,7 +40,7 @@ class LoadReport:
     """What became of a weights file's tensors."""
 
     format: str
-    """A key of `dsunet.weights.FORMATS`, such as `dsunet`, `dsu-net`, `sam2` or `semantic`."""
+    """A key of `dsunet.weights.formats.FORMATS`, such as `dsunet`, `dsu-net` or `sam2`."""
     loaded: tuple[str, ...]
     """Tensors of the model that were filled."""
     missing: tuple[str, ...]
@@ -58,7 +58,7 @@ class LoadReport:
     """SAM 2 release of a SAM 2 file: `2.1`, `2.0`, or `None` if the file does not tell."""
 
 
-def load_weights(model: DSUNet, path: str | Path, *, strict: bool = True) -> LoadReport:
+def load_weights(model: DSUNet, path: str | Path | Weights, *, strict: bool = True) -> LoadReport:
     """Fills a model from a file in any known format, found out from its contents.
 
     Whole models: our own files, resume states and plain state dicts, the authors' DSU-Net,
@@ -74,7 +74,7 @@ def load_weights(model: DSUNet, path: str | Path, *, strict: bool = True) -> Loa
     Raises:
         CheckpointError: The file is unreadable, of an unknown format, or does not fit.
     """
-    file = read_weights(find_weights(path))
+    file = open_weights(path).file
     if isinstance(file, ModelFile):
         return fill_model(model, file, strict=strict)
     return _fill_encoder(model, file, strict=strict)
@@ -98,13 +98,7 @@ def fill_model(
     """
     own = model.state_dict()
     held = {f: theirs for f in model.encoders if (theirs := file.encoder(f)) is not None}
-    saved = state_to_save(model)
-    needed = {
-        name
-        for name in own
-        # an encoder may be absent as a whole, never in part
-        if not in_trunk(name, filled) and (in_trunk(name, held) or name in saved)
-    }
+    needed = _needed(model, own, held, filled)
     missing = tuple(name for name in own if name in needed and name not in file.tensors)
     unexpected = tuple(name for name in file.tensors if name not in own)
     loaded = tuple(name for name in file.tensors if name in own)
@@ -113,26 +107,11 @@ def fill_model(
         raise CheckpointError(f"{file.path} does not fit the model: {differences.explain()}")
     if strict:
         _require_the_same(model, file, filled)
-    ready: dict[str, Tensor] = {}
-    resampled = []
-    for name in loaded:
-        value = file.tensors[name]
-        if in_trunk(name, filled):
-            continue
-        if own[name].is_floating_point():
-            require_real(name, value, file.path)
-        if name == POSITIONS:
-            vit, grid = model.encoders["semantic"].trunk, held["semantic"].grid
-            value = fit_positions(value, vit, _interpolation(model), grid)
-            if value is not file.tensors[name]:
-                resampled.append(name)
-        if value.shape != own[name].shape:
-            raise CheckpointError(
-                f"{file.path} does not fit the model: {name} is {tuple(file.tensors[name].shape)} "
-                f"in the file and {tuple(own[name].shape)} in the model; build the model that it "
-                "was made for"
-            )
-        ready[name] = value
+    ready = {
+        name: _ready(name, own[name], file, model, held)
+        for name in loaded
+        if not in_trunk(name, filled)
+    }
     for name, value in ready.items():  # now that all of them fit
         own[name].copy_(value)
     for role, encoder in model.encoders.items():
@@ -148,8 +127,46 @@ def fill_model(
         unexpected,
         tuple(file.ignored),
         _frozen(model, loaded),
-        tuple(resampled),
+        tuple(name for name, value in ready.items() if value is not file.tensors[name]),
     )
+
+
+def _needed(
+    model: SegmentationModel,
+    own: Iterable[str],
+    held: Iterable[Role],
+    filled: Iterable[Role],
+) -> set[str]:
+    """Tensors that a file should hold: an encoder may be absent as a whole, never in part."""
+    saved = state_to_save(model)
+    return {
+        name
+        for name in own
+        if not in_trunk(name, filled) and (in_trunk(name, held) or name in saved)
+    }
+
+
+def _ready(
+    name: str,
+    own: Tensor,
+    file: ModelFile,
+    model: SegmentationModel,
+    held: Mapping[Role, EncoderFile],
+) -> Tensor:
+    """A tensor of the file's as the model's `own` is; a new one only for positions resampled."""
+    value = file.tensors[name]
+    if own.is_floating_point():
+        require_real(name, value, file.path)
+    if name == POSITIONS:
+        vit, grid = model.encoders["semantic"].trunk, held["semantic"].grid
+        value = fit_positions(value, vit, _interpolation(model), grid)
+    if value.shape != own.shape:
+        raise CheckpointError(
+            f"{file.path} does not fit the model: {name} is {tuple(file.tensors[name].shape)} "
+            f"in the file and {tuple(own.shape)} in the model; build the model that it was made "
+            "for"
+        )
+    return value
 
 
 def _require_the_same(model: SegmentationModel, file: ModelFile, filled: Iterable[Role]) -> None:

@@ -20,14 +20,14 @@ from dsunet.network.encoders.pyramid import OWN_HIERA
 from dsunet.network.encoders.semantic import OWN_VIT
 from dsunet.network.source import CustomSource
 from dsunet.weights import shipped
-from dsunet.weights.checkpoint import find_weights
 from dsunet.weights.custom import load_custom
 from dsunet.weights.encoders import find_encoder, given_encoder, public_encoder, reference_to
 from dsunet.weights.fitting import fill_trunk, fitted
-from dsunet.weights.formats import EncoderFile, ModelFile, read_weights
-from dsunet.weights.hub import HubMixin
-from dsunet.weights.identify import config_of, custom_config_of
+from dsunet.weights.formats import EncoderFile, ModelFile
+from dsunet.weights.hub import HubMixin, hub_file
+from dsunet.weights.identify import config_of
 from dsunet.weights.load import fill_model
+from dsunet.weights.opened import Weights, open_weights
 
 __all__ = ["DSUNet", "create_from_config", "create_model", "list_models", "load"]
 
@@ -39,8 +39,18 @@ class DSUNet(network.DSUNet, HubMixin):
     """
 
     @classmethod
-    def _load(cls, path: Path, **files: str | Path | None) -> Self:
-        return cast(Self, load(path, model=None, **files))
+    def _from_pretrained(
+        cls,
+        *,
+        model_id: str,
+        pyramid_weights: str | Path | None = None,
+        semantic_weights: str | Path | None = None,
+        **options: Any,
+    ) -> Self:
+        file = hub_file(model_id, **options)
+        return cast(
+            Self, load(file, pyramid_weights=pyramid_weights, semantic_weights=semantic_weights)
+        )
 
 
 def list_models() -> list[str]:
@@ -128,7 +138,7 @@ def create_model(
 
 def create_from_config(
     config: ModelConfig,
-    weights: str | Path | None = "default",
+    weights: str | Path | Weights | None = "default",
     *,
     pyramid_weights: str | Path | None = None,
     semantic_weights: str | Path | None = None,
@@ -143,10 +153,10 @@ def create_from_config(
             )
         weights = shipped.weights_of(config.name)
     if weights is not None and weights not in ("default", "encoders"):
-        file = read_weights(find_weights(weights))
+        file = open_weights(weights).file
         if isinstance(file, ModelFile):
             return _build_from(file, config, given)
-        flag = f"{file.role}_weights (--{file.role}-weights)"
+        flag = f"`{file.role}_weights`"
         raise CheckpointError(
             f"{file.path} holds {file.describe()} alone, not a whole model: give it as {flag}"
         )
@@ -209,7 +219,7 @@ def _build_from(file: ModelFile, config: ModelConfig, given: Mapping[Role, str |
         if own is not None:
             if role in given:
                 raise CheckpointError(
-                    f"{file.path} holds its own weights for {role}: leave {role}_weights out"
+                    f"{file.path} holds its own weights for {role}: leave `{role}_weights` out"
                 )
             encoders[role] = own
             held.append(role)
@@ -224,7 +234,7 @@ def _build_from(file: ModelFile, config: ModelConfig, given: Mapping[Role, str |
 
 @overload
 def load(
-    path: str | Path = shipped.DEFAULT,
+    path: str | Path | Weights = shipped.DEFAULT,
     *,
     model: None = None,
     pyramid_weights: str | Path | None = None,
@@ -233,12 +243,14 @@ def load(
 
 
 @overload
-def load(path: str | Path, *, model: CustomSource | str | Callable[..., object]) -> CustomModel: ...
+def load(
+    path: str | Path | Weights, *, model: CustomSource | str | Callable[..., object]
+) -> CustomModel: ...
 
 
 @takes_old_names
 def load(
-    path: str | Path = shipped.DEFAULT,
+    path: str | Path | Weights = shipped.DEFAULT,
     *,
     model: CustomSource | str | Callable[..., object] | None = None,
     pyramid_weights: str | Path | None = None,
@@ -271,17 +283,17 @@ def load(
                 "pyramid_weights and semantic_weights are for dsunet's models: leave them out"
             )
         return load_custom(path, CustomSource.of(model))
-    file = read_weights(find_weights(path))
+    weights = open_weights(path)
+    file = weights.file
     if not isinstance(file, ModelFile):
         raise CheckpointError(
             f"{file.path} holds {file.describe()} alone, not a whole model; give it to "
             f"create_model as {file.role}_weights"
         )
-    if (custom := custom_config_of(file)) is not None:
+    if (custom := weights.custom) is not None:
         raise CheckpointError(
             f"{file.path} holds the weights of a model of somebody's own; it names {custom.name}, "
-            f"and no code that a file names is run: if you trust it, give --model {custom.name} "
-            "(in Python model=)"
+            f"and no code that a file names is run: if you trust it, give `model` {custom.name}"
         )
     config = config_of(file)
     try:

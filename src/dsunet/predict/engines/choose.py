@@ -16,8 +16,8 @@ from dsunet.network.source import CustomSource
 from dsunet.predict.engines.base import Engine
 from dsunet.predict.engines.function import FunctionEngine
 from dsunet.predict.engines.torch import TorchEngine
-from dsunet.weights.checkpoint import find_weights
 from dsunet.weights.models import load
+from dsunet.weights.opened import open_weights
 
 __all__ = ["ENGINES", "Given", "Opened", "check_engine", "choose_engine", "open_model"]
 
@@ -62,14 +62,14 @@ def open_model(
                 f"weights is {weights}, but goes with a network of your own; of dsunet's models "
                 "give the file itself as model"
             )
-        file = find_weights(model)
+        file = open_weights(model)
         return Opened(
             load(
-                model,
+                file,
                 pyramid_weights=encoders["pyramid_weights"],
                 semantic_weights=encoders["semantic_weights"],
             ),
-            file,
+            file.path,
         )
     if any(path is not None for path in encoders.values()):
         raise ConfigError("`pyramid_weights` and `semantic_weights` go with a weights file alone")
@@ -79,7 +79,8 @@ def open_model(
     identity = source.identity()
     if weights is None:
         return Opened(source.make(), None, source, identity)
-    return Opened(load(weights, model=source), find_weights(weights), source, identity)
+    file = open_weights(weights)
+    return Opened(load(file, model=source), file.path, source, identity)
 
 
 def check_engine(name: str) -> None:

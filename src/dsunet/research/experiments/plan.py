@@ -15,8 +15,8 @@ from dsunet.errors import ConfigError, DataError, DsunetError, OutputError
 from dsunet.network.source import CustomSource
 from dsunet.research.experiments.methods import METHODS, TABLES, TARGETS, Method, PaperTable
 from dsunet.support.files import encode_text
-from dsunet.weights import PUBLIC_WEIGHTS, public_name
 from dsunet.weights.checkpoint import read_metadata
+from dsunet.weights.registry import PUBLIC_WEIGHTS, public_name
 
 __all__ = [
     "PROTOCOL",

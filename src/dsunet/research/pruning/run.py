@@ -15,6 +15,7 @@ import numpy as np
 
 from dsunet.benchmarking import circumstances
 from dsunet.config import FINE_TUNING, DataConfig, LossConfig, ModelConfig, PruneConfig, TrainConfig
+from dsunet.config.renamed import todays
 from dsunet.data import PairDataset, Sample, collate
 from dsunet.data.dataset import Batch
 from dsunet.data.pairs import Pair
@@ -42,9 +43,9 @@ from dsunet.support.files import (
 )
 from dsunet.training import train
 from dsunet.training.request import Sources
-from dsunet.weights import ModelFile, custom_config_of, read_weights
-from dsunet.weights.checkpoint import find_weights, save
+from dsunet.weights.checkpoint import save
 from dsunet.weights.models import load
+from dsunet.weights.opened import Weights, open_weights
 
 __all__ = ["prune"]
 
@@ -59,6 +60,7 @@ _GRADIENT_BATCH, _STATISTICS_BATCH = 2, 8
 class _Request:
     """The arguments of `prune`, and what follows from them."""
 
+    opened: Weights
     sources: Sources
     folder: Path
     settings: PruneConfig
@@ -79,7 +81,7 @@ class _Request:
     @property
     def source(self) -> Path:
         """The file that is pruned."""
-        return Path(str(self.sources.weights))
+        return self.opened.path
 
     @property
     def workers(self) -> int:
@@ -134,11 +136,12 @@ def prune(
         ConfigError: Settings do not fit the model, or each other.
         KeyboardInterrupt: Interrupted; a fine-tuning that had begun can be resumed.
     """
-    sources = Sources(find_weights(weights), pyramid_weights, semantic_weights)
+    opened = open_weights(weights)
+    sources = Sources(opened.path, pyramid_weights, semantic_weights)
     recipe = recipe or TrainConfig(**FINE_TUNING)
     how = (settings or PruneConfig(), data, recipe, loss or LossConfig())
     request = _Request(
-        sources, Path(output), *how, fine_tune, resume, on_line, progress, progress_bar
+        opened, sources, Path(output), *how, fine_tune, resume, on_line, progress, progress_bar
     )
     return _carried_out(request)
 
@@ -148,7 +151,7 @@ def _carried_out(request: _Request) -> PruneReport:
     _check_request(request)
     place, data, folder, settings = request.place, request.data, request.folder, request.settings
     split = Split([], [], []) if data is None else split_data(data, request.recipe.seed)
-    model = _load(request.source, request.sources)
+    model = _load(request)
     _check(model, settings, split)
     check_writable(folder)
     _check_folder(folder, request.resume)
@@ -242,15 +245,15 @@ def _fine_tuned(request: _Request, model: DSUNet, report: PruneReport) -> PruneR
     )
 
 
-def _load(source: Path, sources: Sources) -> DSUNet:
-    file = read_weights(source)
-    if isinstance(file, ModelFile) and (custom := custom_config_of(file)) is not None:
+def _load(request: _Request) -> DSUNet:
+    weights, sources = request.opened, request.sources
+    if (custom := weights.custom) is not None:
         raise CheckpointError(
-            f"{source} holds {custom.name}, a model of somebody's own; only dsunet's own models "
-            "can be pruned"
+            f"{weights.path} holds {custom.name}, a model of somebody's own; only dsunet's own "
+            "models can be pruned"
         )
     return load(
-        source, pyramid_weights=sources.pyramid_weights, semantic_weights=sources.semantic_weights
+        weights, pyramid_weights=sources.pyramid_weights, semantic_weights=sources.semantic_weights
     )
 
 
@@ -292,7 +295,7 @@ def _check_settings(report: Path, settings: PruneConfig, source: Path) -> None:
     try:
         before = json.loads(report.read_bytes())
         given = {"source": source.name, **dataclasses.asdict(settings)}
-        was = {"source": before["source"], **before["settings"]}
+        was = {"source": before["source"], **todays(before["settings"])}
     except (ValueError, KeyError, TypeError) as error:
         raise OutputError(f"{report} cannot be read; choose another `output`") from error
     changed = [key for key in given if was.get(key) != given[key]]

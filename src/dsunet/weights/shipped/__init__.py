@@ -1,7 +1,7 @@
 """Trained weights that come with the package, so that it segments without any download.
 
 Beside each weights file stands its card: data, terms, measures, limits. A file here is meant by its
-model's name wherever the path of a weights file is (`dsunet.weights.checkpoint.find_weights`).
+model's name wherever the path of a weights file is (`dsunet.weights.opened.find_weights`).
 """
 
 from __future__ import annotations
