@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -191,3 +192,14 @@ def test_things_that_are_no_images(segmenter: dsunet.Segmenter, tmp_path: Path) 
         segmenter(binary)
     with pytest.raises(ImageError, match=r"page\.txt: cannot be read \(.*closed file"):
         segmenter(binary)
+
+
+def test_nobody_but_engines_asks_what_kind_of_model_it_is() -> None:
+    """Files, figures, measures and the command ask the engine, or the model's own attributes."""
+    source = Path(dsunet.__file__).parent
+    rooms = [*(source / "metrics").rglob("*.py"), *(source / "visualize").rglob("*.py")]
+    files = [*rooms, *(source / "predict").glob("*.py"), source / "cli" / "predict.py"]
+    kinds = re.compile(
+        r"isinstance\([^()]*\b(SegmentationModel|CustomModel|ImageFunction|DSUNet|\w*Encoder)\b"
+    )
+    assert [file for file in files if kinds.search(file.read_text(encoding="utf-8"))] == []
