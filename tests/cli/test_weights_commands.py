@@ -10,10 +10,7 @@ import torch
 
 import dsunet
 from dsunet.data.synthetic import write_synthetic
-from dsunet.weights import (
-    PUBLIC_WEIGHTS,
-    read_weights,
-)
+from dsunet.weights import PUBLIC_WEIGHTS, read_weights
 from dsunet.weights.checkpoint import read_metadata
 from dsunet.weights.encoders import read_encoder
 from weightfiles import command, hub_file, published_state, sam2_file

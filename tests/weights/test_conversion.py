@@ -13,9 +13,7 @@ import dsunet
 from dsunet.config import MODEL_PRESETS, model_config
 from dsunet.errors import CheckpointError
 from dsunet.network.build import build_model
-from dsunet.weights import (
-    read_weights,
-)
+from dsunet.weights import read_weights
 from dsunet.weights.checkpoint import read_metadata
 from dsunet.weights.encoders import read_encoder
 from dsunet.weights.names import DSU_NET, SAM2_UNET

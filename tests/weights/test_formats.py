@@ -18,12 +18,7 @@ import dsunet
 from dsunet.errors import CheckpointError, WeightsError
 from dsunet.network.encoders import build_hiera, build_vit
 from dsunet.network.fingerprint import fingerprint
-from dsunet.weights import (
-    find_public,
-    formats,
-    public_name,
-    read_weights,
-)
+from dsunet.weights import find_public, formats, public_name, read_weights
 from dsunet.weights.encoders import read_encoder
 from dsunet.weights.fitting import fill_trunk
 from dsunet.weights.formats import EncoderFile

@@ -10,9 +10,7 @@ from pathlib import Path
 import torch
 
 import dsunet
-from dsunet.weights import (
-    PUBLIC_WEIGHTS,
-)
+from dsunet.weights import PUBLIC_WEIGHTS
 from helpers import nano
 from weightfiles import OFFICIAL, command, made_up, published_state
 

@@ -10,9 +10,7 @@ from pathlib import Path
 import pytest
 
 import dsunet
-from dsunet.weights import (
-    known,
-)
+from dsunet.weights import known
 from dsunet.weights.encoders import read_encoder
 from weightfiles import dinov2_file, sam2_file
 

@@ -10,9 +10,7 @@ import torch
 from torch import nn
 
 import dsunet
-from dsunet.weights import (
-    resample_positions,
-)
+from dsunet.weights import resample_positions
 from helpers import nano
 from weightfiles import dinov2_file
 

@@ -10,11 +10,7 @@ import timm
 import dsunet
 from dsunet.config import MODEL_PRESETS
 from dsunet.errors import WeightsError
-from dsunet.weights import (
-    PUBLIC_WEIGHTS,
-    find_public,
-    public_name,
-)
+from dsunet.weights import PUBLIC_WEIGHTS, find_public, public_name
 from weightfiles import empty_trunk
 
 # all but those of dsunet-lite, see test_lite.py

@@ -184,7 +184,7 @@ def _as_ours(encoder: EncoderFile, config: ModelConfig) -> dict[str, Tensor]:
     if encoder.role == "semantic":
         encoder = encoder.first_blocks(config.semantic_depth)
     return {
-        f"{encoder.role}.trunk.{with_adapter(n) if adapted else n}": tensor
+        f"{STORED[encoder.role]}.trunk.{with_adapter(n) if adapted else n}": tensor
         for n, tensor in encoder.tensors.items()
     }
 

@@ -223,11 +223,11 @@ def _fill_encoder(model: DSUNet, file: EncoderFile, *, strict: bool) -> LoadRepo
     )
     return LoadReport(
         file.format,
-        tuple(f"{file.role}.trunk.{names[plain]}" for plain in state),
-        tuple(f"{file.role}.trunk.{names[plain]}" for plain in differences.missing),
+        tuple(f"{STORED[file.role]}.trunk.{names[plain]}" for plain in state),
+        tuple(f"{STORED[file.role]}.trunk.{names[plain]}" for plain in differences.missing),
         differences.unexpected,
         tuple(file.ignored),
-        _frozen(model, (f"{file.role}.trunk.{names[plain]}" for plain in state)),
+        _frozen(model, (f"{STORED[file.role]}.trunk.{names[plain]}" for plain in state)),
         (POSITIONS,) if resampled else (),
         file.version,
     )
