@@ -9,8 +9,6 @@ from dsunet.config import DataConfig, ModelConfig, TrainConfig, model_config
 from dsunet.maps.store import FeatureKind, FeatureStore
 
 FROZEN = model_config("dsunet-nano", sam_size=128, dino_size=112, train_semantic=False)
-
-
 KIND = FeatureKind(
     encoder="vit",
     weights="sha256:0",
@@ -35,6 +33,7 @@ def train(
     resume: bool = False,
     **recipe: object,
 ) -> dsunet.training.TrainResult:
+    """Trains for two epochs, unless said otherwise."""
     return dsunet.train(
         output,
         model,
@@ -48,5 +47,6 @@ def train(
 
 
 def only_store(folder: Path) -> FeatureStore:
+    """The one store in a folder."""
     (about,) = folder.glob("*/about.json")
     return FeatureStore(about.parent)

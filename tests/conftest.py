@@ -56,6 +56,13 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    """Four generated pairs, which the test may change."""
+    write_synthetic(tmp_path / "data", 4, 64)
+    return tmp_path / "data"
+
+
+@pytest.fixture
 def undrawn() -> Iterator[None]:
     """Runs without curves, a quarter of their time; those of `trained` are drawn."""
     with pytest.MonkeyPatch.context() as patch:

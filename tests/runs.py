@@ -22,6 +22,7 @@ def run(
     weights: str | None = "default",
     **recipe: object,
 ) -> dsunet.training.TrainResult:
+    """Trains for two epochs, unless said otherwise."""
     return dsunet.train(
         output,
         model,
@@ -33,6 +34,7 @@ def run(
 
 
 def states_equal(first: Path, second: Path) -> bool:
+    """Whether two files hold the same weights, bit for bit."""
     expected, actual = read_checkpoint(first)[1], read_checkpoint(second)[1]
     return expected.keys() == actual.keys() and all(
         torch.equal(expected[name], actual[name]) for name in expected

@@ -8,10 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dsunet.data import (
-    PairDataset,
-    find_pairs,
-)
+from dsunet.data import PairDataset, find_pairs
 from dsunet.data.augment import vary
 from dsunet.data.synthetic import write_synthetic
 

@@ -8,12 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dsunet.data import (
-    EpochSampler,
-    PairDataset,
-    collate,
-    find_pairs,
-)
+from dsunet.data import EpochSampler, PairDataset, collate, find_pairs
 from dsunet.errors import DataError
 
 

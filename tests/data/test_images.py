@@ -9,11 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from dsunet.data import (
-    find_pairs,
-    read_image,
-    read_mask,
-)
+from dsunet.data import find_pairs, read_image, read_mask
 from dsunet.data.images import decode, read_header, read_map
 from dsunet.errors import ImageError
 from helpers import tar_of

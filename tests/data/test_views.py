@@ -9,13 +9,7 @@ import torch
 from PIL import Image
 
 from dsunet.config import IMAGENET_MEAN, IMAGENET_STD
-from dsunet.data import (
-    PairDataset,
-    find_pairs,
-    image_view,
-    make_views,
-    mask_view,
-)
+from dsunet.data import PairDataset, find_pairs, image_view, make_views, mask_view
 from dsunet.data.pairs import read_pair
 from dsunet.data.synthetic import synthetic_pair
 

@@ -1,4 +1,4 @@
-"""The moving average of the weights; test_training.py resumes runs that have one."""
+"""The moving average of the weights; test_resume.py resumes runs that have one."""
 
 from __future__ import annotations
 

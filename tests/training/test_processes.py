@@ -21,6 +21,7 @@ from kill_training import kill_and_compare, remaining
 from runs import run, states_equal
 
 PATIENCE = 600  # seconds after which a process is taken to hang
+
 # A training that says when it is in a certain step, and stays there until it is told to go on.
 STEPWISE = """
 import sys
@@ -53,10 +54,13 @@ def interrupted(
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert process.stdout is not None
-        assert "here\n" in iter(process.stdout.readline, "")
-        process.send_signal(number)
-        _, errors = process.communicate("go on\n", timeout=PATIENCE)
+        try:
+            assert process.stdout is not None
+            assert "here\n" in iter(process.stdout.readline, "")
+            process.send_signal(number)
+            _, errors = process.communicate("go on\n", timeout=PATIENCE)
+        finally:
+            process.kill()  # nothing if it has ended
     assert process.returncode == 130
     return errors
 
