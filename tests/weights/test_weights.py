@@ -336,7 +336,7 @@ def test_the_wrong_encoder(official: dict[str, Path], tmp_path: Path) -> None:
         make(semantic_weights=registers)
     with pytest.raises(ValueError, match="the model has no DINOv2 branch: leave it out"):
         make(semantic_weights=official["semantic"], injection="none")
-    with pytest.raises(CheckpointError, match="not a whole model: give it as pyramid_weights"):
+    with pytest.raises(CheckpointError, match="not a whole model: give it as `pyramid_weights`"):
         dsunet.create_model("dsunet-tiny", weights=official["pyramid"])
     with pytest.raises(CheckpointError, match="give it to create_model as semantic_weights"):
         dsunet.load(official["semantic"])
@@ -544,7 +544,7 @@ def test_without_a_network(offline: bool, monkeypatch: pytest.MonkeyPatch) -> No
         reason,
         "model.safetensors of the hub's repository timm/sam2_hiera_tiny.fb_r896_2pt1",
         "sam2.1_hiera_tiny.pt",
-        "--pyramid-weights FILE",
+        "`pyramid_weights` FILE",
     ):
         assert part in message
     assert len(calls) == (0 if offline else 1)
