@@ -55,7 +55,7 @@ def test_the_wrong_encoder(official: dict[str, Path], tmp_path: Path) -> None:
         make(semantic_weights=registers)
     with pytest.raises(ValueError, match="the model has no DINOv2 branch: leave it out"):
         make(semantic_weights=official["semantic"], injection="none")
-    with pytest.raises(CheckpointError, match="not a whole model: give it as pyramid_weights"):
+    with pytest.raises(CheckpointError, match="not a whole model: give it as `pyramid_weights`"):
         dsunet.create_model("dsunet-tiny", weights=official["pyramid"])
     with pytest.raises(CheckpointError, match="give it to create_model as semantic_weights"):
         dsunet.load(official["semantic"])

@@ -53,7 +53,7 @@ def test_without_a_network(offline: bool, monkeypatch: pytest.MonkeyPatch) -> No
         reason,
         "model.safetensors of the hub's repository timm/sam2_hiera_tiny.fb_r896_2pt1",
         "sam2.1_hiera_tiny.pt",
-        "--pyramid-weights FILE",
+        "`pyramid_weights` FILE",
     ):
         assert part in message
     assert len(calls) == (0 if offline else 1)
