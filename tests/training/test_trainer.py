@@ -14,7 +14,7 @@ from dsunet.training.trainer import explained
 @pytest.mark.parametrize(
     ("error", "kind", "message"),
     [
-        (OSError(28, "No space left on device"), OutputError, "make room, and go on with --resume"),
+        (OSError(28, "No space left on device"), OutputError, "make room, and go on with `resume`"),
         (torch.OutOfMemoryError("CUDA out of memory"), TrainingError, "smaller `batch_size`"),
         (
             RuntimeError("DataLoader worker (pid 5) is killed by signal: Bus error."),

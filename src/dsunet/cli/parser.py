@@ -51,6 +51,7 @@ class Parser(ArgumentParser):
 
     def format_help(self, formatter: Any = None) -> str:
         text = super().format_help() if formatter is None else super().format_help(formatter)
+        text = re.sub(r"`([a-z]\w*)`", self._as_flag, text)
         text = with_hyphens(text).replace(", default: null)", ")")
         return f"{text}\nexamples:\n{self.examples}"
 
@@ -69,6 +70,10 @@ class Parser(ArgumentParser):
                 given = given if settings is None else [f"--config={yaml.safe_dump(settings)}"]
                 arguments = [*given, *arguments[:i], *rest]
         return self.parse_args(arguments)
+
+    def _as_flag(self, name: re.Match[str]) -> str:
+        """What the settings' documentation calls `so_written` as a flag, if it is one."""
+        return f"`--{name[1]}`" if f"--{name[1]}" in self._flags else name[0]
 
     def _todays(self, argument: str) -> str:
         """A flag by today's name."""

@@ -21,6 +21,7 @@ from dsunet.config.network import (
     as_size,
     is_hiera,
 )
+from dsunet.config.predict import Options
 from dsunet.config.presets import MODEL_PRESETS, model_config
 from dsunet.config.protocol import Protocol
 from dsunet.config.prune import FINE_TUNING, PruneConfig
@@ -40,6 +41,7 @@ __all__ = [
     "Injection",
     "LossConfig",
     "ModelConfig",
+    "Options",
     "Precision",
     "Protocol",
     "PruneConfig",

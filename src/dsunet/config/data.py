@@ -19,17 +19,17 @@ class DataConfig:
     """Folder, or .tar file, that holds `images/` and `masks/` for training; pairs share a stem."""
 
     images: str | None = None
-    """Folder of training images, instead of `--data`."""
+    """Folder of training images, instead of `data`."""
 
     masks: str | None = None
-    """Folder of training masks, instead of `--data`."""
+    """Folder of training masks, instead of `data`."""
 
     benchmarks: str | None = None
-    """Folder below which the field's public sets lie, instead of `--data`: train on those of
-    `--task`, joined."""
+    """Folder below which the field's public sets lie, instead of `data`: train on those of
+    `task`, joined."""
 
     task: str | None = None
-    """Task of `--benchmarks`: `sod` trains on DUTS-TR, `cod` on CAMO-train and COD10K-train;
+    """Task of `benchmarks`: `sod` trains on DUTS-TR, `cod` on CAMO-train and COD10K-train;
     `polyp`, `marine`, `mirror`."""
 
     val: str | None = None
@@ -39,15 +39,15 @@ class DataConfig:
     """Share of the training pairs, chosen by the seed, that is held out for validation."""
 
     train_list: str | None = None
-    """Text file with one stem per line: train on these pairs of `--data` only."""
+    """Text file with one stem per line: train on these pairs of `data` only."""
 
     val_list: str | None = None
-    """Text file with one stem per line: validate on these pairs of `--data`; they are left out of
+    """Text file with one stem per line: validate on these pairs of `data`; they are left out of
     training."""
 
     limit: int | None = None
     """Train on the first so many pairs only, an even share from each set: a rehearsal. A
-    `--val-fraction` is taken from these."""
+    `val_fraction` is taken from these."""
 
     horizontal_flip: float = 0.5
     """Probability of mirroring left and right."""

@@ -21,7 +21,7 @@ class DistillConfig:
     PACKAGE.MODULE:NAME."""
 
     teacher_model: str | None = None
-    """What makes the network, PACKAGE.MODULE:NAME, if `--teacher` is a weights file of a network of
+    """What makes the network, PACKAGE.MODULE:NAME, if `teacher` is a weights file of a network of
     your own."""
 
     teacher_pyramid_weights: str | None = None

@@ -21,7 +21,7 @@ class PruneConfig:
     attention and of the adapters; 0 for none. Parameters fall with the square of it."""
 
     decoder_ratio: float | None = None
-    """The same for the levels of the decoder alone, instead of `--ratio`."""
+    """The same for the levels of the decoder alone, instead of `ratio`."""
 
     attention_ratio: float | None = None
     """The same for query, key and value in the decoder's attention."""
@@ -44,10 +44,10 @@ class PruneConfig:
 
     drop_semantic_blocks: int | Literal["auto"] = 0
     """How many of DINOv2's last blocks to leave out. `auto` measures every number of them on the
-    validation images and takes the largest that costs no more than `--tolerance`."""
+    validation images and takes the largest that costs no more than `tolerance`."""
 
     tolerance: float = 0.005
-    """By how much `--drop-semantic-blocks auto` may lower the S-measure, before any fine-tuning."""
+    """By how much `drop_semantic_blocks` auto may lower the S-measure, before any fine-tuning."""
 
     def __post_init__(self) -> None:
         require_choices(self)

@@ -51,17 +51,17 @@ class TrainConfig:
 
     batch_size: int | Literal["auto"] = RECIPE_BATCH
     """Images per step and device; `auto` is the largest of 8, 4, 2 and 1 that fits into the memory
-    that is free, with `--accumulate` so that 8, the paper's number, make a step."""
+    that is free, with `accumulate` so that 8, the paper's number, make a step."""
 
     lr: float = 1e-3
     """AdamW's learning rate at the start."""
 
     encoder_lr: float | None = None
-    """Learning rate of encoders that are trained as a whole; a fifth of `--lr` if not given.
-    Adapters always take `--lr`."""
+    """Learning rate of encoders that are trained as a whole; a fifth of `lr` if not given.
+    Adapters always take `lr`."""
 
     min_lr: float = 1e-7
-    """What `--lr` falls to at the end of the cosine schedule, which steps once an epoch; the
+    """What `lr` falls to at the end of the cosine schedule, which steps once an epoch; the
     encoders' rate falls by the same factor."""
 
     warmup_epochs: int = 0
@@ -76,7 +76,7 @@ class TrainConfig:
 
     accumulate: int = 1
     """Batches whose gradients are averaged before a step. BatchNorm still sees single batches.
-    Above 1, `--batch-size auto` leaves it as it is."""
+    Above 1, `batch_size` auto leaves it as it is."""
 
     clip_grad_norm: float | None = None
     """Largest norm of the gradient; longer ones are scaled down."""
@@ -101,7 +101,7 @@ class TrainConfig:
 
     activation_checkpointing: bool = False
     """Keep less of Hiera for the backward pass and compute it again there: less memory, longer
-    steps, the very same results. May change on `--resume`."""
+    steps, the very same results. May change on `resume`."""
 
     compile: bool = False
     """Compile the training step's network with `torch.compile`, which takes some minutes at the

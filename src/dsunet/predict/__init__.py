@@ -1,6 +1,8 @@
 """Image → mask at its own size, from Python and for whole folders."""
 
-from dsunet.predict.files import KINDS, Options, Report, predict_files
+from dsunet.config import Options
+from dsunet.predict.files import Report, predict_files
+from dsunet.predict.outputs import KINDS
 from dsunet.predict.pictures import Segmentation
 from dsunet.predict.plan import Job, plan_outputs
 from dsunet.predict.segmenter import Recipe, Segmenter

@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 
+from dsunet.config import Options
 from dsunet.data.images import decode
 from dsunet.errors import ConfigError, CustomModelError, DeviceError, ImageError
+from dsunet.predict.outputs import OUTPUTS
 from dsunet.predict.pictures import Segmentation
 from dsunet.predict.plan import Job, output_path
-from dsunet.predict.record import FAILURES, KINDS, Options, begin, is_done
+from dsunet.predict.record import FAILURES, begin, is_done
 from dsunet.predict.segmenter import Segmenter
 from dsunet.predict.threads import ahead, in_batches, pool
 from dsunet.support.files import (
@@ -31,7 +32,7 @@ from dsunet.support.files import (
 )
 from dsunet.support.processes import available_cores
 
-__all__ = ["KINDS", "Options", "Report", "predict_files", "spare_cores"]
+__all__ = ["Report", "predict_files", "spare_cores"]
 
 
 @dataclass
@@ -233,14 +234,5 @@ def _read(job: Job, segmenter: Segmenter, options: Options) -> _Ready:
 
 def _write(result: Segmentation, job: Job, folder: Path, options: Options) -> Job:
     for kind in options.save:
-        if kind == "probability":
-            array = result.map(benchmark_normalization=options.benchmark_normalization)
-            picture = Image.fromarray(array)
-        elif kind == "binary":
-            picture = Image.fromarray(result.binary(options.threshold).astype(np.uint8) * 255)
-        elif kind == "overlay":
-            picture = result.overlay(options.threshold)
-        else:
-            picture = result.cutout()
-        write_png(output_path(folder, kind, options.save, job), picture)
+        write_png(output_path(folder, kind, options.save, job), OUTPUTS[kind](result, options))
     return job

@@ -5,39 +5,20 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from dsunet.config import Options
 from dsunet.errors import OutputError
 from dsunet.predict.plan import Job, output_path
 from dsunet.predict.segmenter import Segmenter
 from dsunet.support.files import clear_temporaries, write_json
 
-__all__ = ["FAILURES", "KINDS", "Options", "begin", "is_done"]
-
-KINDS = ("probability", "binary", "overlay", "cutout")
+__all__ = ["FAILURES", "begin", "is_done"]
 
 FAILURES = "failures.csv"
 NOTE = "prediction.json"
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to write of every image, and how."""
-
-    save: tuple[str, ...] = ("probability",)
-    """Of `KINDS`: grey probability map, black-and-white mask, overlay, cut-out. One kind goes
-    straight into the output folder, several go into a subfolder each."""
-    threshold: float = 0.5
-    """From which probability a pixel belongs to the object, for binary and overlay."""
-    benchmark_normalization: bool = False
-    """Stretch every probability map to its full range, see `quantise`."""
-    ignore_orientation: bool = False
-    """Take images as they are stored, whatever their EXIF orientation says."""
-    draft: bool = False
-    """Decode JPEGs at the smallest of 1/1, 1/2, 1/4, 1/8 that still has the pixels of the model's
-    views: quicker for large photographs, and maps change a little. Not for overlay and cutout."""
 
 
 def begin(

@@ -159,7 +159,7 @@ def stopped_writing(error: OSError, folder: Path, done: str) -> OutputError:
     """
     return OutputError(
         f"{error.filename or folder} cannot be written ({error.strerror or error}); what was "
-        f"{done} before is whole: make room, and go on with --resume"
+        f"{done} before is whole: make room, and go on with `resume`"
     )
 
 

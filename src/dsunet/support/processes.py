@@ -56,7 +56,7 @@ def in_processes(
         yield from pool.map(function, items, chunksize=max(1, min(16, len(items) // (8 * workers))))
     except BrokenProcessPool as error:
         raise DsunetError(
-            "a process died, maybe because memory ran out; use fewer by --workers, 1 for none"
+            "a process died, maybe because memory ran out; use fewer `workers`, 1 for none"
         ) from error
     finally:
         with _without_interrupts():
