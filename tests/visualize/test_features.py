@@ -86,11 +86,17 @@ def test_without_adapters_is_a_hiera_that_never_had_any() -> None:
     expected = extract_features(plain, IMAGE)
     features = extract_features(model, IMAGE)
     for a, b, c in zip(
-        features.hiera_without_adapters, expected.pyramid, features.pyramid, strict=True
+        features.pyramid_without_adapters, expected.pyramid, features.pyramid, strict=True
     ):
         np.testing.assert_array_equal(a.values, b.values)
         assert np.abs(a.values - c.values).max() > 1e-4
-    assert expected.hiera_without_adapters == ()
+    assert expected.pyramid_without_adapters == ()
+    by_old_names = (features.hiera, features.hiera_without_adapters, features.dinov2)
+    assert by_old_names == (
+        features.pyramid,
+        features.pyramid_without_adapters,
+        features.semantic,
+    )
 
 
 def test_adapters_come_back_after_an_exception() -> None:

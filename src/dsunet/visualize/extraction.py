@@ -56,7 +56,7 @@ class FeatureMaps:
     """RGB: what Hiera sees, at the size at which it sees it."""
     pyramid: tuple[FeatureMap, ...]
     """Hiera's levels, or those of what is in its place, fine to coarse, as the network has them."""
-    hiera_without_adapters: tuple[FeatureMap, ...]
+    pyramid_without_adapters: tuple[FeatureMap, ...]
     """The same with the adapters switched off; empty for a model without adapters."""
     semantic: tuple[FeatureMap, ...]
     """DINOv2's patch tokens after some of its blocks, before the final LayerNorm; empty for a model
@@ -65,6 +65,21 @@ class FeatureMaps:
     """The levels that the fusion changes; empty for a model without DINOv2."""
     has_hiera: bool = True
     """False if the levels are those of another backbone in Hiera's place."""
+
+    @property
+    def hiera(self) -> tuple[FeatureMap, ...]:
+        """`pyramid` by its old name, as the next two are."""
+        return self.pyramid
+
+    @property
+    def hiera_without_adapters(self) -> tuple[FeatureMap, ...]:
+        """`pyramid_without_adapters`."""
+        return self.pyramid_without_adapters
+
+    @property
+    def dinov2(self) -> tuple[FeatureMap, ...]:
+        """`semantic`."""
+        return self.semantic
 
 
 def choose_depths(blocks: int) -> tuple[int, ...]:

@@ -119,7 +119,7 @@ def _tables(features: FeatureMaps) -> dict[str, _Table]:
 
 def _hiera_table(features: FeatureMaps) -> _Table:
     title = "Hiera’s levels" if features.has_hiera else "The encoder’s levels"
-    plain, own = features.hiera_without_adapters, features.pyramid
+    plain, own = features.pyramid_without_adapters, features.pyramid
     labels = [level.name.capitalize() for level in own]
     if not plain:
         note = "This model has no adapters, so there is nothing to switch off."
@@ -148,7 +148,7 @@ class _Known:
     def __init__(self, features: FeatureMaps, positions: int) -> None:
         self.positions = positions
         self._made: dict[int, Projected] = {}
-        pairs = list(zip(features.pyramid, features.hiera_without_adapters, strict=False))
+        pairs = list(zip(features.pyramid, features.pyramid_without_adapters, strict=False))
         for level in features.fusion:
             pairs += [(level.semantics, level.before), (level.after, level.before)]
         self._before: dict[int, FeatureMap] = {}
