@@ -175,6 +175,22 @@ def test_no_room_has_a_circle() -> None:
     assert {room: circle for room, circle in circles.items() if circle} == {}
 
 
+def test_the_network_opens_no_file_and_asks_no_hub() -> None:
+    """The paper's figure is a room of its own; what reads files is another."""
+    opening = {"open", "read_bytes", "read_text", "write_bytes", "write_text"}
+    found = []
+    for file in sorted((SOURCE / "network").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func).rpartition(".")[2]
+                found += [f"{file.name} calls {name}"] if name in opening else []
+            elif isinstance(node, ast.ImportFrom | ast.Import):
+                names = [str(getattr(node, "module", "")), *(a.name for a in node.names)]
+                hub = [name for name in names if name.startswith(("huggingface", "safetensors"))]
+                found += [f"{file.name} imports {name}" for name in hub]
+    assert found == []
+
+
 HELP = """
 import contextlib
 from dsunet.cli import main

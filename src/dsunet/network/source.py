@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import inspect
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from torch import nn
@@ -17,7 +13,7 @@ from dsunet.config import CustomConfig
 from dsunet.errors import CustomModelError, DsunetError
 from dsunet.network.custom import CustomModel, Size
 from dsunet.network.function import ImageFunction
-from dsunet.support.imports import explain, import_path, resolve
+from dsunet.support.imports import explain, import_path, resolve, sum_of_code
 
 __all__ = ["CustomSource"]
 
@@ -141,30 +137,8 @@ class CustomSource:
         These are the file of the module in its import path and, where they differ, of those that
         define the function or the class.
         """
-        target: object = self.target
-        modules = [self.name.split(":")[0]]
-        if isinstance(target, CustomModel):
-            target = target.network
-        while isinstance(target, functools.partial) or hasattr(target, "__wrapped__"):
-            modules += _modules_of(target)
-            target = target.func if isinstance(target, functools.partial) else target.__wrapped__
-        modules += _modules_of(target)
-        files = dict.fromkeys(getattr(sys.modules.get(m), "__file__", None) for m in modules)
-        code = [Path(file).read_bytes() for file in files if file and Path(file).is_file()]
-        return {"model": self.name, "code": _sum_of(code) if code else None}
-
-
-def _modules_of(target: object) -> list[str]:
-    """Names of the modules that define a function or an object, and its class."""
-    found = (getattr(target, "__module__", None), type(target).__module__)
-    return [module for module in found if isinstance(module, str)]
-
-
-def _sum_of(parts: Sequence[bytes]) -> str:
-    total = hashlib.sha256()
-    for part in parts:
-        total.update(part)
-    return total.hexdigest()
+        target = self.target.network if isinstance(self.target, CustomModel) else self.target
+        return {"model": self.name, "code": sum_of_code(self.name, target)}
 
 
 def _needed_by(target: Callable[..., object]) -> list[str] | None:

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import difflib
 import functools
+import hashlib
 import importlib
 import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dsunet.errors import CustomModelError
 
-__all__ = ["explain", "import_path", "is_import_path", "resolve"]
+__all__ = ["explain", "import_path", "is_import_path", "resolve", "sum_of_code"]
 
 FORM = "PACKAGE.MODULE:NAME, such as mynet:tiny for tiny in mynet.py"
 
@@ -106,3 +107,32 @@ def _working_directory_first() -> Iterator[None]:
             sys.path.remove(here)
         if not known:
             sys.path.append(here)
+
+
+def sum_of_code(name: str, target: object) -> str | None:
+    """A SHA-256 over the files of what a user names; `None` if it is in no file.
+
+    These are the file of the module in its import path and, where they differ, of those that define
+    the function or the class, behind decorators and partial calls, too.
+    """
+    modules = [name.split(":")[0]]
+    while isinstance(target, functools.partial) or hasattr(target, "__wrapped__"):
+        modules += _modules_of(target)
+        target = target.func if isinstance(target, functools.partial) else target.__wrapped__
+    modules += _modules_of(target)
+    files = dict.fromkeys(getattr(sys.modules.get(m), "__file__", None) for m in modules)
+    code = [Path(file).read_bytes() for file in files if file and Path(file).is_file()]
+    return _sum_of(code) if code else None
+
+
+def _modules_of(target: object) -> list[str]:
+    """Names of the modules that define a function or an object, and its class."""
+    found = (getattr(target, "__module__", None), type(target).__module__)
+    return [module for module in found if isinstance(module, str)]
+
+
+def _sum_of(parts: Sequence[bytes]) -> str:
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(part)
+    return total.hexdigest()
