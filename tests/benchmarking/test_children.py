@@ -55,6 +55,7 @@ def test_a_killed_child_is_noticed() -> None:
         child.close()
 
 
+@pytest.mark.slow
 def test_a_child_out_of_time_is_given_up() -> None:
     child = Child(Matrices(64, ("float32",), "cpu"), deadline=time.monotonic())
     try:
