@@ -90,7 +90,7 @@ def test_training_and_prediction_take_encoder_files(
     assert status == 0, err
     status, _, err = command(capsys, *again, sam2_file(tmp_path / "changed.pt", seed=3))
     assert status == 1
-    assert "the run was started with other weights of hiera (sha256:" in err
+    assert "the run was started with other weights of pyramid (sha256:" in err
     monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "another"))
     predict = ("predict", tmp_path / "set" / "images", "--weights", tmp_path / "run")
     status, _, err = command(capsys, *predict, "--output", tmp_path / "maps")

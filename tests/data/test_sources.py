@@ -10,7 +10,7 @@ import pytest
 
 import awkward
 from dsunet.data.images import decode, read_header, read_image
-from dsunet.data.sources import Bytes, content_sum, name_of, open_source, stamp_of
+from dsunet.data.sources import Bytes, content_stamp, content_sum, name_of, open_source
 from dsunet.errors import ImageError
 
 
@@ -63,7 +63,7 @@ def test_bytes_are_a_source_like_others(tmp_path: Path) -> None:
         content_sum(source) == content_sum(tmp_path / "a.png") == hashlib.sha256(content).digest()
     )
     assert name_of(source) == "a.png"
-    assert stamp_of(source) == (len(content), 0)
+    assert content_stamp(source) == (len(content), 0)
     with open_source(source) as file:
         assert file.read() == content
     assert str(source) == "uploads/a.png"

@@ -290,7 +290,7 @@ def test_gradients_are_sizes_summed_over_batches(folder: Path) -> None:
         sums += model.get_parameter(name).grad.abs()
     torch.testing.assert_close(found[name], sums)
     assert sums.max() > 0
-    assert {n.split(".")[0] for n in found} == {"pyramid", "decoder"}
+    assert {n.split(".")[0] for n in found} == {"hiera", "decoder"}
     assert all(n.startswith("decoder.") or ".adapter." in n for n in found)
 
 

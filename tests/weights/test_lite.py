@@ -465,7 +465,7 @@ def test_what_the_authors_cannot_express(tmp_path: Path) -> None:
     def refused(message: str, **overrides: object) -> None:
         dsunet.save(nano(**overrides), tmp_path / "m.safetensors")
         with pytest.raises(CheckpointError, match=message):
-            dsunet.weights.convert(tmp_path / "m.safetensors", tmp_path / "m.pth")
+            dsunet.convert(tmp_path / "m.safetensors", tmp_path / "m.pth")
 
     refused("no network with tf_efficientnet_lite0", pyramid="tf_efficientnet_lite0")
     refused("decoder_channels = .8, 8, 8, 8., one for each level", decoder_channels=(8, 8, 8, 8))
