@@ -384,7 +384,7 @@ def test_a_full_disk_stops_with_one_line(
 
     monkeypatch.setattr("dsunet.support.files.write_atomically", full)
     report = dsunet.predict.Report()
-    with pytest.raises(OutputError, match=r"0\.png|1\.png .*\(No space left .*with --resume"):
+    with pytest.raises(OutputError, match=r"0\.png|1\.png .*\(No space left .*with `resume`"):
         predict_files(segmenter, jobs, tmp_path / "out", workers=workers, report=report)
     assert report.written == 1
 
