@@ -52,6 +52,7 @@ def test_the_gpu_scripts_goals() -> None:
     assert gpu_speed.goals([])[0]["reached"] is None
 
 
+@pytest.mark.slow
 def test_measuring_needs_few_packages() -> None:
     lacking = ["jsonargparse", "rich", "lightning", "cv2", "scipy", "matplotlib"]
     code = (

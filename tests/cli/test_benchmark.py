@@ -15,6 +15,7 @@ from measured import made_up
 QUICK = "--model dsunet-nano --device cpu --sam-size 128 --dino-size 112 --repeats 1".split()
 
 
+@pytest.mark.slow
 def test_benchmark_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "deep" / "t.json"
     flags = (

@@ -59,6 +59,7 @@ def test_convert_command(tmp_path: Path, capsys) -> None:
     assert "needs a name that ends with .safetensors (ours) or .pth" in err
 
 
+@pytest.mark.slow
 def test_training_and_prediction_take_encoder_files(
     official: dict[str, Path], tmp_path: Path, monkeypatch, capsys
 ) -> None:

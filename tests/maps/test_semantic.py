@@ -71,12 +71,12 @@ def uncached(pictures: Path, semantic: Path, tmp_path_factory: pytest.TempPathFa
     return train(tmp_path_factory.mktemp("runs") / "off", pictures, semantic).weights.parent
 
 
-# one of the three kinds of maps is quick: that with several of them
+# one of the three kinds of maps is quick: the paper's
 @pytest.mark.parametrize(
     "injection",
     [
-        "hierarchical",
-        pytest.param("final", marks=pytest.mark.slow),
+        "final",
+        pytest.param("hierarchical", marks=pytest.mark.slow),
         pytest.param("broadcast", marks=pytest.mark.slow),
     ],
 )
@@ -172,6 +172,7 @@ def test_broken_maps_are_made_again(pictures: Path, semantic: Path, tmp_path: Pa
     )
 
 
+@pytest.mark.slow
 def test_a_resumed_run_finds_its_maps(pictures: Path, semantic: Path, tmp_path: Path) -> None:
     class Killed(Exception):
         pass

@@ -66,6 +66,7 @@ def assert_the_same_elsewhere(*segmenters: dsunet.Segmenter) -> None:
             assert there.std() > 0
 
 
+@pytest.mark.slow
 def test_from_files_and_functions(own: Any, tmp_path: Path) -> None:
     dsunet.save(nano(), tmp_path / "w.safetensors")
     sizes = CustomSource.of("recipe_own:net")

@@ -514,6 +514,7 @@ def _few_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dsunet.research.pruning.run.seconds_in_turns", quick)
 
 
+@pytest.mark.slow
 def test_the_command(
     run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -502,6 +502,7 @@ def test_unlabelled_images_in_a_batch(pictures: Path, tmp_path: Path) -> None:
 # -- whole runs
 
 
+@pytest.mark.slow
 def test_heads_are_in_the_resume_state_alone(weights: Path, pictures: Path, tmp_path: Path) -> None:
     """And a resumed run, in whose second epoch the teacher is not run, equals a whole one."""
     write_synthetic(tmp_path / "new", 3, 72, seed=70)

@@ -79,6 +79,7 @@ def test_a_reference_need_not_have_a_fingerprint(tiny: dsunet.DSUNet, tmp_path: 
     assert reference == {"name": "sam2_hiera_tiny.fb_r896_2pt1", "fingerprint": None}
 
 
+@pytest.mark.slow
 def test_self_contained_files(tiny: dsunet.DSUNet, tmp_path: Path, monkeypatch) -> None:
     dsunet.save(tiny, tmp_path / "whole.safetensors", include_encoders=True)
     monkeypatch.setenv("DSUNET_CACHE", str(tmp_path / "another"))
