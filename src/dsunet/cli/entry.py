@@ -77,8 +77,9 @@ def main(argv: list[str] | None = None) -> int:
         arguments = parser.parse(rest)
     except (ArgumentError, TypeError) as error:
         return fail(prog, f"{one_line(error)}; see {prog} --help", 2)
-    for old, new in parser.renamed.items():
-        print(f"{prog}: note: {with_hyphens(f'{old} is called {new} now')}", file=sys.stderr)
+    if parser.renamed:
+        said = "; ".join(f"{old} is called {new} now" for old, new in parser.renamed.items())
+        print(f"{prog}: note: {with_hyphens(said)}", file=sys.stderr)
     try:
         return command.run(arguments)
     except DsunetError as error:
