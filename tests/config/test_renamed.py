@@ -12,6 +12,7 @@ import yaml
 
 import dsunet
 from dsunet.cli import main
+from dsunet.cli.output import with_flags
 from dsunet.config import DistillConfig, ModelConfig, PruneConfig
 from dsunet.config.renamed import RENAMED, as_on_disk, todays
 from dsunet.errors import ConfigError
@@ -99,3 +100,29 @@ def test_flags_and_yaml_by_old_names_are_said_once(
     assert said.count("hiera is called pyramid now") == 1
     assert said.count("dinov2_norm is called semantic_norm now") == 1
     assert "there is no folder" in said or "nothing" in said.splitlines()[-1]
+
+
+def test_a_file_with_both_names_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "both.yaml"
+    config.write_text("hiera: hiera_nano\npyramid: hiera_nano\n")
+    assert main(["train", "--config", str(config), "--data", "d", "--output", "o"]) == 2
+    said = capsys.readouterr().err
+    assert "--hiera is the old name of --pyramid, and both are given: leave it out" in said
+    assert said.count("\n") == 1
+
+
+def test_only_arguments_are_written_as_flags() -> None:
+    assert with_flags("raise `cache_budget`, or leave `draft` out") == (
+        "raise --cache-budget, or leave --draft out"
+    )
+    for path in ("r--x_y/`save`.jpg", "a_b/`c`/d.png", "`Not` a name"):
+        assert with_flags(path) == path
+
+
+def test_the_hubs_settings_keep_their_names(tmp_path: Path) -> None:
+    nano().save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    assert settings == as_on_disk(nano().config.to_dict())  # type: ignore[union-attr]
+    assert dsunet.DSUNet.from_pretrained(tmp_path).config == nano().config

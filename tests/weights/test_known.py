@@ -67,6 +67,7 @@ def test_a_changed_file_is_noticed_whatever_its_times_say(
 def test_many_processes_write_the_index(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from dsunet.weights import known\n"
+        "from dsunet.support.files import stamp_of\n"
         "for i in range(10):\n"
         "    file = Path(sys.argv[1]) / f'{sys.argv[2]}-{i}'; file.write_text('x')\n"
         "    known.remember(file, 'hiera', 'sha256:0', stamp_of(file))\n"
@@ -74,5 +75,5 @@ def test_many_processes_write_the_index(tmp_path: Path) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(n)]) for n in range(3)
     ]
-    assert all(process.wait(timeout=120) == 0 for process in processes)
+    assert [process.wait(timeout=120) for process in processes] == [0, 0, 0]
     assert len(known.places("sha256:0")) == 30

@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> int:
     prog = f"dsunet {name}"
     try:
         arguments = parser.parse(rest)
-    except (ArgumentError, TypeError) as error:
+    except (ArgumentError, TypeError, DsunetError) as error:
         return fail(prog, f"{one_line(error)}; see {prog} --help", 2)
     if parser.renamed:
         said = "; ".join(f"{old} is called {new} now" for old, new in parser.renamed.items())

@@ -48,12 +48,16 @@ def visible(text: str) -> str:
 def one_line(error: BaseException) -> str:
     """An error's message without line breaks, with settings written as flags."""
     text = " ".join(part.strip() for part in str(error).splitlines() if part.strip())
-    return with_flags(text)
+    return with_hyphens(with_flags(text))
 
 
 def with_flags(text: str) -> str:
-    """Text in which arguments, `so_written`, are written as flags, --so-written."""
-    return with_hyphens(re.sub(r"`([a-z]\w*)`", r"--\1", text))
+    """Text in which arguments, `so_written`, are written as flags, --so-written; paths stay."""
+    return re.sub(r"(?<![\w/.-])`([a-z]\w*)`(?![\w/.-])", _flag, text)
+
+
+def _flag(argument: re.Match[str]) -> str:
+    return "--" + argument[1].replace("_", "-")
 
 
 def print_line(line: str) -> None:

@@ -52,7 +52,7 @@ class Parser(ArgumentParser):
     def format_help(self, formatter: Any = None) -> str:
         text = super().format_help() if formatter is None else super().format_help(formatter)
         text = re.sub(r"`([a-z]\w*)`", self._as_flag, text)
-        text = with_hyphens(text).replace(", default: null)", ")")
+        text = re.sub(r",\s+default:\s+null\)", ")", with_hyphens(text))
         return f"{text}\nexamples:\n{self.examples}"
 
     def parse(self, argv: list[str]) -> Namespace:

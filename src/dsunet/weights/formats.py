@@ -57,7 +57,7 @@ FORMATS = {
     "vit-timm": "a ViT as timm has it",
     "efficientnet-lite": "EfficientNet-Lite of EfficientNet-PyTorch",
     "efficientnet-timm": "an EfficientNet or MobileNet as timm has it",
-    "custom": "the state dict of a model of your own (`model`)",
+    "custom": "the state dict of a model of your own",
 }
 
 

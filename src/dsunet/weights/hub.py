@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -11,7 +12,7 @@ from huggingface_hub import ModelCard, ModelCardData, ModelHubMixin, hf_hub_down
 from huggingface_hub.errors import HfHubHTTPError
 
 from dsunet.config import ModelConfig
-from dsunet.config.renamed import takes_old_names, todays
+from dsunet.config.renamed import as_on_disk, takes_old_names, todays
 from dsunet.errors import DsunetError, WeightsError
 from dsunet.weights.checkpoint import describe, save
 
@@ -58,7 +59,11 @@ class HubMixin(ModelHubMixin):
         return model
 
     def _save_pretrained(self, save_directory: Path) -> None:
-        save(cast("SegmentationModel", self), save_directory / WEIGHTS_FILE)
+        model = cast("SegmentationModel", self)
+        save(model, save_directory / WEIGHTS_FILE)
+        if model.config is not None:  # as in the weights file, settings keep their first names
+            settings = json.dumps(as_on_disk(model.config.to_dict()), sort_keys=True, indent=2)
+            (save_directory / "config.json").write_text(settings, encoding="utf-8")
 
     def generate_model_card(self, *args: Any, **kwargs: Any) -> ModelCard:
         """The card in the model's folder; keyword arguments become fields of its front matter."""
