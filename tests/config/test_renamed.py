@@ -113,6 +113,14 @@ def test_a_file_with_both_names_is_one_line(
     assert said.count("\n") == 1
 
 
+def test_a_flag_by_both_names_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    both = ["--hiera-weights=a", "--pyramid-weights", "b"]
+    assert main(["train", "--data", "d", "--output", "o", *both]) == 2
+    said = capsys.readouterr().err
+    assert "--hiera-weights is the old name of --pyramid-weights, and both are given" in said
+    assert said.count("\n") == 1
+
+
 def test_only_arguments_are_written_as_flags() -> None:
     assert with_flags("raise `cache_budget`, or leave `draft` out") == (
         "raise --cache-budget, or leave --draft out"

@@ -57,8 +57,14 @@ class Parser(ArgumentParser):
 
     def parse(self, argv: list[str]) -> Namespace:
         """Parses the arguments; raises `ArgumentError` with one clear line."""
-        arguments = [self._todays(_with_underscores(argument)) for argument in argv]
-        arguments = self._with_values(arguments)
+        written = [_with_underscores(argument) for argument in argv]
+        arguments = self._with_values([self._todays(argument) for argument in written])
+        flags = {argument.partition("=")[0] for argument in written}
+        for old, new in self.renamed.items():
+            if new in flags:
+                raise ArgumentError(
+                    None, f"{old} is the old name of {new}, and both are given: leave it out"
+                )
         # flags beat the config file wherever they stand
         for i, argument in enumerate(arguments):
             name, equals, value = argument.partition("=")
@@ -105,11 +111,11 @@ class Parser(ArgumentParser):
     def _check_config(self, config: Path) -> dict[str, Any] | None:
         """Refuses a file whose settings are not this command's, and one that cannot be read.
 
-        Returns:
-            The settings by today's names, if some have their old ones.
-
         A few lines of YAML whose aliases name each other can fill the memory when they are read,
         so that none may have any.
+
+        Returns:
+            The settings by today's names, if some have their old ones.
 
         Raises:
             ArgumentError: The file is no YAML, has aliases, or a setting that is not known.
