@@ -10,6 +10,7 @@ docs/architecture.md.
 
 from dsunet.config.data import DataConfig
 from dsunet.config.distill import DistillConfig
+from dsunet.config.masks import MaskReading
 from dsunet.config.network import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -40,6 +41,7 @@ __all__ = [
     "DistillConfig",
     "Injection",
     "LossConfig",
+    "MaskReading",
     "ModelConfig",
     "Options",
     "Precision",

@@ -82,6 +82,9 @@ class Sample(NamedTuple):
 
     With a feature store, `place` says where the image's maps belong in it, and `maps` holds them,
     each C×h'×w', if they are there; `dino` is not made then. `lesson` is what a teacher says.
+
+    Of a mask with ignored pixels, `counted` 1×H×W is 1 where a pixel of the view counts and 0 where
+    not, and `ignored` beside `truth` is H'×W' bool; both are `None` where all count.
     """
 
     name: str
@@ -92,12 +95,15 @@ class Sample(NamedTuple):
     place: Slot | None = None
     maps: tuple[Tensor, ...] | None = None
     lesson: Lesson | None = None
+    counted: Tensor | None = None
+    ignored: np.ndarray | None = None
 
 
 class Batch(NamedTuple):
     """Samples side by side, with a leading batch axis; `truths` differ in size and stay apart.
 
-    `dino` has the views of those samples whose `maps` are not there.
+    `dino` has the views of those samples whose `maps` are not there. `counted` is B×1×H×W, or
+    `None` if every pixel of every sample counts; `ignored` has an entry for each truth.
     """
 
     names: list[str]
@@ -108,6 +114,8 @@ class Batch(NamedTuple):
     places: list[Slot | None]
     maps: list[tuple[Tensor, ...] | None]
     lesson: Lesson | None = None
+    counted: Tensor | None = None
+    ignored: list[np.ndarray | None] | None = None
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -206,7 +214,7 @@ class PairDataset(Dataset[Sample]):
     def read(self, index: int) -> tuple[str, Image.Image, Image.Image]:
         """Name, image and mask as they are before any change; an unlabelled image's is empty."""
         if index < len(self.pairs):
-            image, mask, _ = read_pair(self.pairs[index], self.preview)
+            image, mask, _, _ = read_pair(self.pairs[index], self.preview)
             return self.pairs[index].name, image, mask
         source = self.unlabelled[index - len(self.pairs)]
         image = read_image(source)

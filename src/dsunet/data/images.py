@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from dsunet.config import MaskReading
 from dsunet.data.pixels import (
     ORIENTATION,
     as_grey,
@@ -28,9 +29,11 @@ from dsunet.errors import ImageError
 __all__ = [
     "Decoded",
     "Header",
+    "Labels",
     "decode",
     "read_header",
     "read_image",
+    "read_labels",
     "read_map",
     "read_mask",
 ]
@@ -90,6 +93,16 @@ class Header:
         return bool(name) and suffix not in _SUFFIXES.get(self.format, {suffix})
 
 
+class Labels(NamedTuple):
+    """What a mask says of every pixel."""
+
+    mask: Image.Image
+    """8-bit grey, 0 for background and 255 for object."""
+    ignored: Image.Image | None = None
+    """8-bit grey, 255 where a pixel counts in neither loss nor measures, else 0; `None`: all
+    count."""
+
+
 @dataclass(frozen=True)
 class Decoded(Header):
     """The first page or frame of an image file, as it is stored."""
@@ -106,6 +119,10 @@ class Decoded(Header):
         """8-bit grey, see `read_mask`; raises `ImageError` as that does."""
         mask = Image.fromarray(self._convert(mask_values))
         return turn(mask, self.orientation) if upright else mask
+
+    def as_labels(self, reading: MaskReading | None = None, *, upright: bool = True) -> Labels:
+        """See `read_labels`; raises `ImageError` as that does."""
+        return Labels(self.as_mask(upright=upright))
 
     def as_map(self) -> np.ndarray:
         """H×W uint8, see `read_map`; raises `ImageError` as that does."""
@@ -271,6 +288,17 @@ def read_mask(source: Source, *, upright: bool = True) -> Image.Image:
             numbers, say), so that it is unclear what the object is.
     """
     return decode(source).as_mask(upright=upright)
+
+
+def read_labels(
+    source: Source, reading: MaskReading | None = None, *, upright: bool = True
+) -> Labels:
+    """A mask and its ignored pixels, read as `reading` says.
+
+    Raises:
+        ImageError: As `read_mask`.
+    """
+    return decode(source).as_labels(reading, upright=upright)
 
 
 def read_map(source: Source) -> np.ndarray:

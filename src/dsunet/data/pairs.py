@@ -12,6 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
+from dsunet.config import MaskReading
 from dsunet.data.images import Header, decode
 from dsunet.data.sources import IMAGE_SUFFIXES, Source, TarMember, is_image_name, name_of
 from dsunet.errors import DataError, few
@@ -48,6 +49,8 @@ class Pair:
     name: str
     image: Source
     mask: Source
+    reading: MaskReading = field(default_factory=MaskReading)
+    """What the mask's values mean."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +163,8 @@ class PairImages(NamedTuple):
     mask: Image.Image
     upright: bool
     """Whether the image's EXIF orientation was followed."""
+    ignored: Image.Image | None = None
+    """As of `Labels`, of the mask's size."""
 
 
 def read_pair(pair: Pair, preview: int | None = None) -> PairImages:
@@ -179,7 +184,8 @@ def read_pair(pair: Pair, preview: int | None = None) -> PairImages:
     """
     image, mask = decode(pair.image, preview=preview), decode(pair.mask)
     upright, mask_upright = choose_orientation(image, mask)
-    return PairImages(image.as_image(upright=upright), mask.as_mask(upright=mask_upright), upright)
+    labels = mask.as_labels(pair.reading, upright=mask_upright)
+    return PairImages(image.as_image(upright=upright), labels.mask, upright, labels.ignored)
 
 
 def choose_orientation(image: Header, mask: Header) -> tuple[bool, bool]:

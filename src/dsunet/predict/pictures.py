@@ -30,6 +30,8 @@ class Segmentation:
     """RGB, turned as its EXIF orientation says."""
     probability: np.ndarray
     """H×W float32 in 0..1, at the image's own size."""
+    alpha: np.ndarray | None = None
+    """The image's own opacity, H×W uint8; `None` if it is opaque everywhere."""
 
     def binary(self, threshold: float = 0.5) -> np.ndarray:
         """The object: H×W bool, true from `threshold` on."""

@@ -202,7 +202,7 @@ class RunFolder(L.Callback):
         module.evaluated.eval()
         rows = []
         for number in chosen:
-            image, mask, _ = read_pair(pairs[number])
+            image, mask, _, _ = read_pair(pairs[number])
             batch = collate([self.validation[0, number]])
             with place.autocast():
                 batch = module.transfer_batch_to_device(batch, device, 0)

@@ -60,7 +60,7 @@ def read_grid_row(
     if image is None:
         truth = read_mask(mask)
     else:
-        picture, truth, _ = read_pair(Pair(name, image, mask))
+        picture, truth, _, _ = read_pair(Pair(name, image, mask))
     read = {method: read_map(map_) for method, map_ in maps.items()}
     return GridRow(name, np.asarray(truth), read, scores, picture, about)
 

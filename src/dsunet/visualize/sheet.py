@@ -35,7 +35,7 @@ def data_sheet(
     for index in indices:
         pair = dataset.pairs[index]
         try:
-            (image, mask, upright), sample = read_pair(pair), dataset[0, index]
+            (image, mask, upright, _), sample = read_pair(pair), dataset[0, index]
         except DsunetError:
             continue
         view = _as_picture(sample.sam)
