@@ -162,20 +162,20 @@ def test_a_mask_that_fits_the_stored_orientation(tmp_path: Path) -> None:
             file.unlink()
         stored.save(tmp_path / "images" / f"a.{ending}", exif=exif)
         mask.save(tmp_path / "masks" / "a.png")
-        image, target, upright = read_pair(find_pairs(tmp_path)[0])
+        image, target, upright, _ = read_pair(find_pairs(tmp_path)[0])
         assert not upright, ending
         assert image.size == target.size == (60, 40)
         np.testing.assert_allclose(np.asarray(image)[5, 10], (255, 0, 0), atol=6)
         np.testing.assert_allclose(np.asarray(image)[35, 50], (0, 0, 255), atol=6)
     mask.transpose(Image.Transpose.ROTATE_270).save(tmp_path / "masks" / "a.png")
-    image, target, upright = read_pair(find_pairs(tmp_path)[0])
+    image, target, upright, _ = read_pair(find_pairs(tmp_path)[0])
     assert upright
     assert image.size == target.size == (40, 60)
     np.testing.assert_allclose(np.asarray(image)[5, 35], (255, 0, 0), atol=6)
     assert np.asarray(target)[5, 35] == 255
     # a mask with an orientation of its own is turned by it
     mask.save(tmp_path / "masks" / "a.png", exif=exif)
-    image, target, upright = read_pair(find_pairs(tmp_path)[0])
+    image, target, upright, _ = read_pair(find_pairs(tmp_path)[0])
     assert upright
     assert np.asarray(target)[5, 35] == 255
 
