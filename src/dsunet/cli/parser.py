@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
-from dsunet.config import MODEL_PRESETS, DistillConfig, ModelConfig, model_config
+from dsunet.config import MODEL_PRESETS, DistillConfig, MaskReading, ModelConfig, model_config
 from dsunet.config.renamed import RENAMED, todays
 from dsunet.errors import ConfigError, few
 from dsunet.support.imports import is_import_path, resolve
@@ -27,10 +27,12 @@ __all__ = [
     "Parser",
     "add_encoder_arguments",
     "add_model_argument",
+    "add_reading_arguments",
     "fields_of",
     "model_of",
     "pick",
     "preset_of",
+    "reading_of",
     "with_hyphens",
 ]
 
@@ -220,6 +222,17 @@ def add_model_argument(
         help=f"{what}: a preset ({', '.join(MODEL_PRESETS)}), or a network of your own, as "
         f"PACKAGE.MODULE:NAME of what makes it; {own}.",
     )
+
+
+def add_reading_arguments(parser: Parser) -> None:
+    """`--object-values`, `--ignore-value` and `--invert`: what the values of masks mean."""
+    parser.add_class_arguments(MaskReading)
+
+
+def reading_of(arguments: Namespace) -> MaskReading:
+    """What the flags of `add_reading_arguments` say."""
+    reading: MaskReading = pick(MaskReading, arguments)
+    return reading
 
 
 def model_of(arguments: Namespace, settings: Sequence[str] = ()) -> ModelConfig | CustomSource:

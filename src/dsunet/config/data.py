@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dsunet.config.checking import require
+from dsunet.config.masks import MaskReading
 from dsunet.errors import ConfigError
 
 __all__ = ["DataConfig"]
@@ -48,6 +49,17 @@ class DataConfig:
     limit: int | None = None
     """Train on the first so many pairs only, an even share from each set: a rehearsal. A
     `val_fraction` is taken from these."""
+
+    object_values: str | None = None
+    """Values of the masks that are object, separated by commas: grey levels or class numbers
+    (`1,2`), or colours (`#00ff00`). Every other value is background."""
+
+    ignore_value: str | None = None
+    """Value of the masks, a grey level or a colour, whose pixels count in neither loss nor
+    measures."""
+
+    invert: bool = False
+    """Object and background are the other way round in the masks: black is object."""
 
     horizontal_flip: float = 0.5
     """Probability of mirroring left and right."""
@@ -106,3 +118,8 @@ class DataConfig:
         for field in ("horizontal_flip", "vertical_flip", "crop", "colour"):
             require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "needs [0, 1]")
         require(self.workers >= 0, "workers", self.workers, "needs at least 0")
+
+    @property
+    def reading(self) -> MaskReading:
+        """What the masks' values mean."""
+        return MaskReading(self.object_values, self.ignore_value, self.invert)
