@@ -14,8 +14,10 @@ class Options:
     save: tuple[str, ...] = ("probability",)
     """Of `dsunet.predict.KINDS`: grey probability map, black-and-white mask, overlay, cut-out. One
     kind goes straight into the output folder, several go into a subfolder each."""
-    threshold: float = 0.5
-    """From which probability a pixel belongs to the object, for binary and overlay."""
+    threshold: float | None = None
+    """From which probability a pixel belongs to the object, for binary, overlay and
+    `crop_to_object`; `None` is 0.5. A cut-out, whose edges are soft down to 0 without it, keeps
+    nothing of what is below. For probability maps alone it means nothing, and is refused."""
     benchmark_normalization: bool = False
     """Stretch every probability map to its full range, see `dsunet.running.inference.quantise`."""
     ignore_orientation: bool = False
@@ -23,3 +25,22 @@ class Options:
     draft: bool = False
     """Decode JPEGs at the smallest of 1/1, 1/2, 1/4, 1/8 that still has the pixels of the model's
     views: quicker for large photographs, and maps change a little. Not for overlay and cutout."""
+    format: str = "png"
+    """Of the files: png, webp (without loss) or jpg (for overlays, and for cut-outs with a
+    background)."""
+    background: str | None = None
+    """What cut-outs are put on: a colour by its name or as #rrggbb; `None` or transparent leave
+    them transparent."""
+    crop_to_object: bool = False
+    """Crop every output to the box of the pixels from `threshold` on; where there are none, the
+    output is as large as the image, and the report says so."""
+    keep_exif: bool = False
+    """Put the image's EXIF (date, camera, author) into the outputs, without place, maker's notes
+    and preview; TIFFs' is not kept."""
+    keep_gps: bool = False
+    """Keep the place, too, where the picture was taken; with `keep_exif`."""
+
+    @property
+    def object_from(self) -> float:
+        """From which probability a pixel belongs to the object: `threshold`, or 0.5."""
+        return 0.5 if self.threshold is None else self.threshold

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageColor
 
 from dsunet.data.images import read_image
 from dsunet.data.pixels import to_rgb
 from dsunet.data.sources import Bytes
-from dsunet.errors import ImageError
+from dsunet.errors import ConfigError, ImageError
 from dsunet.running.inference import quantise
 from dsunet.visualize import cutout, overlay
 
-__all__ = ["Given", "Segmentation", "as_picture"]
+__all__ = ["Given", "Segmentation", "as_picture", "parse_colour"]
 
 # What is taken for one image.
 Given = str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
@@ -41,13 +41,72 @@ class Segmentation:
         """The probability as H×W uint8, see `dsunet.running.inference.quantise`."""
         return quantise(self.probability, benchmark_normalization=benchmark_normalization)
 
-    def overlay(self, threshold: float = 0.5) -> Image.Image:
-        """The image with the object tinted and outlined: RGB."""
-        return overlay(self.image, self.probability, threshold)
+    def box(self, threshold: float = 0.5) -> tuple[int, int, int, int] | None:
+        """The smallest box around the object: left, top, right, bottom in pixels, the last two
+        exclusive; `None` if no pixel reaches the threshold."""
+        found = self.binary(threshold)
+        rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
+        if not len(rows):
+            return None
+        return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
-    def cutout(self) -> Image.Image:
-        """The image on a transparent background: RGBA."""
-        return cutout(self.image, self.probability)
+    def overlay(self, threshold: float = 0.5, *, crop: bool = False) -> Image.Image:
+        """The image with the object tinted and outlined: RGB.
+
+        Args:
+            threshold: From which probability a pixel belongs to the object.
+            crop: To the object's `box`, if there is one.
+        """
+        return self._cropped(overlay(self.image, self.probability, threshold), threshold, crop)
+
+    def cutout(
+        self,
+        threshold: float | None = None,
+        background: str | None = None,
+        *,
+        crop: bool = False,
+    ) -> Image.Image:
+        """The image without its background.
+
+        Args:
+            threshold: Below this probability nothing is left; by default edges are soft down to 0.
+            background: A colour by its name or as #rrggbb; `None` or "transparent" for none.
+            crop: To the object's `box` at the threshold, or at 0.5, if there is one.
+
+        Returns:
+            On a colour RGB. Else RGBA, whose alpha is the probability times the image's own
+            opacity; where it is 0 the colour is black, so that nothing hidden is left.
+
+        Raises:
+            ConfigError: `background` is no colour.
+        """
+        colour = parse_colour(background)
+        made = cutout(self.image, self.probability, self.alpha, threshold, colour)
+        return self._cropped(made, 0.5 if threshold is None else threshold, crop)
+
+    def _cropped(self, picture: Image.Image, threshold: float, crop: bool) -> Image.Image:
+        box = self.box(threshold) if crop else None
+        return picture.crop(box) if box else picture
+
+
+def parse_colour(text: str | None) -> tuple[int, int, int] | None:
+    """A colour's red, green and blue in 0..255; `None` of `None` and "transparent".
+
+    Raises:
+        ConfigError: It is no colour, or one that is not opaque.
+    """
+    if text is None or text.strip().lower() == "transparent":
+        return None
+    try:
+        values = ImageColor.getrgb(text.strip())
+    except ValueError:
+        values = ()
+    if len(values) != 3:
+        raise ConfigError(
+            f"`background` is {text!r}, but needs a colour such as white or #ffffff (in a shell "
+            "in quotes), or transparent"
+        )
+    return values[0], values[1], values[2]
 
 
 def as_picture(image: Given) -> Image.Image:
