@@ -16,8 +16,9 @@ from PIL import Image
 
 from dsunet.config import Options
 from dsunet.data.images import decode
-from dsunet.errors import ConfigError, CustomModelError, DeviceError, ImageError
-from dsunet.predict.outputs import OUTPUTS
+from dsunet.errors import ConfigError, CustomModelError, DeviceError, ImageError, OutputError
+from dsunet.predict.encoding import LARGEST, Kept, kept_of
+from dsunet.predict.outputs import check_options, made
 from dsunet.predict.pictures import Segmentation
 from dsunet.predict.plan import Job, output_path
 from dsunet.predict.record import FAILURES, begin, is_done
@@ -28,11 +29,11 @@ from dsunet.support.files import (
     encode_text,
     lock_folder,
     stopped_writing,
-    write_png,
+    write_atomically,
 )
 from dsunet.support.processes import available_cores
 
-__all__ = ["Report", "predict_files", "spare_cores"]
+__all__ = ["Report", "check_draft", "check_size", "predict_files", "spare_cores"]
 
 
 @dataclass
@@ -47,6 +48,8 @@ class Report:
     """Images that could not be read, each with the reason."""
     first_frames: list[Path] = field(default_factory=list)
     """Files with several pages or frames, of which only the first was segmented."""
+    without_object: list[Path] = field(default_factory=list)
+    """Images to be cropped to their object that have none: their outputs are whole."""
 
 
 def predict_files(
@@ -77,20 +80,24 @@ def predict_files(
         batch_size: Images per pass. Other sizes than 1 may change the last digit.
         workers: Threads that read images, and as many that write outputs; 0 does it between the
             passes. By default as many as there are cores that the model leaves idle, at most four:
-            beside a model that computes on all of them they would only be in the way.
+            beside a model that computes on all of them they would only be in the way, but for one
+            that writes, since compressing large pictures takes longer than the model does.
         progress: Called with the number of images done and the number of all.
         report: Is kept up to date while it goes on, for whoever interrupts it.
 
     Raises:
-        ConfigError: `draft` does not go with the other options or with the model.
-        OutputError: The folder cannot be written to, the disk is full, or its outputs were made in
+        ConfigError: Options do not go together, or `draft` does not go with the model.
+        OutputError: The folder is a data set's or a run's, cannot be written to, the disk is full, or its outputs were made in
             another way than those to go on with.
     """
     options, report = options or Options(), report or Report()
-    _check_draft(options, segmenter)
+    check_options(options)
+    check_draft(options, segmenter)
     folder = Path(output)
+    _refuse_others_folder(folder)
     check_writable(folder)
-    threads = spare_cores(segmenter.device) if workers is None else workers
+    readers = spare_cores(segmenter.device) if workers is None else workers
+    writers = max(readers, min(1, available_cores() - 1)) if workers is None else workers
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock_folder(folder):
@@ -98,7 +105,7 @@ def predict_files(
             todo = [job for job in jobs if not is_done(folder, options, job, since)]
             report.skipped = len(jobs) - len(todo)
             writing = _Writing(segmenter, folder, options, report, len(jobs), progress)
-            writing.segment_all(todo, batch_size if segmenter.engine.batches else 1, threads)
+            writing.segment_all(todo, batch_size if segmenter.engine.batches else 1, readers, writers)
     except OSError as error:
         raise stopped_writing(error, folder, "written") from error
     except torch.OutOfMemoryError as error:
@@ -108,7 +115,7 @@ def predict_files(
     return report
 
 
-def _check_draft(options: Options, segmenter: Segmenter) -> None:
+def check_draft(options: Options, segmenter: Segmenter) -> None:
     if not options.draft:
         return
     whole = [kind for kind in options.save if kind in ("overlay", "cutout")]
@@ -138,6 +145,7 @@ class _Ready(NamedTuple):
     prepared: Any = None
     reason: str = ""
     frames: bool = False
+    kept: Kept = Kept()
 
 
 @dataclass
@@ -151,10 +159,13 @@ class _Writing:
     total: int
     progress: Callable[[int, int], None] | None
 
-    def segment_all(self, jobs: Sequence[Job], batch_size: int, workers: int) -> None:
+    def segment_all(
+        self, jobs: Sequence[Job], batch_size: int, reading: int, writing: int
+    ) -> None:
         """Reads, computes and writes, the first and the last in threads beside the model."""
-        count = 2 * batch_size + workers if workers else 1
-        readers, writers = pool(workers), pool(workers)
+        count = 2 * batch_size + reading if reading else 1
+        behind = max(count, batch_size + writing) if writing else 1
+        readers, writers = pool(reading), pool(writing)
         ready = ahead(
             (readers.submit(_read, job, self.segmenter, self.options) for job in jobs), count
         )
@@ -162,7 +173,7 @@ class _Writing:
         try:
             for batch in in_batches(self._without_failures(ready), batch_size):
                 written.extend(self._write_all(writers, batch))
-                while len(written) >= count:
+                while len(written) >= behind:
                     self._count(written.popleft().result())
             while written:
                 self._count(written.popleft().result())
@@ -184,7 +195,7 @@ class _Writing:
         for each, probability in zip(batch, maps, strict=True):
             assert each.picture is not None
             result = Segmentation(each.picture, probability)
-            yield writers.submit(_write, result, each.job, self.folder, self.options)
+            yield writers.submit(self._write, result, each)
 
     def _without_failures(self, ready: Iterable[_Ready]) -> Iterator[_Ready]:
         """Passes on what could be read, and notes the rest at once."""
@@ -195,6 +206,19 @@ class _Writing:
                 self._fail(each.job.image, each.reason)
             else:
                 yield each
+
+    def _write(self, result: Segmentation, ready: _Ready) -> Job:
+        """Writes all outputs of an image."""
+        options, job = self.options, ready.job
+        box = None
+        if options.crop_to_object:
+            box = result.box(options.object_from)
+            if box is None:
+                self.report.without_object.append(job.image)
+        for kind in options.save:
+            path = output_path(self.folder, kind, options.save, job, options.format)
+            write_atomically(path, made(kind, result, options, box, ready.kept))
+        return job
 
     def _count(self, job: Job) -> None:
         """One more is written."""
@@ -226,13 +250,37 @@ def _read(job: Job, segmenter: Segmenter, options: Options) -> _Ready:
         decoded = decode(job.image, preview=segmenter.largest_side if options.draft else None)
         picture = decoded.as_image(upright=upright)
         width, height = decoded.seen_size(upright=upright)
+        check_size(width, height, options)
         prepared = segmenter.prepare(picture, (height, width))
     except ImageError as error:
         return _Ready(job, reason=str(error))
-    return _Ready(job, picture, prepared, frames=decoded.frames)
+    kept = kept_of(decoded, upright=upright, exif=options.keep_exif, gps=options.keep_gps)
+    return _Ready(job, picture, prepared, frames=decoded.frames, kept=kept)
 
 
-def _write(result: Segmentation, job: Job, folder: Path, options: Options) -> Job:
-    for kind in options.save:
-        write_png(output_path(folder, kind, options.save, job), OUTPUTS[kind](result, options))
-    return job
+def check_size(width: int, height: int, options: Options) -> None:
+    """Raises `ImageError` for a picture that the format to write cannot hold."""
+    largest = LARGEST[options.format]
+    if max(width, height) > largest:
+        raise ImageError(
+            f"it has {width}×{height} pixels, but {options.format} holds {largest} a side; "
+            "write png"
+        )
+
+
+def _refuse_others_folder(folder: Path) -> None:
+    """Outputs are not put among a data set's images and masks, nor into a run's folder."""
+    for place in (folder, folder.absolute().parent):
+        within = place == folder or folder.name in ("images", "masks")
+        if within and (place / "images").is_dir() and (place / "masks").is_dir():
+            raise OutputError(
+                f"{folder} belongs to a data set (images and masks are in {place}), and outputs "
+                f"would be taken for its files; choose another `output`, such as "
+                f"{place.name}-predictions"
+            )
+    weights = ("best.safetensors", "last.safetensors", "resume.ckpt")
+    if (folder / "config.yaml").is_file() and any((folder / name).is_file() for name in weights):
+        raise OutputError(
+            f"{folder} is the folder of a run (config.yaml and weights are in it); choose another "
+            f"`output`, such as {folder / 'predictions'}"
+        )

@@ -8,9 +8,11 @@ import numpy as np
 from PIL import Image
 
 from dsunet.config import Options
-from dsunet.predict.pictures import Segmentation
+from dsunet.errors import ConfigError
+from dsunet.predict.encoding import FORMATS, Kept, encode
+from dsunet.predict.pictures import Segmentation, parse_colour
 
-__all__ = ["KINDS", "OUTPUTS"]
+__all__ = ["KINDS", "OUTPUTS", "check_options", "made"]
 
 
 def _probability(result: Segmentation, options: Options) -> Image.Image:
@@ -18,15 +20,15 @@ def _probability(result: Segmentation, options: Options) -> Image.Image:
 
 
 def _binary(result: Segmentation, options: Options) -> Image.Image:
-    return Image.fromarray(result.binary(options.threshold).astype(np.uint8) * 255)
+    return Image.fromarray(result.binary(options.object_from).view(np.uint8) * np.uint8(255))
 
 
 def _overlay(result: Segmentation, options: Options) -> Image.Image:
-    return result.overlay(options.threshold)
+    return result.overlay(options.object_from)
 
 
 def _cutout(result: Segmentation, options: Options) -> Image.Image:
-    return result.cutout()
+    return result.cutout(options.threshold, options.background)
 
 
 OUTPUTS: dict[str, Callable[[Segmentation, Options], Image.Image]] = {
@@ -38,3 +40,57 @@ OUTPUTS: dict[str, Callable[[Segmentation, Options], Image.Image]] = {
 """By the names that `dsunet predict --save` takes: what makes the picture to write."""
 
 KINDS = tuple(OUTPUTS)
+
+
+def made(
+    kind: str,
+    result: Segmentation,
+    options: Options,
+    box: tuple[int, int, int, int] | None = None,
+    kept: Kept = Kept(),  # noqa: B008 -- never changed
+) -> bytes:
+    """The file of one kind of output.
+
+    Args:
+        kind: Of `KINDS`.
+        result: What was found in the image.
+        options: What to write; `crop_to_object` is the caller's, who gives the box.
+        box: What to crop to: left, top, right, bottom in pixels.
+        kept: What to tell of the image's file.
+    """
+    picture = OUTPUTS[kind](result, options)
+    return encode(picture.crop(box) if box else picture, options.format, kept)
+
+
+def check_options(options: Options) -> None:
+    """Refuses options that make no sense, or would do nothing.
+
+    Raises:
+        ConfigError: Such are among them.
+    """
+    if options.threshold is not None and not 0 <= options.threshold <= 1:
+        raise ConfigError(f"`threshold` is {options.threshold}, but needs 0 to 1")
+    if options.format not in FORMATS:
+        raise ConfigError(f"`format` is {options.format!r}, but needs {', '.join(FORMATS)}")
+    colour, kinds = parse_colour(options.background), set(options.save)
+    if options.threshold is not None and kinds == {"probability"} and not options.crop_to_object:
+        raise ConfigError(
+            "`threshold` does nothing for probability maps, which keep every value; `save` binary, "
+            "overlay or cutout, or leave `threshold` out"
+        )
+    if options.background is not None and "cutout" not in kinds:
+        raise ConfigError("`background` is for cut-outs alone; `save` cutout, or leave it out")
+    if options.keep_gps and not options.keep_exif:
+        raise ConfigError("`keep_gps` keeps the place in EXIF; give `keep_exif` too")
+    if options.format != "jpg":
+        return
+    if lossy := sorted(kinds & {"probability", "binary"}):
+        raise ConfigError(
+            f"`format` is jpg, which changes values, but {' and '.join(lossy)} need each as it is; "
+            "write png or webp"
+        )
+    if "cutout" in kinds and colour is None:
+        raise ConfigError(
+            "`format` is jpg, which has no transparency; give cut-outs a `background` such as "
+            "white, or write png or webp"
+        )

@@ -30,6 +30,7 @@ def plan_outputs(
     save: Sequence[str] = ("probability",),
     names: Sequence[str] | None = None,
     files_from: str | Path | None = None,
+    format: str = "png",  # noqa: A002 -- as in `Options`
 ) -> list[Job]:
     """The images meant by files, folders and patterns, each with its output's name.
 
@@ -45,15 +46,18 @@ def plan_outputs(
         names: Take these stems only, such as those of a run's `val.txt`.
         files_from: Text file with the path of one image a line. One that does not exist is reported
             like a broken image later, and does not stop the others.
+        format: Of the files that will be written, see `Options`.
 
     Raises:
         DataError: A path does not exist, no image is found, a name of the list is not found, or
             two images would get one name.
-        OutputError: An image would be overwritten by an output.
+        OutputError: An image would be overwritten by an output, or `output` is a folder of images
+            that is given.
     """
     if not str(output) or not all(map(str, paths)):
         raise DataError("an empty name was given for a file or folder; name it, or . for this one")
     folder = _real(Path(output))
+    _refuse_input_folder(paths, folder, output)
     found = [each for path in paths for each in _find(path, folder)]
     if files_from is not None:
         found += _listed(files_from)
@@ -64,7 +68,7 @@ def plan_outputs(
         by_name = _selected(by_name, names)
     _refuse_clashes(by_name)
     jobs = [Job(files[0], name) for name, files in sorted(by_name.items())]
-    _refuse_to_overwrite(jobs, folder, save)
+    _refuse_to_overwrite(jobs, folder, save, format)
     return jobs
 
 
@@ -99,13 +103,29 @@ def _refuse_clashes(by_name: dict[Path, list[Path]]) -> None:
         )
 
 
-def _refuse_to_overwrite(jobs: Sequence[Job], folder: Path, save: Sequence[str]) -> None:
+def _refuse_to_overwrite(
+    jobs: Sequence[Job],
+    folder: Path,
+    save: Sequence[str],
+    format: str,  # noqa: A002
+) -> None:
     inputs = {_real(job.image) for job in jobs}
     for job, kind in itertools.product(jobs, save):
-        if output_path(folder, kind, save, job) in inputs:
+        if output_path(folder, kind, save, job, format) in inputs:
             raise OutputError(
                 f"the image {job.image} would be overwritten by a {kind} output; choose another "
                 "`output`"
+            )
+
+
+def _refuse_input_folder(
+    paths: Sequence[str | Path], folder: Path, output: str | Path
+) -> None:
+    for path in paths:
+        if Path(path).is_dir() and _real(Path(path)) == folder:
+            raise OutputError(
+                f"{output} is the folder of the images itself, where outputs would be taken for "
+                f"images next time; choose another `output`, such as {folder}-predictions"
             )
 
 
@@ -173,6 +193,8 @@ def _listed(list_: str | Path) -> list[tuple[Path, Path]]:
     return [(file, at.relative_to(shared)) for file, at in zip(files, places, strict=True)]
 
 
-def output_path(folder: Path, kind: str, save: Sequence[str], job: Job) -> Path:
+def output_path(
+    folder: Path, kind: str, save: Sequence[str], job: Job, format: str = "png"  # noqa: A002
+) -> Path:
     """Where one output of a job goes: one kind directly, several into a subfolder each."""
-    return (folder / kind if len(save) > 1 else folder) / job.name
+    return (folder / kind if len(save) > 1 else folder) / job.name.with_suffix(f".{format}")

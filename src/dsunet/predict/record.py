@@ -19,6 +19,7 @@ __all__ = ["FAILURES", "begin", "is_done"]
 
 FAILURES = "failures.csv"
 NOTE = "prediction.json"
+_TOLD = ("weights", "device")  # noted for people; other ones may go on
 
 
 def begin(
@@ -34,7 +35,7 @@ def begin(
             files that are no outputs would be overwritten.
     """
     outputs = [
-        output_path(folder, kind, options.save, job)
+        output_path(folder, kind, options.save, job, options.format)
         for job, kind in itertools.product(jobs, options.save)
     ]
     for place in {path.parent for path in outputs} | {folder}:
@@ -62,8 +63,11 @@ def _way(segmenter: Segmenter, options: Options) -> dict[str, Any]:
         **segmenter.engine.identity(),
         **segmenter.settings,
         "precision": segmenter.engine.precision,
+        "device": str(segmenter.device),
         **asdict(options),
         "save": list(options.save),
+        "threshold": options.object_from,
+        "cut_at_threshold": options.threshold is not None and "cutout" in options.save,
     }
 
 
@@ -82,9 +86,11 @@ def _changed(note: Path, made: dict[str, Any], segmenter: Segmenter) -> list[str
         before = json.loads(note.read_bytes())
         before |= {key: before.get(key) for key in ("model", "code") if key in made}
         # which there was nothing of before
-        before = {**dict.fromkeys([*segmenter.settings, "draft"], False), **before}
+        new = ("draft", "crop_to_object", "keep_exif", "keep_gps", "cut_at_threshold")
+        before = {**dict.fromkeys([*segmenter.settings, *new], False), **before}
+        before = {"format": "png", "background": None, **before}
         before.setdefault("precision", made["precision"])
-        return [key for key in made if key != "weights" and before[key] != made[key]]
+        return [key for key in made if key not in _TOLD and before[key] != made[key]]
     except (ValueError, KeyError, TypeError):
         return ["another version of dsunet"]
 
@@ -95,7 +101,7 @@ def is_done(folder: Path, options: Options, job: Job, since: int | None) -> bool
         return False
     try:
         times = [
-            output_path(folder, kind, options.save, job).stat().st_mtime_ns for kind in options.save
+            output_path(folder, kind, options.save, job, options.format).stat().st_mtime_ns for kind in options.save
         ]
     except OSError:
         return False

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = [
+    "PNG_LEVEL",
     "Stamp",
     "check_writable",
     "clear_temporaries",
@@ -39,6 +40,9 @@ __all__ = [
 
 # short, whatever the file is called: names may have 255 bytes at most
 PREFIX, SUFFIX = ".dsunet-", ".tmp"
+
+PNG_LEVEL = 2
+"""How hard zlib tries at pictures: of 1 to 9, where 6 is usual and takes four times as long."""
 
 _held: set[str] = set()  # files that this process has locked
 _guard = threading.Lock()
@@ -91,7 +95,7 @@ def write_json(path: Path, content: Any) -> None:
 def write_png(path: Path, image: Image.Image) -> None:
     """Writes a picture as PNG, as `write_atomically` does."""
     encoded = io.BytesIO()
-    image.save(encoded, "PNG")
+    image.save(encoded, "PNG", compress_level=PNG_LEVEL)
     write_atomically(path, encoded.getvalue())
 
 

@@ -25,7 +25,7 @@ def overlay(image: Image.Image, probability: np.ndarray, threshold: float = 0.5)
     Returns:
         RGB, at the image's size.
     """
-    picture = image.convert("RGB")
+    picture = _copy(image)
     width, height = picture.size
     mask = probability >= threshold
     # a box filter costs the same at any width, unlike a maximum filter
@@ -88,7 +88,7 @@ def cutout(
         With a background RGB. Without one RGBA, whose alpha is `opacity`; where that is 0 the
         colour is black, so that nothing of what was removed is left in the file.
     """
-    picture = image.convert("RGB")
+    picture = _copy(image)
     opaque = opacity(probability, alpha, threshold)
     solid = Image.fromarray(opaque)
     if background is not None:
@@ -96,4 +96,11 @@ def cutout(
         return picture
     picture.paste((0, 0, 0), mask=Image.fromarray((opaque == 0).view(np.uint8) * np.uint8(255)))
     picture.putalpha(solid)
+    return picture
+
+
+def _copy(image: Image.Image) -> Image.Image:
+    """As RGB to draw on, without what a file said beside its pixels, such as a colour profile."""
+    picture = image.convert("RGB")
+    picture.info = {}
     return picture

@@ -1,0 +1,109 @@
+"""One image → one file, or standard output."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from dsunet.config import Options
+from dsunet.data.images import decode
+from dsunet.data.sources import IMAGE_SUFFIXES, Source
+from dsunet.errors import OutputError
+from dsunet.predict.encoding import FORMATS, format_of, kept_of
+from dsunet.predict.files import check_draft, check_size
+from dsunet.predict.outputs import check_options, made
+from dsunet.predict.pictures import Segmentation
+from dsunet.predict.segmenter import Segmenter
+
+__all__ = ["Made", "STREAM", "check_single", "is_single", "predict_one"]
+
+STREAM = "-"
+"""What stands for standard input or output."""
+
+
+class Made(bytes):
+    """A file's content, with what is to be said of it."""
+
+    whole: bool = False
+    """Whether it was to be cropped to its object, but has none."""
+    frames: bool = False
+    """Whether the image has more pages or frames than the first."""
+
+
+def is_single(output: str) -> bool:
+    """Whether an `output` is one file or the standard output, and no folder."""
+    if output == STREAM:
+        return True
+    return Path(output).suffix.lower() in IMAGE_SUFFIXES and not Path(output).is_dir()
+
+
+def check_single(images: list[Path], output: str, options: Options, given: str | None) -> Options:
+    """Refuses what does not fit into one file.
+
+    Args:
+        images: The files to segment; none if it is the standard input alone.
+        output: A file's name or `-`.
+        options: What to write.
+        given: The format that was asked for, if one was.
+
+    Returns:
+        The options with the format that the name's ending says.
+
+    Raises:
+        OutputError: Several images or kinds are to go into it, it is an image that is to be
+            read, or its ending is none that can be written.
+    """
+    if len(images) > 1:
+        raise OutputError(
+            f"`output` {output} is one file, but there are {len(images)} images; name a folder"
+        )
+    if len(options.save) > 1:
+        raise OutputError(
+            f"`output` {output} is one file, but {' and '.join(options.save)} are to be written; "
+            "`save` one of them, or name a folder"
+        )
+    form = given or "png"
+    if output != STREAM:
+        by_name = format_of(output)
+        if by_name is None:
+            raise OutputError(
+                f"`output` {output} ends like no format that is written ({', '.join(FORMATS)}); "
+                "choose another ending"
+            )
+        if given not in (None, by_name):
+            raise OutputError(
+                f"`output` {output} ends like {by_name}, but `format` is {given}; leave one out"
+            )
+        if any(os.path.realpath(image) == os.path.realpath(output) for image in images):
+            raise OutputError(
+                f"the image {output} would be overwritten by its output; choose another `output`"
+            )
+        form = by_name
+    options = replace(options, format=form)
+    check_options(options)
+    return options
+
+
+def predict_one(segmenter: Segmenter, image: Source, options: Options) -> Made:
+    """The file of one image's one output, as `predict_files` writes it.
+
+    Raises:
+        ImageError: It cannot be read, or is too large for the format.
+        ConfigError: Options do not go together, or `draft` does not go with the model.
+    """
+    check_options(options)
+    check_draft(options, segmenter)
+    upright = not options.ignore_orientation
+    decoded = decode(image, preview=segmenter.largest_side if options.draft else None)
+    picture = decoded.as_image(upright=upright)
+    width, height = decoded.seen_size(upright=upright)
+    check_size(width, height, options)
+    prepared = segmenter.prepare(picture, (height, width))
+    result = Segmentation(picture, segmenter.probabilities([prepared])[0])
+    box = result.box(options.object_from) if options.crop_to_object else None
+    kept = kept_of(decoded, upright=upright, exif=options.keep_exif, gps=options.keep_gps)
+    file = Made(made(options.save[0], result, options, box, kept))
+    file.whole = options.crop_to_object and box is None
+    file.frames = decoded.frames
+    return file
