@@ -242,11 +242,13 @@ def _one_colour(stored: Stored, counted: np.ndarray) -> tuple[np.ndarray, str]:
         near = np.abs(pixels - colour).max(2) <= step
         colour = np.round(pixels[near].mean(0)) if near.any() else colour
     amount = np.clip(pixels @ colour / (colour @ colour), 0, 1)
-    off = np.abs(pixels - amount[..., None] * colour).max(2) > (96 if stored.lossy else 24)
     shown = pixels.max(2) > dark
-    share = float((off & shown).sum()) / max(1, int(shown.sum()))
+    apart = np.abs(pixels - amount[..., None] * colour).max(2)
+    off = shown & (apart > (96 if stored.lossy else 24))
     grey = np.round(amount * 255).astype(np.int32)
-    if share > (0.2 if stored.lossy else 0.02):
+    among = max(1, int(shown.sum()))
+    half = (grey > 48) & (grey < 208)  # edges: few, unless it is a photograph
+    if off.sum() > (0.2 if stored.lossy else 0.02) * among or half.sum() > 0.5 * among:
         raise _unclear(stored, counted)
     mask, _ = _greys(grey, stored, counted)
     red, green, blue = (int(channel) for channel in colour)
