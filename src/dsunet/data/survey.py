@@ -55,7 +55,7 @@ class MaskSeen:
 class Survey:
     """The values of the masks of a set, and how they are read."""
 
-    reading: MaskReading
+    reading: MaskReading = field(default_factory=MaskReading)
     """How the masks are read: as told; where nothing is told, every mask says it by itself, and all
     say the same."""
     masks: int = 0
