@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["classes_of", "flat_counts", "tally"]
+__all__ = ["classes_of", "flat_counts", "may_be_flat", "tally"]
 
 _LOW, _HIGH = 24, 231  # between them a level is neither nearly black nor nearly white
 _WHITE = 250  # from here on a level is white
 _SOFT = 8  # so many levels between are soft edges, unless they are flat
+_AREA = 0.001  # areas of one level have such a share of all pixels at least
 _FEW = 2  # so few levels beside black and white are too few for soft edges
 
 
@@ -32,6 +33,12 @@ def flat_counts(values: np.ndarray) -> dict[int, int]:
     across = columns[:, 1:] & columns[:, :-1]  # a pixel and both beside it
     same = across[:-2] & across[1:-1] & across[2:] & rows[:-1] & rows[1:]
     return tally(values[1:-1, 1:-1][same])
+
+
+def may_be_flat(counts: Mapping[int, int]) -> bool:
+    """Whether any level between black and white is frequent enough to look for areas of it."""
+    least = _AREA * sum(counts.values())
+    return any(0 < level < _WHITE and n >= least for level, n in counts.items())
 
 
 def classes_of(counts: Mapping[int, int], flat: Mapping[int, int], *, lossy: bool) -> list[int]:
@@ -62,7 +69,7 @@ def classes_of(counts: Mapping[int, int], flat: Mapping[int, int], *, lossy: boo
         at_end = level <= _LOW or level >= _HIGH
         if at_end and soft:
             continue
-        is_flat = flat.get(level, 0) > 0.3 * n and n >= 0.001 * total
+        is_flat = flat.get(level, 0) > 0.3 * n and n >= _AREA * total
         is_lone = len(between) <= _FEW and (level <= _LOW or n > 0.1 * shown)
         is_number = level <= _LOW and not middle
         near_top = level >= _HIGH and largest < _WHITE  # all of the object is, say, 240

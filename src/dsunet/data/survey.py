@@ -14,7 +14,7 @@ import numpy as np
 from dsunet.config import MaskReading
 from dsunet.config.masks import MaskValue, value_name
 from dsunet.data.images import Decoded, decode
-from dsunet.data.levels import classes_of, flat_counts
+from dsunet.data.levels import classes_of, flat_counts, may_be_flat, tally
 from dsunet.data.masks import Stored, labels_of, listed, offered
 from dsunet.data.sources import Source
 from dsunet.errors import DataError, ImageError
@@ -261,7 +261,9 @@ def values_of(mask: Decoded, reading: MaskReading) -> MaskSeen:
 
 
 def _flat_greys(stored: Stored) -> dict[int, int]:
-    return flat_counts(stored.values) if stored.kind == "grey" and stored.largest == 255 else {}
+    if stored.kind != "grey" or stored.largest > 255 or not may_be_flat(tally(stored.values)):
+        return {}
+    return flat_counts(stored.values)
 
 
 def _alike(ways: Sequence[str]) -> bool:
