@@ -146,6 +146,20 @@ class TestClear:
         (file,) = masks_of(tmp_path, [indexed(~shape, [0, 255, 0, 0, 0, 0])])
         np.testing.assert_array_equal(np.asarray(read_mask(file)), shape * 255)
 
+    def test_a_first_colour_that_is_all_there_is(self, tmp_path: Path) -> None:
+        """Object or background? Beside a mask with black it is the object."""
+        palette = [0, 255, 0, 0, 0, 0]
+        shape, _ = ellipse()
+        full, part = indexed(np.zeros_like(shape), palette), indexed(~shape, palette)
+        files = masks_of(tmp_path, [full, part])
+        survey(files).raise_if_unclear()
+        assert np.asarray(read_mask(files[0])).all()
+        white = [255, 255, 255, 255, 0, 0]
+        files = masks_of(tmp_path, [indexed(np.zeros_like(shape), white), indexed(shape, white)])
+        with pytest.raises(DataError, match="different ways"):
+            survey(files).raise_if_unclear()
+        assert survey(files, MaskReading("1")).shares == [0, shape.mean()]
+
     def test_the_colour_is_said(self, tmp_path: Path) -> None:
         found = survey(masks_of(tmp_path, coloured((0, 255, 0), (0, 0, 0), (0, 0, 0))))
         assert "object: #00ff00" in found.lines()
@@ -167,6 +181,7 @@ class TestRefused:
             (painted(3), ["3 ("]),
             (painted(2, 255, 1), ["1 (", "2 (", "255 ("]),
             (painted(1, 300, dtype=np.uint16), ["1 (", "300 ("]),
+            (painted(300, dtype=np.uint16), ["300 ("]),
             (painted(40000, 700, dtype=np.uint16), ["40000 (", "700 ("]),
             ([instances([10, 90, 170, 250])], ["10 (", "90 (", "170 ("]),
             ([instances([(255, 0, 0), (0, 255, 0), (0, 0, 255)])], ["#ff0000 (", "#00ff00 ("]),

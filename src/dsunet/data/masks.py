@@ -107,8 +107,6 @@ def _palette(image: Image.Image) -> Stored:
         colours = np.concatenate([colours, np.zeros((missing, 3), np.uint8)])
     elif (colours == colours[:, :1]).all():
         return Stored("grey", colours[indices, 0].astype(np.int32))
-    if colours[0].any() and (colours[np.unique(indices)] == 0).all(1).any():
-        return _rgb(colours[indices], lossy=False)  # background is not the first colour
     return Stored("palette", indices, palette=colours)
 
 
@@ -200,6 +198,10 @@ def _by_itself(stored: Stored, ignored: np.ndarray | None) -> tuple[np.ndarray, 
     counted = np.ones(stored.values.shape[:2], bool) if ignored is None else ~ignored
     if stored.kind == "palette":
         used = [value for value in tally(stored.values[counted]) if value]
+        seen = stored.palette[[0, *used] if (counted & (stored.values == 0)).any() else used]
+        if stored.palette[0].any() and (not used or (seen == 0).all(1).any()):
+            # background is not the first colour, or nothing but that is there
+            return _by_itself(_rgb(stored.palette[stored.values], lossy=False), ignored)
         if len(used) > 1:
             raise _unclear(stored, counted)
         mask = np.where(counted & (stored.values != 0), np.uint8(255), np.uint8(0))
@@ -209,8 +211,8 @@ def _by_itself(stored: Stored, ignored: np.ndarray | None) -> tuple[np.ndarray, 
     values = np.where(counted, stored.values, 0)
     if stored.largest > 255:
         values = scale_16_bit(values).astype(np.int32)
-        if len(tally(stored.values)) > len(tally(values)) and values.max() < 128:
-            raise _unclear(stored, counted)  # identities that are one grey in 8 bits
+        if values.max() < 128 and stored.values[counted].any():  # numbers, not greys
+            raise _unclear(stored, counted)
     return _greys(values, stored, counted)
 
 

@@ -83,7 +83,7 @@ def counted_mask_view(mask: Image.Image, ignored: Image.Image, size: tuple[int, 
     nearest = np.asarray(mask.resize((width, height), Image.Resampling.NEAREST))
     enough = weight > 0.25  # of its weight, which bicubically may be next to nothing
     view = np.where(enough, total / np.where(enough, weight, 1), nearest)
-    return torch.from_numpy((view.clip(0, 255) / 255).astype(np.float32))[None]
+    return torch.from_numpy((view.clip(0, 255).round() / 255).astype(np.float32))[None]
 
 
 def _resize(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Tensor:
