@@ -138,7 +138,9 @@ class TestIgnored:
         assert without.counted is None
         assert without.ignored is None
 
-    def test_what_the_reading_does_not_say_is_refused(self, folder: Path, stored: np.ndarray) -> None:
+    def test_what_the_reading_does_not_say_is_refused(
+        self, folder: Path, stored: np.ndarray
+    ) -> None:
         with pytest.raises(ImageError, match=r"255 \(.*object_values"):
             _ = PairDataset(find_pairs(folder), (48, 48), None)[0, 0]
 

@@ -43,16 +43,22 @@ def masks_of(folder: Path, values: list[Image.Image], suffix: str = "png") -> li
     return files
 
 
-def painted(inside: int, band: int = 0, ground: int = 0, dtype: type = np.uint8) -> list[Image.Image]:
+def painted(
+    inside: int, band: int = 0, ground: int = 0, dtype: type = np.uint8
+) -> list[Image.Image]:
     """Three masks of two or three values."""
     found = []
     for seed in range(3):
         shape, around = ellipse(seed)
-        found.append(Image.fromarray(np.where(shape, inside, np.where(around, band, ground)).astype(dtype)))
+        found.append(
+            Image.fromarray(np.where(shape, inside, np.where(around, band, ground)).astype(dtype))
+        )
     return found
 
 
-def coloured(inside: tuple[int, ...], band: tuple[int, ...], ground: tuple[int, ...]) -> list[Image.Image]:
+def coloured(
+    inside: tuple[int, ...], band: tuple[int, ...], ground: tuple[int, ...]
+) -> list[Image.Image]:
     found = []
     for seed in range(3):
         shape, around = ellipse(seed)
@@ -70,7 +76,9 @@ def instances(colours: list[tuple[int, int, int]] | list[int]) -> Image.Image:
 
 
 def indexed(values: np.ndarray, palette: list[int]) -> Image.Image:
-    image = Image.frombytes("P", (values.shape[1], values.shape[0]), values.astype(np.uint8).tobytes())
+    image = Image.frombytes(
+        "P", (values.shape[1], values.shape[0]), values.astype(np.uint8).tobytes()
+    )
     image.putpalette(palette)
     return image
 
@@ -298,7 +306,9 @@ class TestTold:
         (file,) = masks_of(tmp_path, painted(1)[:1])
         assert read_labels(file, MaskReading("1", "255")).ignored is None
 
-    @pytest.mark.parametrize("reading", [MaskReading("7"), MaskReading(ignore_value="7"), MaskReading("255,7")])
+    @pytest.mark.parametrize(
+        "reading", [MaskReading("7"), MaskReading(ignore_value="7"), MaskReading("255,7")]
+    )
     def test_a_value_that_no_mask_holds(self, tmp_path: Path, reading: MaskReading) -> None:
         found = survey(masks_of(tmp_path, painted(255)), reading)
         with pytest.raises(DataError, match=r"no mask holds 7, .* hold 0 \(.*%\), 255 \("):

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 import dsunet
-from dsunet.network.decoder import SegmentationLogits
 from dsunet.errors import ConfigError
+from dsunet.network.decoder import SegmentationLogits
 from dsunet.network.losses import Bce, boundary_weight, deep_supervision_loss
 
 
@@ -153,9 +153,7 @@ class TestIgnored:
         torch.testing.assert_close(weight[..., 20:60, 20:60], torch.ones(1, 1, 40, 40))
         assert (weight[..., 60:] == 0).all()
 
-    def test_every_output(
-        self, given: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-    ) -> None:
+    def test_every_output(self, given: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
         logits, target, counted = given
         outputs = [(logits * factor).requires_grad_() for factor in (1, 2, 3)]
         total = deep_supervision_loss(SegmentationLogits(*outputs), target, counted=counted)

@@ -236,9 +236,7 @@ class PairDataset(Dataset[Sample]):
             name, views.sam, views.dino, target, truth, place, maps, lesson, counted, skipped
         )
 
-    def read(
-        self, index: int
-    ) -> tuple[str, Image.Image, Image.Image, Image.Image | None]:
+    def read(self, index: int) -> tuple[str, Image.Image, Image.Image, Image.Image | None]:
         """Name, image, mask and ignored pixels (as of `Labels`) before any change.
 
         An unlabelled image's mask is empty.

@@ -86,7 +86,9 @@ def stored_values(image: Image.Image, *, lossy: bool = False) -> Stored:
         if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
             raise ImageError("whole numbers need to be in 0..65535; save it with 8 or 16 bits")
         # 16 bits that hold the values of 8 are those
-        return Stored("grey", values.astype(np.int32), 255 if values.max(initial=0) <= 255 else 65535)
+        return Stored(
+            "grey", values.astype(np.int32), 255 if values.max(initial=0) <= 255 else 65535
+        )
     if image.mode in WITH_ALPHA:
         with_alpha = image.convert("RGBA")
         alpha = np.asarray(with_alpha)[..., 3]
@@ -115,7 +117,9 @@ def _rgb(pixels: np.ndarray, lossy: bool) -> Stored:
     apart = np.maximum.reduce(channels) - np.minimum.reduce(channels)
     if (apart > (_COLOURFUL_LOSSY if lossy else _COLOURFUL)).any():
         return Stored("colour", pixels, lossy=lossy)
-    return Stored("grey", np.asarray(Image.fromarray(pixels).convert("L")).astype(np.int32), lossy=lossy)
+    return Stored(
+        "grey", np.asarray(Image.fromarray(pixels).convert("L")).astype(np.int32), lossy=lossy
+    )
 
 
 def _floats(values: np.ndarray) -> Stored:

@@ -115,7 +115,8 @@ class Survey:
         ways = {way: names for way, names in self.groups.items() if way != "nothing"}
         if not _alike(list(ways)):
             examples = "; ".join(
-                f"{way} in {len(names)}, such as {names[0]}" for way, names in list(ways.items())[:6]
+                f"{way} in {len(names)}, such as {names[0]}"
+                for way, names in list(ways.items())[:6]
             )
             return (
                 f"masks of one set say in different ways what is object ({examples}); all together "
