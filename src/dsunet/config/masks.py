@@ -73,8 +73,8 @@ def _value(text: str, field: str) -> MaskValue:
         return red, green, blue
     many = ", separated by commas" if field == "object_values" else ""
     raise ConfigError(
-        f"`{field}` has {text!r}, but needs whole numbers from 0 to {_LARGEST:,} or colours such as "
-        f"#00ff00{many}"
+        f"`{field}` has {text!r}, but needs whole numbers from 0 to {_LARGEST:,} or colours such "
+        f"as #00ff00{many}"
         if many
         else f"`{field}` is {text!r}, but needs one whole number from 0 to {_LARGEST:,} or one "
         "colour such as #00ff00"

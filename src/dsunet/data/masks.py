@@ -1,7 +1,7 @@
 """What the values of one mask mean: stored pixels → 0 and 255, and which pixels do not count.
 
 A mask of 0 and 255, or of 0 and 1, or of black and one colour, soft edges included, says by itself
-what its object is. Everything else is read as a `MaskReading` tells, or refused: nothing is guessed.
+what its object is. Everything else is read as a `MaskReading` tells, or refused, never guessed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class MaskLabels(NamedTuple):
     ignored: np.ndarray | None
     """H×W bool; `None` where nothing is told to be ignored."""
     group: str
-    """How object was told: `nothing` (all background), `1`, `255`, `#rrggbb`, `index 3` or `told`."""
+    """How object was told: `nothing` (no object), `1`, `255`, `#rrggbb`, `index 3` or `told`."""
     met: frozenset[MaskValue]
     """Those of the told values that the mask holds."""
 
@@ -136,9 +136,8 @@ def labels_of(stored: Stored, reading: MaskReading | None = None) -> MaskLabels:
     """A mask read as told, or as it says by itself.
 
     Without `object_values`, object is 255 where there is black and white with soft edges, 1 where
-    there are 0 and 1, the colour where there are black and one colour, and the index where there are
-    0 and another one in a palette of colours; what is ignored is left out before.
-    Numbers mean grey levels, or indices of a palette of colours; a colour means that of the palette,
+    there are 0 and 1, the colour where there are black and one colour, and the index where there
+    are 0 and another one in a palette of colours; what is ignored is left out before. Numbers mean grey levels, or indices of a palette of colours; a colour means that of the palette,
     too. In lossy files a pixel has the nearest of black and the told values that is near.
 
     Args:
