@@ -45,8 +45,9 @@ def classes_of(counts: Mapping[int, int], flat: Mapping[int, int], *, lossy: boo
     """Levels that are classes, ids or a third value rather than a soft edge between 0 and 255.
 
     Soft edges and the noise of lossy formats are thin, and of many levels. A level is a class if
-    much of it lies in areas of it alone, if it is one of very few beside black and white, if it
-    is nearly black and nothing else is soft (class numbers beside 255), or if nothing comes near white.
+    much of it lies in areas of it alone, if it is one of very few beside black and white, if it is
+    nearly black and nothing else is soft (class numbers beside 255), or if nothing comes near
+    white.
 
     Args:
         counts: Pixels of each level, 0..255, of a mask or a set of masks.

@@ -137,8 +137,9 @@ def labels_of(stored: Stored, reading: MaskReading | None = None) -> MaskLabels:
 
     Without `object_values`, object is 255 where there is black and white with soft edges, 1 where
     there are 0 and 1, the colour where there are black and one colour, and the index where there
-    are 0 and another one in a palette of colours; what is ignored is left out before. Numbers mean grey levels, or indices of a palette of colours; a colour means that of the palette,
-    too. In lossy files a pixel has the nearest of black and the told values that is near.
+    are 0 and another one in a palette of colours; what is ignored is left out before. Numbers mean
+    grey levels, or indices of a palette of colours; a colour means that of the palette, too. In
+    lossy files a pixel has the nearest of black and the told values that is near.
 
     Args:
         stored: The values.
