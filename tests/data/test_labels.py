@@ -19,8 +19,9 @@ from dsunet.data.images import read_labels, read_mask
 from dsunet.data.split import split_data
 from dsunet.data.survey import Survey, survey
 from dsunet.errors import ConfigError, DataError, ImageError
+from helpers import SHARED
 
-FIELD_CASES = Path("/work/shared/field-cases/make.py")
+FIELD_CASES = SHARED / "field-cases" / "make.py"
 
 Drawn = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
