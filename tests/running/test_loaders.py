@@ -133,7 +133,9 @@ def test_a_batch_that_cannot_be_handed_over_is_not_waited_for() -> None:
     assert time.monotonic() - started < PATIENCE / 2
 
 
-def test_waiting_for_a_batch_can_be_stopped() -> None:
+def test_waiting_for_a_batch_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaders, "_SECONDS", 0.2)
+    monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)
     asked = []
     loader = make_loader(
         Acting("sleep"), 1, torch.stack, workers=1, interrupted=lambda: not asked.append(1)
@@ -160,6 +162,7 @@ def test_processes_leave_signals_to_the_one_that_asked() -> None:
 
 def test_other_errors_are_no_lost_process() -> None:
     assert explain_loss(RuntimeError("a wrong shape")) is None
+    assert explain_loss(RuntimeError("Caught X in DataLoader worker process 0.\n")) is None
     assert explain_loss(ValueError("DataLoader worker (pid 3)")) is None
 
 

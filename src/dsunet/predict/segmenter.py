@@ -20,6 +20,7 @@ from dsunet.predict.pictures import Given as Picture
 from dsunet.predict.pictures import Segmentation, as_picture
 from dsunet.running.place import Precision, choose_device, choose_precision
 from dsunet.support.imports import resolve
+from dsunet.support.processes import work_after_fork
 from dsunet.weights import shipped
 
 __all__ = ["Recipe", "Segmenter"]
@@ -120,6 +121,7 @@ class Segmenter:
         engine: str = "auto",
     ) -> None:
         check_engine(engine)
+        work_after_fork()
         place = choose_device(device)
         dtype = choose_precision(precision, place)
         encoders = {"pyramid_weights": pyramid_weights, "semantic_weights": semantic_weights}

@@ -28,6 +28,7 @@ SHARED = "/dev/shm"
 # items of some data sets differ in size.
 _SHARE = 0.5
 _PREFETCH = 2  # batches that each process is ahead, as torch has it
+_SECONDS = 5.0  # between two looks at them, as torch has it
 _BESIDE = 2  # batches that are in use or on their way to a GPU
 
 _Rows = TypeVar("_Rows")
@@ -122,14 +123,15 @@ def affordable(workers: int, batch_bytes: int, free: int) -> Readers:
 def explain_loss(error: BaseException) -> str | None:
     """Why a process that reads may have been lost, if that is what the error says; else `None`."""
     text = str(error)
-    if not isinstance(error, RuntimeError) or "DataLoader worker" not in text:
+    if not (isinstance(error, RuntimeError) and text.startswith("DataLoader worker (pid")):
         return None
+    return _reason(text.splitlines()[0])
+
+
+def _reason(noticed: str) -> str:
     free = _free_shared_memory()
     shared = "" if free is None else f" or {SHARED} ({_megabytes(free)} free)"
-    return (
-        f"a process that reads images has died ({text.splitlines()[0]}); memory{shared} may have "
-        "run out"
-    )
+    return f"a process that reads images has died ({noticed}); memory{shared} may have run out"
 
 
 class _Loader(DataLoader[_Rows]):
@@ -148,7 +150,7 @@ class _Loader(DataLoader[_Rows]):
 class _Waiting(_MultiProcessingDataLoaderIter):
     """Batches that other processes make.
 
-    While it waits for one, it looks every five seconds whether the processes are alive and whether
+    While it waits for one, it looks every few seconds whether the processes are alive and whether
     it should stop.
     """
 
@@ -156,17 +158,28 @@ class _Waiting(_MultiProcessingDataLoaderIter):
         self._interrupted = loader.interrupted
         super().__init__(loader)
 
-    def _try_get_data(self, *given: Any, **named: Any) -> tuple[bool, Any]:
+    def _next_data(self) -> Any:
         try:
-            success, data = super()._try_get_data(*given, **named)
+            return super()._next_data()
         except RuntimeError as error:
             reason = explain_loss(error)
             if reason is None:
                 raise
-            raise DsunetError(f"{reason}; use fewer `workers`, 0 for none") from error
+            raise _lost(reason) from error
+        except (ConnectionError, EOFError) as error:
+            if str(error).startswith("Caught "):  # it comes from reading an item
+                raise
+            raise _lost(_reason("its last batch cannot be fetched")) from error
+
+    def _try_get_data(self, timeout: float | None = None) -> tuple[bool, Any]:
+        success, data = super()._try_get_data(_SECONDS if timeout is None else timeout)
         if not success and self._interrupted is not None and self._interrupted():
             raise KeyboardInterrupt
         return success, data
+
+
+def _lost(reason: str) -> DsunetError:
+    return DsunetError(f"{reason}; use fewer `workers`, 0 for none")
 
 
 def _start_reader(number: int) -> None:
