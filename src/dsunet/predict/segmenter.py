@@ -229,8 +229,9 @@ class Segmenter:
         """The longest side of the network's views in pixels; `None` of functions."""
         return self.engine.largest_side
 
+    # a file is an iterator, too, but stands for one image
     @overload
-    def __call__(self, image: Picture) -> Segmentation: ...
+    def __call__(self, image: Picture) -> Segmentation: ...  # type: ignore[overload-overlap]
 
     @overload
     def __call__(

@@ -160,7 +160,7 @@ class _Waiting(_MultiProcessingDataLoaderIter):
 
     def _next_data(self) -> Any:
         try:
-            return super()._next_data()
+            return super()._next_data()  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             reason = explain_loss(error)
             if reason is None:
@@ -172,7 +172,8 @@ class _Waiting(_MultiProcessingDataLoaderIter):
             raise _lost(_reason("its last batch cannot be fetched")) from error
 
     def _try_get_data(self, timeout: float | None = None) -> tuple[bool, Any]:
-        success, data = super()._try_get_data(_SECONDS if timeout is None else timeout)
+        seconds = _SECONDS if timeout is None else timeout
+        success, data = super()._try_get_data(seconds)  # type: ignore[no-untyped-call]
         if not success and self._interrupted is not None and self._interrupted():
             raise KeyboardInterrupt
         return success, data

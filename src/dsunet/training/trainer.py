@@ -158,8 +158,8 @@ def explained(error: Exception, folder: Path) -> Exception:
         return TrainingError(
             f"the network cannot be compiled ({reason[0]}); train it without `compile`"
         )
-    if reason := explain_loss(error):
-        return TrainingError(f"{reason}: go on with `resume` and fewer `workers`, 0 for none")
+    if loss := explain_loss(error):
+        return TrainingError(f"{loss}: go on with `resume` and fewer `workers`, 0 for none")
     return error
 
 
