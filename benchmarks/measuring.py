@@ -20,7 +20,7 @@ def measures_of(segmenter: dsunet.Segmenter, pairs: Iterable[Pair]) -> dict[str,
     """S, F, E and MAE of 8-bit maps of these pairs, rounded to five digits."""
     measures = Measures()
     for pair in pairs:
-        image, mask, _ = read_pair(pair)
+        image, mask, *_ = read_pair(pair)
         [probability] = segmenter.probabilities([segmenter.prepare(image)])
         measures.update(quantise(probability), np.asarray(mask))
     return {name: round(value, 5) for name, value in measures.compute().items()}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from dsunet.config import MaskReading
 from dsunet.data import EpochSampler, PairDataset, collate, find_pairs
-from dsunet.errors import DataError
+from dsunet.errors import DataError, ImageError
 
 
 class TestDataset:
@@ -51,6 +55,94 @@ class TestDataset:
         position = [p.name for p in find_pairs(folder)].index("salient_00000")
         with pytest.raises(DataError, match=r"48×48 px, but its mask .* is 10×20; masks need"):
             _ = self.dataset(folder)[0, position]
+
+
+class TestIgnored:
+    """Masks with pixels that do not count."""
+
+    READING = MaskReading("1", "255")
+
+    @pytest.fixture
+    def stored(self, folder: Path) -> np.ndarray:
+        """The first pair's mask: 1 is object, and a border and a block of 255 are ignored."""
+        path = find_pairs(folder)[0].mask
+        stored = np.zeros((48, 48), np.uint8)
+        stored[10:30, 8:40] = 1
+        stored[30:36, 8:40] = 255
+        stored[2:6, 2:20] = 255
+        Image.fromarray(stored).save(str(path))
+        return stored
+
+    def dataset(self, folder: Path, size: int = 48, **options: Any) -> PairDataset:
+        pairs = [replace(pair, reading=self.READING) for pair in find_pairs(folder)]
+        return PairDataset(pairs, (size, size), None, **options)
+
+    def test_at_its_own_size(self, folder: Path, stored: np.ndarray) -> None:
+        sample = self.dataset(folder, keep_truth=True)[0, 0]
+        assert sample.counted is not None
+        assert sample.counted.dtype == torch.float32
+        np.testing.assert_array_equal(sample.counted[0].numpy(), stored != 255)
+        np.testing.assert_array_equal(sample.mask[0].numpy(), stored == 1)
+        assert sample.ignored is not None
+        assert sample.truth is not None
+        np.testing.assert_array_equal(sample.ignored, stored == 255)
+        np.testing.assert_array_equal(sample.truth, (stored == 1) * 255)
+        assert self.dataset(folder)[0, 0].ignored is None
+
+    def test_an_ignored_neighbour_softens_no_edge(self, folder: Path, stored: np.ndarray) -> None:
+        sample = self.dataset(folder, 24)[0, 0]
+        assert sample.counted is not None
+        assert torch.equal(sample.mask[0, 6:15, 6:18], torch.ones(9, 12))  # down to the ignored row
+        assert torch.equal(sample.counted[0, 15:18, 4:20], torch.zeros(3, 16))
+        assert ((sample.mask >= 0) & (sample.mask <= 1)).all()
+
+    @pytest.mark.parametrize(
+        ("flips", "axes"), [((1, 0), [-1]), ((0, 1), [-2]), ((1, 1), [-1, -2])]
+    )
+    def test_flips_turn_it_with_the_mask(
+        self, folder: Path, stored: np.ndarray, flips: tuple[float, float], axes: list[int]
+    ) -> None:
+        plain, flipped = self.dataset(folder)[0, 0], self.dataset(folder, flips=flips)[0, 0]
+        assert plain.counted is not None
+        assert flipped.counted is not None
+        assert torch.equal(flipped.counted, plain.counted.flip(axes))
+
+    @pytest.mark.parametrize("colour", [0.0, 1.0])
+    def test_crops_cut_it_with_the_mask(self, folder: Path, colour: float) -> None:
+        """All that is not object is ignored, so what counts is what is object."""
+        stored = np.full((48, 48), 255, np.uint8)
+        stored[10:30, 8:40] = 1
+        Image.fromarray(stored).save(str(find_pairs(folder)[0].mask))
+        dataset = self.dataset(folder, crop=1.0, colour=colour, flips=(0.5, 0.5))
+        seen = set()
+        for epoch in range(6):
+            sample = dataset[epoch, 0]
+            assert sample.counted is not None
+            assert (sample.mask[sample.counted == 1] == 1).all()
+            assert float(sample.counted.mean()) > 0.1
+            seen.add(sample.counted.numpy().tobytes())
+        assert len(seen) > 3
+
+    def test_batches(self, folder: Path, stored: np.ndarray) -> None:
+        dataset = self.dataset(folder, keep_truth=True)
+        for path in [pair.mask for pair in dataset.pairs[1:3]]:
+            Image.fromarray((stored == 1).astype(np.uint8)).save(str(path))
+        batch = collate([dataset[0, i] for i in range(3)])
+        assert batch.counted is not None
+        assert batch.counted.shape == (3, 1, 48, 48)
+        assert torch.equal(batch.counted[1:], torch.ones(2, 1, 48, 48))
+        assert float(batch.counted[0].mean()) < 1
+        assert batch.ignored is not None
+        assert [each is None for each in batch.ignored] == [False, True, True]
+        without = collate([dataset[0, i] for i in (1, 2)])
+        assert without.counted is None
+        assert without.ignored is None
+
+    def test_what_the_reading_does_not_say_is_refused(
+        self, folder: Path, stored: np.ndarray
+    ) -> None:
+        with pytest.raises(ImageError, match=r"255 \(.*object_values"):
+            _ = PairDataset(find_pairs(folder), (48, 48), None)[0, 0]
 
 
 class TestSampler:

@@ -79,8 +79,9 @@ class TestImages:
             np.testing.assert_array_equal(
                 np.asarray(read_mask(tmp_path / name)), values * 255, name
             )
-        Image.fromarray(values * 190).save(tmp_path / "soft.png")
-        np.testing.assert_array_equal(np.asarray(read_mask(tmp_path / "soft.png")), values * 190)
+        soft = np.tile(np.arange(0, 256, 15, np.uint8), (4, 1))
+        Image.fromarray(soft).save(tmp_path / "soft.png")
+        np.testing.assert_array_equal(np.asarray(read_mask(tmp_path / "soft.png")), soft)
         np.testing.assert_array_equal(read_map(tmp_path / "zero-one.png"), values)
         Image.fromarray(values * 2).save(tmp_path / "classes.png")
         with pytest.raises(ImageError, match="the largest value of this mask is 2; needed are"):

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 
 import dsunet
+from dsunet.errors import ConfigError
 from dsunet.network.decoder import SegmentationLogits
-from dsunet.network.losses import boundary_weight
+from dsunet.network.losses import Bce, boundary_weight, deep_supervision_loss
 
 
 def test_weight_equals_one_big_average_pool() -> None:
@@ -75,3 +76,95 @@ def test_deep_supervision_weights() -> None:
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match=r"\(1, 1, 4, 4\).*\(1, 1, 4, 5\)"):
         dsunet.structure_loss(torch.zeros(1, 1, 4, 4), torch.zeros(1, 1, 4, 5))
+
+
+class TestIgnored:
+    """Pixels that do not count."""
+
+    @pytest.fixture
+    def given(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Logits, target, and which pixels count: not a band that crosses the object."""
+        generator = torch.Generator().manual_seed(3)
+        logits = torch.randn(3, 1, 40, 36, generator=generator)
+        target = (torch.rand(3, 1, 40, 36, generator=generator) > 0.6).float()
+        counted = torch.ones_like(target)
+        counted[0, :, 10:20] = 0
+        counted[1, :, :, 30:] = 0
+        return logits, target, counted
+
+    @pytest.mark.parametrize("bce", ["mean", "boundary_weighted"])
+    def test_no_gradient_and_no_part(
+        self, given: tuple[torch.Tensor, torch.Tensor, torch.Tensor], bce: Bce
+    ) -> None:
+        logits, target, counted = given
+        logits.requires_grad_()
+        loss = dsunet.structure_loss(logits, target, bce, counted)
+        loss.backward()
+        assert logits.grad is not None
+        assert (logits.grad[counted == 0] == 0).all()
+        assert (logits.grad[counted == 1] != 0).all()
+        other_target = torch.where(counted == 0, 1 - target, target)
+        other_logits = torch.where(counted == 0, torch.full_like(logits, 1e4), logits)
+        assert dsunet.structure_loss(logits, other_target, bce, counted) == loss
+        assert dsunet.structure_loss(other_logits, target, bce, counted) == loss
+
+    @pytest.mark.parametrize("bce", ["mean", "boundary_weighted"])
+    def test_ignoring_nothing_is_as_without(
+        self, given: tuple[torch.Tensor, torch.Tensor, torch.Tensor], bce: Bce
+    ) -> None:
+        logits, target, _ = given
+        every = dsunet.structure_loss(logits, target, bce, torch.ones_like(target))
+        torch.testing.assert_close(every, dsunet.structure_loss(logits, target, bce))
+
+    @pytest.mark.parametrize("bce", ["mean", "boundary_weighted"])
+    def test_an_image_without_any_counted_pixel_adds_nothing(self, bce: Bce) -> None:
+        logits = torch.randn(1, 1, 12, 12, requires_grad=True)
+        nothing = torch.zeros(1, 1, 12, 12)
+        loss = dsunet.structure_loss(logits, torch.ones(1, 1, 12, 12), bce, nothing)
+        loss.backward()
+        assert float(loss.detach()) == 0
+        assert logits.grad is not None
+        assert (logits.grad == 0).all()
+
+    def test_by_hand(self) -> None:
+        """Of two pixels one counts: all as if it were alone in its window of 961."""
+        target = torch.ones(1, 1, 1, 2)
+        counted = torch.tensor([[[[1.0, 0.0]]]])
+        w = 1 + 5 * (1 - 1 / 960)  # the ignored one is not among the 961
+        iou = 1 - (0.5 * w + 1) / (1.5 * w - 0.5 * w + 1)
+        loss = dsunet.structure_loss(torch.zeros(1, 1, 1, 2), target, counted=counted)
+        assert float(loss) == pytest.approx(iou + math.log(2), rel=1e-6)
+
+    def test_the_mean_is_over_counted_pixels(self) -> None:
+        """Twice the picture, half of it ignored, costs the same in cross-entropy."""
+        logits, target = torch.randn(1, 1, 64, 64), torch.zeros(1, 1, 64, 64)
+        wide = [torch.cat([x, x], 3) for x in (logits, target)]
+        counted = torch.ones(1, 1, 64, 128)
+        counted[..., 64:] = 0
+        alone = dsunet.structure_loss(logits, target)
+        torch.testing.assert_close(dsunet.structure_loss(*wide, counted=counted), alone)
+
+    def test_ignored_pixels_make_no_boundary(self) -> None:
+        """All that counts is object; beside it lies an ignored half."""
+        target = torch.ones(1, 1, 80, 120)
+        counted = torch.ones_like(target)
+        counted[..., 60:] = 0
+        weight = boundary_weight(target, counted)
+        torch.testing.assert_close(weight[..., 20:60, 20:60], torch.ones(1, 1, 40, 40))
+        assert (weight[..., 60:] == 0).all()
+
+    def test_every_output(self, given: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> None:
+        logits, target, counted = given
+        outputs = [(logits * factor).requires_grad_() for factor in (1, 2, 3)]
+        total = deep_supervision_loss(SegmentationLogits(*outputs), target, counted=counted)
+        parts = [dsunet.structure_loss(x, target, counted=counted) for x in outputs]
+        torch.testing.assert_close(total, parts[0] / 4 + parts[1] / 2 + parts[2])
+        total.backward()
+        for each in outputs:
+            assert each.grad is not None
+            assert (each.grad[counted == 0] == 0).all()
+
+    def test_another_shape_is_refused(self) -> None:
+        x = torch.zeros(2, 1, 8, 8)
+        with pytest.raises(ConfigError, match=r"`counted` has shape \(2, 1, 4, 4\)"):
+            dsunet.structure_loss(x, x, counted=torch.ones(2, 1, 4, 4))

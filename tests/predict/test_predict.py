@@ -18,7 +18,7 @@ from PIL import Image
 
 import dsunet
 from dsunet.data.synthetic import synthetic_pair
-from dsunet.errors import DataError, DeviceError, ImageError, OutputError
+from dsunet.errors import DataError, DeviceError, OutputError
 from dsunet.predict import Options, plan_outputs, predict_files
 from dsunet.predict.files import spare_cores
 from dsunet.running.inference import quantise
@@ -82,12 +82,6 @@ def test_a_picture_is_treated_like_its_file(segmenter: dsunet.Segmenter, tmp_pat
         expected = segmenter(file)
         assert given.image.size == expected.image.size
         np.testing.assert_array_equal(given.probability, expected.probability, file.name)
-
-
-def test_wrong_arrays(segmenter: dsunet.Segmenter) -> None:
-    for array in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)):
-        with pytest.raises(ImageError, match="H×W×3 uint8"):
-            segmenter(array)
 
 
 def test_probability_is_the_resized_fine_output(segmenter: dsunet.Segmenter) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dsunet.config import LossConfig, TrainConfig
+from dsunet.data import PairDataset, collate, find_pairs
 from dsunet.errors import TrainingError
 from dsunet.network.losses import deep_supervision_loss
 from dsunet.training.folder import position_of
@@ -98,3 +99,24 @@ def test_parameter_groups() -> None:
     assert groups[0]["weight_decay"] == 5e-4
     default = SegmentationModule(nano(), TrainConfig(), LossConfig()).configure_optimizers()
     assert [group["lr"] for group in default.param_groups] == [1e-3, pytest.approx(2e-4)]
+
+
+def test_what_lies_under_ignored_pixels_changes_no_step(pictures: Path) -> None:
+    """Nor does what the network says there; what counts does."""
+    torch.manual_seed(0)
+    module = SegmentationModule(nano(), TrainConfig(), LossConfig())
+    module.log = lambda *_, **__: None  # type: ignore[method-assign]
+    pairs = find_pairs(pictures)[:2]
+    size = module.model.config.sam_size, module.model.config.dino_size
+    batch = collate([PairDataset(pairs, *((s, s) for s in size))[0, i] for i in range(2)])
+    counted = torch.ones_like(batch.mask)
+    counted[:, :, 20:50] = 0
+    module.eval()
+
+    def loss(mask: torch.Tensor, counted: torch.Tensor | None) -> float:
+        return float(module.training_step(batch._replace(mask=mask, counted=counted), 0).detach())
+
+    other = torch.where(counted == 0, 1 - batch.mask, batch.mask)
+    assert loss(other, counted) == loss(batch.mask, counted)
+    assert loss(other, None) != loss(batch.mask, None)
+    assert loss(batch.mask, torch.ones_like(counted)) == pytest.approx(loss(batch.mask, None))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import resource
 import shlex
 import signal
@@ -43,9 +44,16 @@ sys.exit(main(sys.argv[3:]))
 
 
 def interrupted(
-    folder: Path, arguments: list[str], place: tuple[int, int], number: signal.Signals
+    folder: Path,
+    arguments: list[str],
+    place: tuple[int, int],
+    number: signal.Signals,
+    group: bool = False,
 ) -> str:
-    """What a process says that gets a signal in the step of this epoch and number."""
+    """What a process says that gets a signal in the step of this epoch and number.
+
+    With `group`, those that it has started get the signal as well.
+    """
     with subprocess.Popen(
         [sys.executable, "-c", STEPWISE, *map(str, place), *arguments],
         cwd=folder,
@@ -53,11 +61,16 @@ def interrupted(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     ) as process:
         try:
             assert process.stdout is not None
             assert "here\n" in iter(process.stdout.readline, "")
-            process.send_signal(number)
+            if group:
+                os.killpg(process.pid, number)
+                time.sleep(0.5)  # for the others to end, if they do
+            else:
+                process.send_signal(number)
             _, errors = process.communicate("go on\n", timeout=PATIENCE)
         finally:
             process.kill()  # nothing if it has ended
@@ -66,10 +79,20 @@ def interrupted(
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+    ("number", "group"),
+    [
+        pytest.param(signal.SIGINT, False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, False, marks=pytest.mark.slow),
+        (signal.SIGTERM, True),  # as `timeout`, Docker, systemd and SLURM send it
+        pytest.param(signal.SIGHUP, True, marks=pytest.mark.slow),
+    ],
 )
 def test_interrupting_inside_an_epoch_saves(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    group: bool,
 ) -> None:
     """One line that says how to go on; what is gone on with equals an uninterrupted run."""
     arguments = [
@@ -77,7 +100,7 @@ def test_interrupting_inside_an_epoch_saves(
         *"--sam-size 128 --dino-size 112 --device cpu --workers 1".split(),
         *("--data", str(pictures)),
     ]
-    errors = interrupted(tmp_path, arguments, (0, 1), number)
+    errors = interrupted(tmp_path, arguments, (0, 1), number, group)
     assert len(errors.strip().splitlines()) == 1, errors
     assert position_of(tmp_path / "run" / "resume.ckpt") == (0, 2)
     monkeypatch.chdir(tmp_path)

@@ -31,6 +31,9 @@ _OF_ONE_SET = (
     "train_list",
     "val_list",
     "limit",
+    "object_values",
+    "ignore_value",
+    "invert",
     "sheet",
 )
 

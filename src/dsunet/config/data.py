@@ -118,6 +118,8 @@ class DataConfig:
         for field in ("horizontal_flip", "vertical_flip", "crop", "colour"):
             require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "needs [0, 1]")
         require(self.workers >= 0, "workers", self.workers, "needs at least 0")
+        for field in ("object_values", "ignore_value"):  # as the reading has checked them
+            object.__setattr__(self, field, getattr(self.reading, field))
 
     @property
     def reading(self) -> MaskReading:

@@ -15,7 +15,7 @@ from dsunet.data.augment import Box, crop_box, vary
 from dsunet.data.images import read_image
 from dsunet.data.pairs import Pair, read_pair, stem_of
 from dsunet.data.sources import Source
-from dsunet.data.views import Views, make_views, mask_view
+from dsunet.data.views import Views, counted_mask_view, counted_view, make_views, mask_view
 
 __all__ = [
     "Batch",
@@ -131,7 +131,21 @@ def collate(samples: Sequence[Sample]) -> Batch:
         [sample.place for sample in samples],
         [sample.maps for sample in samples],
         _side_by_side(lessons) if lessons else None,
+        _counted(samples),
+        _unless_none([sample.ignored for sample in samples]),
     )
+
+
+def _counted(samples: Sequence[Sample]) -> Tensor | None:
+    if all(sample.counted is None for sample in samples):
+        return None
+    return torch.stack(
+        [torch.ones_like(x.mask) if x.counted is None else x.counted for x in samples]
+    )
+
+
+def _unless_none(entries: list[np.ndarray | None]) -> list[np.ndarray | None] | None:
+    return None if all(entry is None for entry in entries) else entries
 
 
 def _side_by_side(lessons: Sequence[Lesson]) -> Lesson:
@@ -199,32 +213,46 @@ class PairDataset(Dataset[Sample]):
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
-        name, image, mask = self.read(index)
+        name, image, mask, ignored = self.read(index)
         axes = self.flip_axes(epoch, index)
-        lesson = self._lesson(epoch, index, image, axes)
-        if self.crop or self.colour:
-            image, mask = vary(image, mask, self.crop, self.colour, self._draws(epoch, index, 1))
-        place, maps = self._stored(index, axes)
-        views = make_views(image, self.sam_size, self.dino_size if maps is None else None)
-        target = mask_view(mask, self.sam_size)
-        views, target = _flip(views, target, axes)
-        truth = np.array(mask) if self.keep_truth else None
-        return Sample(name, views.sam, views.dino, target, truth, place, maps, lesson)
-
-    def read(self, index: int) -> tuple[str, Image.Image, Image.Image]:
-        """Name, image and mask as they are before any change; an unlabelled image's is empty."""
-        if index < len(self.pairs):
-            image, mask, _, _ = read_pair(self.pairs[index], self.preview)
-            return self.pairs[index].name, image, mask
-        source = self.unlabelled[index - len(self.pairs)]
-        image = read_image(source)
-        return stem_of(source), image, Image.new("L", image.size)
-
-    def _lesson(self, epoch: int, index: int, image: Image.Image, axes: list[int]) -> Lesson | None:
-        if self.lessons is None:
-            return None
         # the draws of `vary` once more
         box = crop_box(image.size, self.crop, self._draws(epoch, index, 1)) if self.crop else None
+        lesson = self._lesson(index, image, box, axes)
+        if self.crop or self.colour:
+            image, mask = vary(image, mask, self.crop, self.colour, self._draws(epoch, index, 1))
+        if ignored is not None and box is not None:
+            ignored = ignored.crop(box)
+        place, maps = self._stored(index, axes)
+        views = make_views(image, self.sam_size, self.dino_size if maps is None else None)
+        if ignored is None:
+            target, counted = mask_view(mask, self.sam_size), None
+        else:
+            target = counted_mask_view(mask, ignored, self.sam_size)
+            counted = counted_view(ignored, self.sam_size).flip(axes)
+        views, target = _flip(views, target, axes)
+        truth = np.array(mask) if self.keep_truth else None
+        skipped = np.array(ignored) >= 128 if self.keep_truth and ignored is not None else None
+        return Sample(
+            name, views.sam, views.dino, target, truth, place, maps, lesson, counted, skipped
+        )
+
+    def read(self, index: int) -> tuple[str, Image.Image, Image.Image, Image.Image | None]:
+        """Name, image, mask and ignored pixels (as of `Labels`) before any change.
+
+        An unlabelled image's mask is empty.
+        """
+        if index < len(self.pairs):
+            image, mask, _, ignored = read_pair(self.pairs[index], self.preview)
+            return self.pairs[index].name, image, mask, ignored
+        source = self.unlabelled[index - len(self.pairs)]
+        image = read_image(source)
+        return stem_of(source), image, Image.new("L", image.size), None
+
+    def _lesson(
+        self, index: int, image: Image.Image, box: Box | None, axes: list[int]
+    ) -> Lesson | None:
+        if self.lessons is None:
+            return None
         labelled = index < len(self.pairs)
         return self.lessons.of(index, image, self.sam_size, box, axes, labelled)
 

@@ -13,11 +13,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from dsunet.config import MaskReading
+from dsunet.data.masks import Stored, labels_of, stored_values
 from dsunet.data.pixels import (
     ORIENTATION,
     as_grey,
     as_rgb,
-    mask_values,
     orientation_of,
     scale_16_bit,
     turn,
@@ -61,6 +61,9 @@ _SUFFIXES = {
     "AVIF": {".avif"},
     "PPM": {".pbm", ".pgm", ".pnm", ".ppm"},
 }
+
+# Formats whose values are only near those that were saved; WebP, AVIF and JPEG 2000 may be.
+_LOSSY = {"JPEG", "MPO", "WEBP", "AVIF", "JPEG2000"}
 
 # tifffile logs what it dislikes about a file; the error that it raises is what we report
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -117,12 +120,23 @@ class Decoded(Header):
 
     def as_mask(self, *, upright: bool = True) -> Image.Image:
         """8-bit grey, see `read_mask`; raises `ImageError` as that does."""
-        mask = Image.fromarray(self._convert(mask_values))
-        return turn(mask, self.orientation) if upright else mask
+        return self.as_labels(upright=upright).mask
 
     def as_labels(self, reading: MaskReading | None = None, *, upright: bool = True) -> Labels:
         """See `read_labels`; raises `ImageError` as that does."""
-        return Labels(self.as_mask(upright=upright))
+        found = self._convert(lambda pixels: labels_of(self._stored(pixels), reading))
+        turns = self.orientation if upright else 1
+        mask = turn(Image.fromarray(found.mask), turns)
+        if found.ignored is None or not found.ignored.any():
+            return Labels(mask)
+        return Labels(mask, turn(Image.fromarray(found.ignored.astype(np.uint8) * 255), turns))
+
+    def as_stored(self) -> Stored:
+        """The values of a mask as they are stored; raises `ImageError` as `read_mask` does."""
+        return self._convert(self._stored)
+
+    def _stored(self, pixels: Image.Image) -> Stored:
+        return stored_values(pixels, lossy=self.format in _LOSSY)
 
     def as_map(self) -> np.ndarray:
         """H×W uint8, see `read_map`; raises `ImageError` as that does."""
@@ -280,12 +294,13 @@ def read_image(source: Source, *, upright: bool = True) -> Image.Image:
 def read_mask(source: Source, *, upright: bool = True) -> Image.Image:
     """A mask as 8-bit grey, 0 for background and 255 for object.
 
-    Values 0 and 1 are taken for 0 and 255; in a palette of colours, every index but 0 is object; of
-    RGB the luminance is taken, and what is transparent is background; soft grey values stay.
+    Values 0 and 1 are taken for 0 and 255; in a palette of colours, the one index beside 0 is
+    object; of black and one colour the colour is; what is transparent is background; soft edges
+    stay.
 
     Raises:
-        ImageError: It cannot be decoded, or no value reaches 128 though some are above 0 (class
-            numbers, say), so that it is unclear what the object is.
+        ImageError: It cannot be decoded, or its values do not say what the object is: class
+            numbers, a third grey, several colours. `read_labels` reads those as it is told.
     """
     return decode(source).as_mask(upright=upright)
 
@@ -293,10 +308,11 @@ def read_mask(source: Source, *, upright: bool = True) -> Image.Image:
 def read_labels(
     source: Source, reading: MaskReading | None = None, *, upright: bool = True
 ) -> Labels:
-    """A mask and its ignored pixels, read as `reading` says.
+    """A mask and its ignored pixels, read as `reading` says; see `dsunet.data.masks.labels_of`.
 
     Raises:
-        ImageError: As `read_mask`.
+        ImageError: As `read_mask`, where the reading says nothing; or the reading has numbers and
+            the mask colours.
     """
     return decode(source).as_labels(reading, upright=upright)
 

@@ -1,4 +1,4 @@
-"""Pixels of any kind → 8-bit RGB, masks of 0 and 255, and upright pictures."""
+"""Pixels of any kind → 8-bit RGB, grey maps, and upright pictures."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dsunet.errors import ImageError
 
 __all__ = [
     "ORIENTATION",
+    "SIXTEEN_BIT",
+    "WITH_ALPHA",
     "as_grey",
     "as_rgb",
-    "mask_values",
     "orientation_of",
     "scale_16_bit",
     "to_rgb",
@@ -19,8 +20,8 @@ __all__ = [
     "turn_back",
 ]
 
-_SIXTEEN_BIT = {"I;16", "I;16B", "I;16L", "I;16N"}
-_WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
+SIXTEEN_BIT = {"I;16", "I;16B", "I;16L", "I;16N"}
+WITH_ALPHA = {"RGBA", "LA", "PA", "RGBa", "La"}
 ORIENTATION = 0x0112
 
 
@@ -74,57 +75,18 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def as_rgb(image: Image.Image) -> Image.Image:
     """As `to_rgb`, but not turned."""
-    if image.mode in _SIXTEEN_BIT:
+    if image.mode in SIXTEEN_BIT:
         image = Image.fromarray(scale_16_bit(np.asarray(image)))
     if image.mode in ("F", "I"):
         kind = "floating-point values" if image.mode == "F" else "signed or 32-bit integers"
         raise ImageError(
             f"the picture holds {kind}, whose range is unknown; save it with 8 or 16 bits"
         )
-    if image.mode in _WITH_ALPHA or "transparency" in image.info:
+    if image.mode in WITH_ALPHA or "transparency" in image.info:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image).convert("RGB")
     return image.convert("RGB")
-
-
-def mask_values(image: Image.Image) -> np.ndarray:
-    """H×W uint8 in 0..255."""
-    values = _stored_mask_values(image)
-    largest = int(values.max(initial=0))
-    if 1 < largest < 128:
-        raise ImageError(
-            f"the largest value of this mask is {largest}; needed are 0 and 1, or 0 for background "
-            "and 255 for object"
-        )
-    return values * np.uint8(255) if largest == 1 else values
-
-
-def _stored_mask_values(image: Image.Image) -> np.ndarray:
-    """H×W uint8, before 0 and 1 are told from 0 and 255."""
-    if image.mode == "P" and not _is_grey_palette(image):
-        return np.where(np.asarray(image) != 0, 255, 0).astype(np.uint8)
-    if image.mode == "F":
-        return _scale_floats(np.asarray(image))
-    if image.mode in _SIXTEEN_BIT or image.mode == "I":
-        values = np.asarray(image).clip(0, 65535)
-        small = values.max(initial=0) <= 255
-        return values.astype(np.uint8) if small else scale_16_bit(values)
-    if image.mode in _WITH_ALPHA:
-        with_alpha = image.convert("RGBA")
-        if np.asarray(with_alpha)[..., 3].any():  # an alpha of zeros alone says nothing
-            black = Image.new("RGBA", image.size, "black")
-            image = Image.alpha_composite(black, with_alpha)
-            if not np.asarray(image)[..., :3].any():  # a black shape on nothing
-                return _unless_full(np.asarray(with_alpha)[..., 3])
-    if image.mode not in ("1", "L", "P", "RGB", "RGBA", "LA"):
-        image = image.convert("RGB")  # Pillow makes no grey of CMYK, among others
-    return np.asarray(image.convert("L"))
-
-
-def _unless_full(alpha: np.ndarray) -> np.ndarray:
-    """An alpha channel as mask; one that covers everything tells of no shape."""
-    return np.zeros_like(alpha) if (alpha == 255).all() else alpha
 
 
 def _scale_floats(values: np.ndarray) -> np.ndarray:
@@ -139,13 +101,6 @@ def as_grey(image: Image.Image) -> np.ndarray:
     """The grey values of a picture: H×W uint8. 16 bits are scaled to 8, and so is 0..1."""
     if image.mode == "F":
         return _scale_floats(np.asarray(image))
-    if image.mode in _SIXTEEN_BIT:
+    if image.mode in SIXTEEN_BIT:
         return scale_16_bit(np.asarray(image))
     return np.asarray(image.convert("L"))
-
-
-def _is_grey_palette(image: Image.Image) -> bool:
-    """Whether all colours of the palette are greys, whichever of them the picture uses."""
-    colours = np.array(image.getpalette("RGB") or []).reshape(-1, 3)
-    enough = len(colours) > np.asarray(image).max(initial=0)
-    return bool(enough and (colours == colours[:, :1]).all())

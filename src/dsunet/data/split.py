@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dsunet.config import DataConfig
+from dsunet.config import DataConfig, MaskReading
 from dsunet.data.catalogue.find import joined_pairs, training_sets
 from dsunet.data.catalogue.sets import task_named
 from dsunet.data.pairs import Pair, Pairing, pair_up, read_names, select_pairs, split_pairs
@@ -32,10 +32,12 @@ class Split:
     training: list[Pair]
     validation: list[Pair]
     pairings: list[Pairing]
+    reading: MaskReading = field(default_factory=MaskReading)
+    """What the masks' values mean; that of every pair."""
 
     def fingerprint(self) -> str:
         """Changes when a file is added, removed, renamed or written to."""
-        parts = []
+        parts = [] if self.reading == MaskReading() else [repr(self.reading)]
         for pair in [*self.training, *self.validation]:
             for source in (pair.image, pair.mask):
                 try:
@@ -77,7 +79,13 @@ def split_data(config: DataConfig, seed: int) -> Split:
     training = [[pair for pair in part if pair.image not in held_out] for part in training]
     if config.limit is not None:
         training = _first(training, config.limit)
-    return Split([pair for part in training for pair in part], validation, pairings)
+    reading = config.reading
+    return Split(
+        [replace(pair, reading=reading) for part in training for pair in part],
+        [replace(pair, reading=reading) for pair in validation],
+        pairings,
+        reading,
+    )
 
 
 def _sets(config: DataConfig) -> tuple[list[list[Pair]], list[Pairing]]:

@@ -11,7 +11,15 @@ from torch import Tensor
 
 from dsunet.config import IMAGENET_MEAN, IMAGENET_STD
 
-__all__ = ["Views", "centre_crop", "image_view", "make_views", "mask_view"]
+__all__ = [
+    "Views",
+    "centre_crop",
+    "counted_mask_view",
+    "counted_view",
+    "image_view",
+    "make_views",
+    "mask_view",
+]
 
 
 class Views(NamedTuple):
@@ -44,6 +52,38 @@ def mask_view(mask: Image.Image, size: tuple[int, int]) -> Tensor:
     Resized bicubically, as the published code does, so that its edge is soft.
     """
     return _resize(mask, size, Image.Resampling.BICUBIC)
+
+
+def counted_view(ignored: Image.Image, size: tuple[int, int]) -> Tensor:
+    """Which pixels of a mask's view count: 1×height×width, 1 or 0, float32; the nearest decides.
+
+    Args:
+        ignored: 255 where a pixel is ignored, else 0.
+        size: Height and width.
+    """
+    return (_resize(ignored, size, Image.Resampling.NEAREST) < 0.5).float()
+
+
+def counted_mask_view(mask: Image.Image, ignored: Image.Image, size: tuple[int, int]) -> Tensor:
+    """As `mask_view`, of the pixels that count alone: an ignored neighbour softens no edge.
+
+    Args:
+        mask: Grey.
+        ignored: 255 where a pixel is ignored, else 0; of the mask's size.
+        size: Height and width.
+    """
+    counts = np.asarray(ignored) < 128
+    held = np.where(counts, np.asarray(mask), 0).astype(np.float32)
+    bicubic = Image.Resampling.BICUBIC
+    height, width = size
+    total, weight = (
+        np.asarray(Image.fromarray(values).resize((width, height), bicubic))
+        for values in (held, counts.astype(np.float32))
+    )
+    nearest = np.asarray(mask.resize((width, height), Image.Resampling.NEAREST))
+    enough = weight > 0.25  # of its weight, which bicubically may be next to nothing
+    view = np.where(enough, total / np.where(enough, weight, 1), nearest)
+    return torch.from_numpy((view.clip(0, 255).round() / 255).astype(np.float32))[None]
 
 
 def _resize(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Tensor:

@@ -22,19 +22,32 @@ __all__ = [
 ]
 
 
-def boundary_weight(target: Tensor) -> Tensor:
+def boundary_weight(target: Tensor, counted: Tensor | None = None) -> Tensor:
     """1 + 5·|avgpool31(m) − m|: up to 6 near the object's boundary and 1 far from it.
 
     Args:
         target: B×1×H×W mask in 0..1. Pixels outside the image count as zero.
+        counted: B×1×H×W, 1 where a pixel counts and 0 where it is ignored; `None`: all count. The
+            local average is that of the pixels that count, so that ignored ones make no boundary;
+            the weight of an ignored pixel is 0.
     """
+    if counted is None:
+        return 1 + 5 * (_local_mean(target) - target).abs()
+    target = target * counted
+    # what is outside the image stays in the average, as a zero that counts
+    mean = _local_mean(target) / (1 - _local_mean(1 - counted)).clamp_min(1 / 31**2)
+    return (1 + 5 * (mean - target).abs()) * counted
+
+
+def _local_mean(values: Tensor) -> Tensor:
     # A box filter is separable: two passes of 31 instead of one of 961 per pixel.
-    rows = F.avg_pool2d(target, (31, 1), stride=1, padding=(15, 0))
-    local_mean = F.avg_pool2d(rows, (1, 31), stride=1, padding=(0, 15))
-    return 1 + 5 * (local_mean - target).abs()
+    rows = F.avg_pool2d(values, (31, 1), stride=1, padding=(15, 0))
+    return F.avg_pool2d(rows, (1, 31), stride=1, padding=(0, 15))
 
 
-def structure_loss(logits: Tensor, target: Tensor, bce: Bce = "mean") -> Tensor:
+def structure_loss(
+    logits: Tensor, target: Tensor, bce: Bce = "mean", counted: Tensor | None = None
+) -> Tensor:
     """Boundary-weighted IoU loss plus binary cross-entropy of one output, a scalar.
 
     Source: paper equation 1; F³Net (Wei et al., AAAI 2020), where the loss comes from. The
@@ -46,20 +59,36 @@ def structure_loss(logits: Tensor, target: Tensor, bce: Bce = "mean") -> Tensor:
         logits: B×1×H×W.
         target: B×1×H×W in 0..1; soft values are fine.
         bce: Which cross-entropy to add.
+        counted: B×1×H×W, 1 where a pixel counts and 0 where it is ignored; `None`: all count.
+            Ignored pixels have no part in any term, and no gradient; means are over the pixels that
+            count. An image without any adds 0.
 
     Raises:
         ConfigError: The shapes differ.
     """
     _check_shapes(logits, target)
-    return _structure_loss(logits, target, boundary_weight(target), bce)
+    _check_counted(target, counted)
+    return _structure_loss(logits, target, boundary_weight(target, counted), bce, counted)
 
 
-def _structure_loss(logits: Tensor, target: Tensor, weight: Tensor, bce: Bce) -> Tensor:
-    if bce == "mean":
+def _structure_loss(
+    logits: Tensor, target: Tensor, weight: Tensor, bce: Bce, counted: Tensor | None
+) -> Tensor:
+    """`weight` is 0 where a pixel is ignored."""
+    if counted is not None:
+        # whatever is computed at ignored pixels is finite and gets no gradient
+        logits, target = logits.masked_fill(counted == 0, 0.0), target * counted
+    if bce == "mean" and counted is not None:
+        per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        cross_entropy = (counted * per_pixel).sum() / counted.sum().clamp_min(1)
+    elif bce == "mean":
         cross_entropy = F.binary_cross_entropy_with_logits(logits, target)
     else:
         per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        cross_entropy = ((weight * per_pixel).sum((2, 3)) / weight.sum((2, 3))).mean()
+        total_weight = weight.sum((2, 3))
+        if counted is not None:
+            total_weight = total_weight.clamp_min(1)  # that of a pixel is at least 1
+        cross_entropy = ((weight * per_pixel).sum((2, 3)) / total_weight).mean()
     probability = torch.sigmoid(logits)
     intersection = (probability * target * weight).sum((2, 3))
     total = ((probability + target) * weight).sum((2, 3))
@@ -72,20 +101,24 @@ def deep_supervision_loss(
     target: Tensor,
     bce: Bce = "mean",
     weights: tuple[float, float, float] = (0.25, 0.5, 1.0),
+    counted: Tensor | None = None,
 ) -> Tensor:
     """Weighted sum of `structure_loss` over the coarse, middle and fine output (equation 2).
+
+    Arguments are as there; `weights` are those of the outputs.
 
     Raises:
         ConfigError: An output that has a weight is missing, or the shapes differ.
     """
-    boundary = boundary_weight(target)  # the same for every output
+    _check_counted(target, counted)
+    boundary = boundary_weight(target, counted)  # the same for every output
     total = target.new_zeros(())
     for logits, weight in zip(outputs, weights, strict=True):
         if weight:
             if logits is None:
                 raise ConfigError('an output with a weight is missing; run the model with "all"')
             _check_shapes(logits, target)
-            total = total + weight * _structure_loss(logits, target, boundary, bce)
+            total = total + weight * _structure_loss(logits, target, boundary, bce, counted)
     return total
 
 
@@ -135,6 +168,14 @@ def hint_loss(features: Tensor, teacher: Tensor) -> Tensor:
     _check_shapes(features, teacher)
     distance = (features - teacher).square().sum((1, 2, 3))
     return (distance / teacher.square().sum((1, 2, 3)).clamp_min(1e-6)).mean()
+
+
+def _check_counted(target: Tensor, counted: Tensor | None) -> None:
+    if counted is not None and counted.shape != target.shape:
+        raise ConfigError(
+            f"`counted` has shape {tuple(counted.shape)} and the target {tuple(target.shape)}; the "
+            "loss needs the same B×1×H×W for both"
+        )
 
 
 def _check_shapes(logits: Tensor, target: Tensor) -> None:

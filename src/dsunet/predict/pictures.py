@@ -1,25 +1,17 @@
-"""What may be given as an image, and what comes back: the picture with the map of its object."""
+"""What comes back: the picture with the map of its object."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageColor
 
-from dsunet.data.images import read_image
-from dsunet.data.pixels import to_rgb
-from dsunet.data.sources import Bytes
-from dsunet.errors import ConfigError, ImageError
+from dsunet.errors import ConfigError
 from dsunet.running.inference import quantise
 from dsunet.visualize import cutout, overlay
 
-__all__ = ["Given", "Segmentation", "as_picture", "parse_colour"]
-
-# What is taken for one image.
-Given = str | Path | bytes | bytearray | memoryview | BinaryIO | Image.Image | np.ndarray
+__all__ = ["Segmentation", "parse_colour"]
 
 
 @dataclass(frozen=True)
@@ -107,54 +99,3 @@ def parse_colour(text: str | None) -> tuple[int, int, int] | None:
             "in quotes), or transparent"
         )
     return values[0], values[1], values[2]
-
-
-def as_picture(image: Given) -> Image.Image:
-    """An image as 8-bit RGB, turned as its EXIF orientation says.
-
-    Args:
-        image: A path, the content of a file as bytes or as a binary file that is open for reading,
-            a PIL image, or an array H×W×3 uint8 (RGB).
-
-    Raises:
-        ImageError: It cannot be decoded, or is nothing of the kind.
-    """
-    if isinstance(image, str | Path):
-        return read_image(Path(image))
-    if isinstance(image, bytes | bytearray | memoryview):
-        return read_image(Bytes(bytes(image)))
-    if isinstance(image, Image.Image):
-        return to_rgb(image)
-    if isinstance(image, np.ndarray):
-        return _of_array(image)
-    if callable(getattr(image, "read", None)):
-        return read_image(_content_of(image))
-    raise ImageError(
-        f"an object of type {type(image).__name__} is no image; give a path, bytes, a binary file, "
-        "a PIL image or an array (H×W×3 uint8, RGB)"
-    )
-
-
-def _of_array(array: np.ndarray) -> Image.Image:
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        raise ImageError(
-            f"the array has shape {array.shape} and type {array.dtype}, but H×W×3 uint8 (RGB) is "
-            "needed"
-        )
-    return Image.fromarray(array)
-
-
-def _content_of(file: BinaryIO) -> Bytes:
-    """What a file holds from where it is read next."""
-    name = getattr(file, "name", "")  # of a file without one on disk a number, or nothing
-    name = name if isinstance(name, str) else ""
-    try:
-        content = file.read()
-    except (OSError, ValueError) as error:  # such as one that is closed
-        raise ImageError(f"{name or 'the given file'}: cannot be read ({error})") from error
-    if not isinstance(content, bytes):
-        raise ImageError(
-            f"{name or 'the given file'} gives {type(content).__name__}, but bytes are needed; "
-            'open it with mode "rb"'
-        )
-    return Bytes(content, name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, cast, overload
 
@@ -12,19 +13,21 @@ import torch
 from PIL import Image
 
 from dsunet.config.renamed import takes_old_names
-from dsunet.errors import ConfigError
+from dsunet.errors import ConfigError, ImageError
 from dsunet.network.source import CustomSource
 from dsunet.predict.engines.base import Engine, Size
 from dsunet.predict.engines.choose import Given, Opened, check_engine, choose_engine, open_model
-from dsunet.predict.pictures import Given as Picture
-from dsunet.predict.pictures import Segmentation, as_picture
+from dsunet.predict.inputs import Given as Picture
+from dsunet.predict.inputs import Taken, as_taken, several
+from dsunet.predict.pictures import Segmentation
 from dsunet.running.place import Precision, choose_device, choose_precision
 from dsunet.support.imports import resolve
+from dsunet.support.processes import work_after_fork
 from dsunet.weights import shipped
 
 __all__ = ["Recipe", "Segmenter"]
 
-_Picture = TypeVar("_Picture", bound=Picture)
+_Picture = TypeVar("_Picture", bound=Picture | torch.Tensor)
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ class Segmenter:
         engine: str = "auto",
     ) -> None:
         check_engine(engine)
+        work_after_fork()
         place = choose_device(device)
         dtype = choose_precision(precision, place)
         encoders = {"pyramid_weights": pyramid_weights, "semantic_weights": semantic_weights}
@@ -225,45 +229,71 @@ class Segmenter:
         """The longest side of the network's views in pixels; `None` of functions."""
         return self.engine.largest_side
 
+    # a file is an iterator, too, but stands for one image
     @overload
-    def __call__(self, image: Picture) -> Segmentation: ...
+    def __call__(self, image: Picture) -> Segmentation: ...  # type: ignore[overload-overlap]
 
     @overload
     def __call__(
-        self, image: list[_Picture] | tuple[_Picture, ...], *, batch_size: int = 1
+        self,
+        image: list[_Picture] | tuple[_Picture, ...] | Iterator[_Picture],
+        *,
+        batch_size: int = 1,
     ) -> list[Segmentation]: ...
 
+    @overload
     def __call__(
-        self, image: Picture | list[_Picture] | tuple[_Picture, ...], *, batch_size: int = 1
+        self, image: torch.Tensor, *, batch_size: int = 1
+    ) -> Segmentation | list[Segmentation]: ...
+
+    def __call__(
+        self,
+        image: Picture | torch.Tensor | Iterable[Picture | torch.Tensor],
+        *,
+        batch_size: int = 1,
     ) -> Segmentation | list[Segmentation]:
-        """Segments one image, or a list of them.
+        """Segments one image, or several.
 
         Args:
-            image: A path, the content of a file as bytes or as a binary file that is open for
-                reading, a PIL image, H×W×3 uint8, or a list of such.
-            batch_size: Of a list, images per pass. Other sizes than 1 may change the last digit.
+            image: One of these, whose colours are in the order RGB, never BGR (of OpenCV's arrays,
+                give `array[..., ::-1]`):
+
+                - a path, or the content of a file as bytes or as a binary file open for reading;
+                - a PIL image;
+                - an array H×W or H×W×1 (grey), H×W×3 (RGB) or H×W×4 (RGBA): uint8, uint16 or floats
+                  in 0..1;
+                - a tensor H×W, 1×H×W, 3×H×W or 4×H×W of such values, on any device;
+                - a list, a tuple or an iterator of any of these, or a tensor B×C×H×W.
+            batch_size: Of several, images per pass. Other sizes than 1 may change the last digit.
 
         Returns:
-            What was found in the image; of a list, a list.
+            What was found in the image; of several, a list.
 
         Raises:
-            ImageError: An image cannot be decoded, or is none.
+            ImageError: An image cannot be decoded, or is none; of several, it says which, counted
+                from 0, and nothing is returned.
             ConfigError: `batch_size` is none.
             CustomModelError: What a model of your own gives is no map.
         """
         if batch_size < 1:
             raise ConfigError(f"`batch_size` is {batch_size}, but needs at least 1")
-        if not isinstance(image, list | tuple):
-            return self._segment([image])[0]
+        images = several(image)
+        if images is None:
+            return self._segment([as_taken(cast(Picture, image))])[0]
         size = batch_size if self.engine.batches else 1
-        starts = range(0, len(image), size)
-        return [one for start in starts for one in self._segment(image[start : start + size])]
+        taken = (_taken(number, each) for number, each in enumerate(images))
+        found: list[Segmentation] = []
+        while batch := list(islice(taken, size)):
+            found += self._segment(batch)
+        return found
 
-    def _segment(self, images: Sequence[Picture]) -> list[Segmentation]:
+    def _segment(self, taken: Sequence[Taken]) -> list[Segmentation]:
         """Of some images, in one pass."""
-        pictures = [as_picture(image) for image in images]
-        maps = self.probabilities([self.prepare(picture) for picture in pictures])
-        return [Segmentation(*pair) for pair in zip(pictures, maps, strict=True)]
+        maps = self.probabilities([self.prepare(one.picture) for one in taken])
+        return [
+            Segmentation(one.picture, probability, one.alpha)
+            for one, probability in zip(taken, maps, strict=True)
+        ]
 
     def prepare(self, picture: Image.Image, size: Size | None = None) -> Any:
         """What `probabilities` takes of an RGB picture; safe to be done in another thread.
@@ -281,6 +311,13 @@ class Segmenter:
             CustomModelError: What a model of your own gives is no map.
         """
         return self.engine.probabilities(prepared)
+
+
+def _taken(number: int, image: Picture | torch.Tensor) -> Taken:
+    try:
+        return as_taken(image)
+    except ImageError as error:
+        raise ImageError(f"image {number} of those given: {error}") from error
 
 
 def _absolute(path: str | Path | None) -> Path | None:

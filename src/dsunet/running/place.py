@@ -12,7 +12,7 @@ from dsunet.errors import DeviceError
 from dsunet.network.base import SegmentationModel
 from dsunet.running.inference import lay_out
 
-__all__ = ["Place", "Precision", "choose_device", "choose_precision"]
+__all__ = ["Place", "Precision", "choose_device", "choose_precision", "require_unforked"]
 
 
 _Model = TypeVar("_Model", bound=SegmentationModel)
@@ -55,10 +55,12 @@ def choose_device(name: str = "auto") -> torch.device:
     """The device called `name`; `auto` is a GPU if there is a usable one, else the CPU.
 
     Raises:
-        DeviceError: The device is unknown or not usable; there is no silent fallback.
+        DeviceError: The device is unknown or not usable, or a GPU in a process forked from one that
+            has used it; there is no silent fallback.
     """
     if name == "auto":
         if torch.cuda.is_available():
+            require_unforked(torch.device("cuda"))
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
@@ -76,11 +78,25 @@ def choose_device(name: str = "auto") -> torch.device:
             )
         if device.index is not None and device.index >= count:
             raise DeviceError(f"device {name!r} was asked for, but there are only {count} GPUs")
+        require_unforked(device)
     elif device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError("device 'mps' was asked for, but torch finds none; use `device` cpu")
     elif device.type not in ("cpu", "cuda", "mps"):
         raise DeviceError(f"device {name!r} is not supported; use auto, cpu, cuda, cuda:1 or mps")
     return device
+
+
+def require_unforked(device: torch.device) -> None:
+    """Raises `DeviceError` for a GPU in a process forked from one that has used a GPU.
+
+    CUDA cannot be used there; torch says so in words of its own, or in none.
+    """
+    if device.type == "cuda" and torch.cuda._is_in_bad_fork():
+        raise DeviceError(
+            "this process is forked from one that has used the GPU, which CUDA does not allow; "
+            "make the model in this process alone (gunicorn without --preload, multiprocessing "
+            "with spawn), or use `device` cpu"
+        )
 
 
 def choose_precision(name: Precision, device: torch.device) -> torch.dtype:

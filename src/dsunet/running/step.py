@@ -60,17 +60,20 @@ def way_there(
     )
 
 
-def loss_of(logits: SegmentationLogits, masks: Tensor, loss: LossConfig) -> Tensor:
+def loss_of(
+    logits: SegmentationLogits, masks: Tensor, loss: LossConfig, counted: Tensor | None = None
+) -> Tensor:
     """The second half of a step: the loss over the outputs that there are.
 
     Args:
         logits: B×1×H×W each; models of somebody's own may have the fine output alone.
         masks: B×1×H×W in 0..1.
         loss: The loss, with the weight of every output.
+        counted: B×1×H×W, 0 where a pixel is ignored, else 1; `None`: all count.
     """
     coarse, middle, fine = loss.output_weights
     there = (coarse * (logits.coarse is not None), middle * (logits.middle is not None), fine)
-    return deep_supervision_loss(logits, masks, loss.bce, there)
+    return deep_supervision_loss(logits, masks, loss.bce, there, counted)
 
 
 def training_loss(
@@ -82,7 +85,8 @@ def training_loss(
     *,
     maps: Sequence[Tensor] | None = None,
     place: Place | None = None,
+    counted: Tensor | None = None,
 ) -> Tensor:
     """Both halves of a step; arguments as of `way_there` and `loss_of`."""
     given = way_there(network, sam, dino, loss, maps=maps, place=place)
-    return loss_of(given.logits, masks, loss)
+    return loss_of(given.logits, masks, loss, counted)

@@ -15,7 +15,13 @@ from typing import TypeVar
 
 from dsunet.errors import DsunetError
 
-__all__ = ["available_cores", "in_processes", "process_context", "stay_with_parent"]
+__all__ = [
+    "available_cores",
+    "in_processes",
+    "process_context",
+    "stay_with_parent",
+    "work_after_fork",
+]
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -37,7 +43,7 @@ def in_processes(
     """The results of a function for some items, in their order.
 
     The processes are made by a fork server or spawned, so they import the function's module anew.
-    They leave Ctrl-C to the process that asked, and end when it does, however that happens.
+    They leave signals to the process that asked, and end when it does, however that happens.
 
     Args:
         function: A function at the top of a module.
@@ -91,17 +97,60 @@ def process_context(module: str) -> BaseContext:
 
 
 def stay_with_parent(_number: int = 0) -> None:
-    """Leaves Ctrl-C to the parent, and ends with it; for the start of a process.
+    """Leaves signals to the parent, and ends with it; for the start of a process.
 
-    A loader's process of torch, for one, would wait for ever to hand over its last batch when its
-    parent was killed. The argument is the number that torch gives it.
+    Ctrl-C, SIGTERM and SIGHUP often go to the whole group of processes (by a terminal, `timeout`,
+    Docker, systemd, SLURM), but it is the parent that decides what to do; it may still need this
+    process to finish. A SIGTERM that the parent itself sends ends this process, and so does the
+    parent's end, however it comes: a loader's process of torch, for one, would wait for ever to
+    hand over its last batch when its parent was killed. The argument is the number that torch gives
+    it.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    if parent is None:
+        return
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS and Windows
+        # threads inherit it, so that the signal waits for the one below
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_obey_alone, args=(parent.pid,), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _obey_alone(sender: int | None) -> None:
+    """Waits for a SIGTERM from this process, and ends; those of others are dropped."""
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != sender:
+        pass
+    os._exit(0)
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
     parent.join()
     os._exit(1)
+
+
+_hooked = False
+
+
+def work_after_fork() -> None:
+    """Lets torch compute in processes that are forked from this one from now on.
+
+    After torch has computed with several threads, a forked process has none of them, and waits for
+    them for ever at its first computation. With one thread it does not. So every process that is
+    forked from here (gunicorn with `--preload`, `multiprocessing` with `fork`) computes with one.
+
+    To be called before anything is computed; calls after the first one do nothing.
+    """
+    global _hooked
+    if _hooked or not hasattr(os, "register_at_fork"):  # Windows cannot fork
+        return
+    _hooked = True
+    os.register_at_fork(after_in_child=_with_one_thread)
+
+
+def _with_one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,6 +50,7 @@ def make_loaders(
     lessons: Lessons | None = None,
     rank: int = 0,
     pin_memory: bool = False,
+    interrupted: Callable[[], bool] | None = None,
 ) -> Loaders:
     """Data sets and loaders of a training.
 
@@ -63,12 +64,20 @@ def make_loaders(
         lessons: A teacher's maps of the training images.
         rank: Number of this process among those that share an epoch.
         pin_memory: Hand out batches in memory that a GPU copies from at once.
+        interrupted: Says whether to stop waiting for a batch that does not come.
     """
     assert isinstance(recipe.batch_size, int)
     sizes = network.view_sizes
     training = _training_set(sizes, split, unlabelled, data, recipe, cache, lessons)
     order = EpochSampler(len(training), seed=recipe.seed, rank=rank, world=recipe.devices)
-    load = partial(pair_loader, workers=data.workers, keep_workers=True, pin_memory=pin_memory)
+    load = partial(
+        pair_loader,
+        workers=data.workers,
+        keep_workers=True,
+        pin_memory=pin_memory,
+        sharing=recipe.devices,
+        interrupted=interrupted,
+    )
     train_loader = load(training, recipe.batch_size, order)
     if not split.validation:
         return Loaders(train_loader, order, None, None)

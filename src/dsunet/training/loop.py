@@ -47,6 +47,7 @@ def run_loop(request: Request, material: Material, built: Built) -> Ended:
     """
     place, recipe, folder = request.place, request.recipe, request.folder
     teaching = built.teaching
+    interrupt = SafeInterrupt()
     loaders = make_loaders(
         built.network,
         material.split,
@@ -57,8 +58,8 @@ def run_loop(request: Request, material: Material, built: Built) -> Ended:
         lessons=teaching.lessons if teaching is not None else None,
         rank=request.rank,
         pin_memory=place.device.type == "cuda",
+        interrupted=lambda: interrupt.noted,
     )
-    interrupt = SafeInterrupt()
     about = _about(request, material, built)
     run_folder = RunFolder(folder, loaders.pictures, about, request.say, interrupt)
     strategy = strategy_for(built.network, recipe.devices, request.loss, request.distill)

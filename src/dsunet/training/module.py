@@ -97,7 +97,7 @@ class SegmentationModule(L.LightningModule):
         maps = self._semantics(batch)
         given = way_there(network, batch.sam, batch.dino, self.loss_config, maps=maps)
         loss = (
-            loss_of(given.logits, batch.mask, self.loss_config)
+            loss_of(given.logits, batch.mask, self.loss_config, batch.counted)
             if self.distillation is None or batch.lesson is None
             else self._distilled_loss(self.distillation, given, batch)
         )
@@ -111,14 +111,18 @@ class SegmentationModule(L.LightningModule):
         return loss
 
     def _distilled_loss(self, distillation: Distillation, given: Given, batch: Batch) -> Tensor:
-        """Truth, of the images that have it, and teacher; each image weighs the same in a term."""
+        """Truth, of the images that have it, and teacher; each image weighs the same in a term.
+
+        Pixels that the masks ignore have no part in the truth's term; the teacher speaks of them.
+        """
         assert batch.lesson is not None
         config, labelled = distillation.config, batch.lesson.labelled
         truth = batch.mask.new_zeros(())
         if config.truth_weight and bool(labelled.any()):
             chosen = SegmentationLogits(*(None if x is None else x[labelled] for x in given.logits))  # type: ignore[arg-type]
             share = labelled.float().mean()
-            truth = share * loss_of(chosen, batch.mask[labelled], self.loss_config)
+            counted = None if batch.counted is None else batch.counted[labelled]
+            truth = share * loss_of(chosen, batch.mask[labelled], self.loss_config, counted)
         soft, feature = distillation(given.logits, given.levels, batch.lesson)
         for name, term in (("truth", truth), ("teacher", soft), ("feature", feature)):
             self.log(f"loss_{name}", term, on_step=True, batch_size=len(batch.sam))

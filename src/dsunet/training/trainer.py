@@ -17,6 +17,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from dsunet.config import DistillConfig, LossConfig, TrainConfig
 from dsunet.errors import DsunetError, TrainingError
 from dsunet.network.base import SegmentationModel
+from dsunet.running.loaders import explain_loss
 from dsunet.running.place import Place
 from dsunet.support.files import stopped_writing
 from dsunet.training.callbacks import DurableCheckpoints, RunFolder, SafeInterrupt
@@ -157,11 +158,8 @@ def explained(error: Exception, folder: Path) -> Exception:
         return TrainingError(
             f"the network cannot be compiled ({reason[0]}); train it without `compile`"
         )
-    if isinstance(error, RuntimeError) and "DataLoader worker" in text:
-        return TrainingError(
-            f"a process that reads images has died ({text.splitlines()[0]}); memory may have run "
-            "out: go on with `resume` and fewer `workers`, 0 for none"
-        )
+    if loss := explain_loss(error):
+        return TrainingError(f"{loss}: go on with `resume` and fewer `workers`, 0 for none")
     return error
 
 

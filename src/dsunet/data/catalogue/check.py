@@ -11,7 +11,14 @@ from dsunet.data.catalogue.find import FoundSet
 from dsunet.data.catalogue.sets import PUBLIC_SETS, TASKS
 from dsunet.data.checks.duplicates import Signature, describe, near_duplicates
 from dsunet.data.checks.findings import Finding, Severity, finding
-from dsunet.data.checks.look import NOT_COMPARED, can_compare, look_at, pairing_findings
+from dsunet.data.checks.look import (
+    NOT_COMPARED,
+    can_compare,
+    look_at,
+    pairing_findings,
+    survey_findings,
+)
+from dsunet.data.survey import Survey
 
 __all__ = ["CatalogueReport", "SetReport", "check_sets"]
 
@@ -132,13 +139,17 @@ def check_sets(
     for name, each in found.items():
         findings = [*_set_findings(each), *pairing_findings(each.pairing)]
         signatures[name] = []
+        values = Survey()
         for look in look_at(each.pairs, full=full, compare=compare):
             findings += look.findings
             if look.signature is not None:
                 signatures[name].append(look.signature)
+            if look.mask is not None:
+                values.add(look.mask)
             done += 1
             if progress:
                 progress(done, total)
+        findings += survey_findings(values)
         report.sets[name] = SetReport(each, findings)
     if compare:
         report.overlaps = [each for task in tasks for each in _overlaps(task, signatures)]

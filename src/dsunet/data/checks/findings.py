@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from dsunet.data.sources import Source
+from dsunet.data.survey import Survey
 from dsunet.errors import DataError
 from dsunet.support.files import write_json
 
@@ -30,7 +31,12 @@ KINDS: dict[str, Kind] = {
     "orphan_mask": Kind("error", "masks without an image", "add images of the same stem"),
     "duplicate": Kind("error", "stems that occur twice", "rename or remove one of each"),
     "size": Kind("error", "masks of another size than their image", "make the sizes equal"),
-    "mask_values": Kind("error", "masks with values that mean nothing", "use 0 and 255"),
+    "mask_values": Kind(
+        "error",
+        "masks whose values do not say what is object",
+        "tell `object_values` or `ignore_value`, or use 0 and 255",
+    ),
+    "mask_reading": Kind("error", "the masks of the set do not say alike what is object", ""),
     "name": Kind("error", "names with line breaks", "rename them"),
     "near_duplicate": Kind(
         "warning",
@@ -47,6 +53,12 @@ KINDS: dict[str, Kind] = {
         "warning", "another number of pairs than published", "a part, or another version?"
     ),
     "empty_mask": Kind("warning", "masks without any object", "fine if that is so"),
+    "ignored_mask": Kind("warning", "masks that are ignored all over", "they teach nothing"),
+    "mostly_object": Kind(
+        "warning",
+        "most of nearly every picture is object",
+        "`invert` exchanges object and background if black is object",
+    ),
     "full_mask": Kind("warning", "masks that are all object", "fine if that is so"),
     "grey_mask": Kind(
         "warning", "masks with much grey between black and white", "is grey a third class?"
@@ -129,14 +141,17 @@ class DataReport:
     validation: int = 0
     findings: list[Finding] = field(default_factory=list)
     seconds: float = 0.0
+    survey: Survey | None = None
+    """The values of the masks."""
 
     def of(self, severity: Severity) -> list[Finding]:
         """The findings of one severity."""
         return [each for each in self.findings if each.severity == severity]
 
     def lines(self, limit: int = 5) -> list[str]:
-        """For people: see `lines_of`."""
-        return lines_of(self.findings, limit)
+        """For people: the masks' values, see `Survey.lines`, and the findings, see `lines_of`."""
+        values = self.survey.lines() if self.survey is not None else []
+        return [*lines_of(self.findings, limit), *values]
 
     def raise_for_errors(self) -> None:
         """Raises `DataError` if there is an error: the counts, and the first of each kind."""
@@ -146,7 +161,8 @@ class DataReport:
         parts = []
         for kind in dict.fromkeys(each.kind for each in errors):
             found = [each for each in errors if each.kind == kind]
-            parts.append(f"{len(found)} {KINDS[kind].title} (first: {found[0].detail})")
+            count = f"{len(found)} " if found[0].files else ""
+            parts.append(f"{count}{KINDS[kind].title} (first: {found[0].detail})")
         raise DataError(
             f"the data set has {len(errors)} errors: {'; '.join(parts)}; mend them, or leave these "
             "files out (dsunet data check lists all)"
@@ -159,6 +175,7 @@ class DataReport:
             "validation_pairs": self.validation,
             "errors": len(self.of("error")),
             "warnings": len(self.of("warning")),
+            "mask_values": None if self.survey is None else self.survey.to_dict(),
             "findings": [each.to_dict() for each in self.findings],
         }
 

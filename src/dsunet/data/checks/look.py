@@ -11,12 +11,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsunet.config import DataConfig
+from dsunet.config import DataConfig, MaskReading
 from dsunet.data.checks.duplicates import Signature, describe, near_duplicates, sign
 from dsunet.data.checks.findings import KINDS, DataReport, Finding, finding
 from dsunet.data.images import Decoded, Header, decode, read_header
 from dsunet.data.pairs import Pair, Pairing, choose_orientation
 from dsunet.data.split import Split, split_data
+from dsunet.data.survey import MaskSeen, Survey, values_of
 from dsunet.errors import DataError, ImageError
 from dsunet.support.processes import available_cores
 
@@ -31,6 +32,7 @@ __all__ = [
     "check_split",
     "look_at",
     "pairing_findings",
+    "survey_findings",
 ]
 
 NOT_COMPARED = Finding(
@@ -70,12 +72,17 @@ def check_split(
     compare = wanted and can_compare()
     known: list[Signature] = []
     asked: list[Signature] = []
+    values = Survey(split.reading)
     for done, look in enumerate(look_at(pairs, full=full, compare=compare), 1):
         report.findings += look.findings
         if look.signature is not None:
             (known if done <= len(split.training) else asked).append(look.signature)
+        if look.mask is not None:
+            values.add(look.mask)
         if progress:
             progress(done, len(pairs))
+    report.survey = values
+    report.findings += survey_findings(values)
     for alike in near_duplicates(known, asked):
         report.findings.append(finding("near_duplicate", alike, describe(alike)))
     if wanted and not compare:
@@ -103,11 +110,24 @@ def pairing_findings(pairing: Pairing) -> Iterator[Finding]:
         yield finding("name", [source], repr(str(source)))
 
 
+def survey_findings(values: Survey) -> Iterator[Finding]:
+    """What is odd about the values of all masks together."""
+    if not values.troubles and (why := values.unclear()):  # else each is told of by itself
+        yield Finding("mask_reading", (), why)
+    if values.mostly_object:
+        middle = 100 * float(np.median(values.shares))
+        yield Finding(
+            "mostly_object", (), f"the median mask of {len(values.shares)} is {middle:.0f} % object"
+        )
+
+
 class Look(NamedTuple):
     """What was seen of one pair."""
 
     findings: list[Finding]
     signature: Signature | None
+    mask: MaskSeen | None = None
+    """Of the mask's values, if its pixels were read."""
 
 
 def look_at(pairs: Sequence[Pair], *, full: bool, compare: bool) -> Iterator[Look]:
@@ -132,6 +152,7 @@ def _look(full: bool, compare: bool, pair: Pair) -> Look:
     image: Header | None = None
     mask: Header | None = None
     signature = None
+    seen: MaskSeen | None = None
     try:
         if full:
             image = decoded = decode(pair.image, preview=64)
@@ -144,7 +165,8 @@ def _look(full: bool, compare: bool, pair: Pair) -> Look:
     try:
         if full:
             mask = decoded = decode(pair.mask)
-            findings += _mask_findings(decoded)
+            seen = values_of(decoded, pair.reading)
+            findings += _mask_findings(decoded, seen, pair.reading)
         else:
             mask = read_header(pair.mask)
     except ImageError as error:
@@ -154,7 +176,7 @@ def _look(full: bool, compare: bool, pair: Pair) -> Look:
     for header in (image, mask):
         if header is not None:
             findings += _header_findings(header)
-    return Look(findings, signature)
+    return Look(findings, signature, seen)
 
 
 def _header_findings(header: Header) -> Iterator[Finding]:
@@ -179,16 +201,17 @@ def _orientation_findings(pair: Pair, image: Header, mask: Header) -> Iterator[F
         yield finding("square_turned", [pair.image, pair.mask])
 
 
-def _mask_findings(mask: Decoded) -> Iterator[Finding]:
-    try:
-        values = np.asarray(mask.as_mask(upright=False))
-    except ImageError as error:
-        yield finding("mask_values", [mask.source], str(error))
+def _mask_findings(mask: Decoded, seen: MaskSeen, reading: MaskReading) -> Iterator[Finding]:
+    if seen.trouble:
+        yield finding("mask_values", [mask.source], f"{mask.source}: {seen.trouble}")
         return
-    if not (values >= 128).any():
+    values = np.asarray(mask.as_labels(reading, upright=False).mask)
+    if seen.share == 0:
         yield finding("empty_mask", [mask.source])
-    elif (values >= 128).all():
+    elif seen.share == 1:
         yield finding("full_mask", [mask.source])
+    elif seen.share is None:
+        yield finding("ignored_mask", [mask.source])
     grey = float(((values > 25) & (values < 230)).mean())
     if grey > _GREY_SHARE:
         yield finding("grey_mask", [mask.source], f"{mask.source} is grey in {100 * grey:.0f} %")

@@ -161,7 +161,9 @@ def compile_network(model: SegmentationModel, device: torch.device) -> None:
     compilers = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "cl"]
     if device.type == "cpu" and not any(map(shutil.which, compilers)):
         raise DeviceError(_cannot_compile(f"there is no C++ compiler: {' or '.join(compilers)}"))
-    model.compile()
+    # a number of threads that stands in the code would not be there after a fork
+    options = {"cpp.dynamic_threads": True} if device.type == "cpu" else None
+    model.compile(options=options)
 
 
 def run_compiled(call: Callable[[], _T]) -> _T:

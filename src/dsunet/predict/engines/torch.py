@@ -23,7 +23,7 @@ from dsunet.predict.engines.quicker import (
     shared_copy,
 )
 from dsunet.running.inference import predict_probabilities
-from dsunet.running.place import Place
+from dsunet.running.place import Place, require_unforked
 from dsunet.support.files import sha256_of
 
 __all__ = ["TorchEngine"]
@@ -131,8 +131,10 @@ class TorchEngine(Engine[Views]):
 
         Raises:
             CustomModelError: What a network of the user's own gives are no logits.
-            DeviceError: It cannot be compiled here after all.
+            DeviceError: It cannot be compiled here after all, or this process is forked from one
+                that has used the GPU.
         """
+        require_unforked(self.device)
         sam = torch.stack([view.sam for view in prepared]).to(self.device)
         dinos = [view.dino for view in prepared if view.dino is not None]
         dino = torch.stack(dinos).to(self.device) if dinos else None

@@ -37,7 +37,8 @@ def loss_gradients(
     model.eval()
     for batch in batches:
         sam, dino = _views(batch, device)
-        total = training_loss(model, sam, dino, batch.mask.to(device), loss)
+        counted = None if batch.counted is None else batch.counted.to(device)
+        total = training_loss(model, sam, dino, batch.mask.to(device), loss, counted=counted)
         # the published SAM2-UNet has layers that never run
         gradients = torch.autograd.grad(total, list(rated.values()), allow_unused=True)
         for name, gradient in zip(rated, gradients, strict=True):

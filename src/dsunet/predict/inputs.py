@@ -1,0 +1,178 @@
+"""What may be given as an image: files, pictures, arrays and tensors → 8-bit RGB and opacity."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dsunet.data.images import read_image
+from dsunet.data.pixels import orientation_of, scale_16_bit, to_rgb, turn
+from dsunet.data.sources import Bytes
+from dsunet.errors import ImageError
+
+__all__ = ["Given", "Taken", "as_picture", "as_taken", "several"]
+
+# What is taken for one image, beside a tensor.
+Given = (
+    str
+    | os.PathLike[str]
+    | bytes
+    | bytearray
+    | memoryview
+    | BinaryIO
+    | Image.Image
+    | np.ndarray[Any, Any]
+)
+
+_NEEDED = (
+    "give a path, a file's content as bytes, a binary file, a PIL image, an array (H×W, or H×W×1, "
+    "×3 RGB or ×4 RGBA) or a tensor (C×H×W)"
+)
+_CHANNELS = (1, 3, 4)
+
+
+class Taken(NamedTuple):
+    """An image as the network and the outputs take it."""
+
+    picture: Image.Image
+    """RGB, turned as its EXIF orientation says."""
+    alpha: np.ndarray | None = None
+    """Its opacity, H×W uint8; `None` if it is opaque everywhere, or none is known."""
+
+
+def several(given: object) -> Iterator[Any] | None:
+    """The images one by one, if several are given; `None` for a single one.
+
+    Several are a list, a tuple, an iterator (such as a generator) or a tensor B×C×H×W. A set has no
+    order, and an open file, which is an iterator of lines, is one image.
+    """
+    if isinstance(given, list | tuple):
+        return iter(given)
+    if isinstance(given, torch.Tensor):
+        return iter(given) if given.ndim == 4 else None
+    if isinstance(given, Iterator) and not callable(getattr(given, "read", None)):
+        return given
+    return None
+
+
+def as_picture(image: Given | torch.Tensor) -> Image.Image:
+    """The picture of `as_taken`."""
+    return as_taken(image).picture
+
+
+def as_taken(image: Given | torch.Tensor) -> Taken:
+    """An image as 8-bit RGB, turned as its EXIF orientation says, and its opacity.
+
+    Args:
+        image: A path, the content of a file as bytes or as a binary file that is open for reading,
+            a PIL image, or an array or tensor.
+
+            Arrays are H×W or H×W×1 (grey), H×W×3 (RGB) or H×W×4 (RGBA); tensors are the same with
+            the channels in front: H×W, 1×H×W, 3×H×W or 4×H×W, on any device. Their values are
+            uint8, uint16 (0..65535) or floats in 0..1. The order is RGB, never OpenCV's BGR, which
+            `array[..., ::-1]` turns into it. What is transparent is put on white.
+
+    Raises:
+        ImageError: It cannot be decoded, or is nothing of the kind.
+    """
+    if isinstance(image, str | os.PathLike):
+        return Taken(read_image(Path(image)))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return Taken(read_image(Bytes(bytes(image))))
+    if isinstance(image, Image.Image):
+        return _of_picture(image)
+    if isinstance(image, torch.Tensor):
+        return _of_tensor(image)
+    if isinstance(image, np.ndarray):
+        return _of_array(image)
+    if callable(getattr(image, "read", None)):
+        return Taken(read_image(_content_of(image)))
+    raise ImageError(f"an object of type {type(image).__name__} is no image; {_NEEDED}")
+
+
+def _of_picture(image: Image.Image) -> Taken:
+    if 0 in image.size:
+        raise ImageError(f"the picture is {image.width}×{image.height} px, but needs at least one")
+    picture = to_rgb(image)
+    if not image.has_transparency_data:
+        return Taken(picture)
+    alpha = turn(image.convert("RGBA").getchannel("A"), orientation_of(image))
+    return Taken(picture, _unless_opaque(np.asarray(alpha)))
+
+
+def _of_array(array: np.ndarray) -> Taken:
+    if isinstance(array, np.ma.MaskedArray):
+        raise ImageError("an array of type MaskedArray is no image; fill what is masked (.filled)")
+    plain = np.asarray(array)
+    fits = plain.ndim == 2 or (plain.ndim == 3 and plain.shape[2] in _CHANNELS)
+    if not fits or plain.size == 0:
+        raise ImageError(
+            f"the array has shape {plain.shape} and type {plain.dtype}, but H×W (grey), or H×W×1, "
+            "H×W×3 (RGB) or H×W×4 (RGBA) is needed, not empty"
+        )
+    return _of_values(plain, f"the array has shape {plain.shape} and type {plain.dtype}")
+
+
+def _of_tensor(tensor: torch.Tensor) -> Taken:
+    shape, kind = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+    what = f"the tensor has shape {shape} and type {kind}"
+    fits = tensor.ndim == 2 or (tensor.ndim == 3 and shape[0] in _CHANNELS)
+    if not fits or tensor.numel() == 0 or tensor.layout != torch.strided:
+        raise ImageError(
+            f"{what}, but C×H×W with 1 (grey), 3 (RGB) or 4 (RGBA) channels is needed, not empty; "
+            "of H×W×C, permute(2, 0, 1)"
+        )
+    if tensor.is_floating_point():
+        tensor = tensor.double() if kind == "float64" else tensor.float()
+    values = tensor.detach().cpu().resolve_conj().resolve_neg().numpy()
+    return _of_values(values if values.ndim == 2 else np.moveaxis(values, 0, 2), what)
+
+
+def _of_values(values: np.ndarray, what: str) -> Taken:
+    """Of H×W or H×W×C values; `what` begins the message."""
+    pixels = _as_8_bit(values, what)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    return _of_picture(Image.fromarray(np.ascontiguousarray(pixels)))
+
+
+def _as_8_bit(values: np.ndarray, what: str) -> np.ndarray:
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
+        return scale_16_bit(values)
+    if values.dtype.kind != "f":
+        raise ImageError(f"{what}, but uint8, uint16 or floats in 0..1 are needed")
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 1):  # nor is NaN
+        raise ImageError(
+            f"{what} with values from {low:g} to {high:g}, but floats need to be in 0..1; scale "
+            "them, or give uint8"
+        )
+    return np.round(values.astype(np.float64) * 255).astype(np.uint8)
+
+
+def _unless_opaque(alpha: np.ndarray) -> np.ndarray | None:
+    return None if int(alpha.min()) == 255 else alpha
+
+
+def _content_of(file: BinaryIO) -> Bytes:
+    """What a file holds from where it is read next."""
+    name = getattr(file, "name", "")  # of a file without one on disk a number, or nothing
+    name = name if isinstance(name, str) else ""
+    try:
+        content = file.read()
+    except (OSError, ValueError) as error:  # such as one that is closed
+        raise ImageError(f"{name or 'the given file'}: cannot be read ({error})") from error
+    if not isinstance(content, bytes):
+        raise ImageError(
+            f"{name or 'the given file'} gives {type(content).__name__}, but bytes are needed; "
+            'open it with mode "rb"'
+        )
+    return Bytes(content, name)
