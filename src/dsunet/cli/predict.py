@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from jsonargparse import Namespace
 
-from dsunet.cli.output import Progress, fail, print_failures
+from dsunet.cli.output import Progress, fail, print_failures, visible
 from dsunet.cli.parser import (
     LIST_HELP,
     PRECISIONS,
@@ -34,7 +35,7 @@ def _predict_arguments(parser: Parser) -> None:
         nargs="*",
         type=str,
         help="Images, folders of images (searched recursively), and patterns such as "
-        "'photos/**/*.jpg'.",
+        "'photos/**/*.jpg'; - is one image from standard input.",
     )
     parser.add_argument(
         "--files_from", type=str, help="Text file with the path of one image a line."
@@ -54,7 +55,13 @@ def _predict_arguments(parser: Parser) -> None:
         default=None,
     )
     add_encoder_arguments(parser, "that the weights file refers to")
-    parser.add_argument("--output", default="predictions", type=str, help="Folder to write to.")
+    parser.add_argument(
+        "--output",
+        type=str,
+        help="Folder to write to, by default predictions; or, for one image, a file that ends in "
+        ".png, .webp or .jpg, or - for standard output, which an image from standard input goes to "
+        "by default.",
+    )
     parser.add_argument(
         "--save",
         default="probability",
@@ -62,7 +69,36 @@ def _predict_arguments(parser: Parser) -> None:
         "One goes straight into --output, several into a subfolder each.",
     )
     parser.add_argument(
-        "--threshold", type=float, default=0.5, help="Object from this probability on."
+        "--threshold",
+        type=float,
+        help="Object from this probability on, for binary, overlay and --crop-to-object; by "
+        "default 0.5. A cut-out, whose edges are soft without it, keeps nothing of what is below. Of "
+        "probability alone it is refused.",
+    )
+    parser.add_argument(
+        "--format",
+        help="Of the files: png, webp (without loss) or jpg (overlays, and cut-outs with a "
+        "--background); by default png, or what the name of --output says.",
+    )
+    parser.add_argument(
+        "--background",
+        type=str,
+        help="What cut-outs are put on: a colour such as white or '#00ff00', or transparent.",
+    )
+    parser.add_argument(
+        "--crop_to_object",
+        action="store_true",
+        help="Crop every output to the box of the object.",
+    )
+    parser.add_argument(
+        "--keep_exif",
+        action="store_true",
+        help="Put the image's EXIF (date, camera, author) into the outputs, but not the place.",
+    )
+    parser.add_argument(
+        "--keep_gps",
+        action="store_true",
+        help="With --keep-exif: the place where it was taken, too.",
     )
     parser.add_argument(
         "--benchmark_normalization",
@@ -117,17 +153,83 @@ def _predict_arguments(parser: Parser) -> None:
 
 
 def _predict(arguments: Namespace) -> int:
+    from dsunet.predict.single import STREAM, is_single
+
+    options = _options(arguments)
+    if arguments.output is None:
+        arguments.output = STREAM if arguments.paths == [STREAM] else "predictions"
+    if is_single(arguments.output):
+        return _predict_one(arguments, options)
+    if STREAM in arguments.paths:
+        raise ConfigError(
+            "- (standard input) is one image; give it alone, with --output FILE.png or --output -"
+        )
+    return _predict_all(arguments, options)
+
+
+def _predict_one(arguments: Namespace, options: Options) -> int:
+    """One image into one file or onto the standard output, which nothing else is written to."""
+    from dsunet.data.sources import Bytes, Source
+    from dsunet.predict import plan_outputs
+    from dsunet.predict.single import STREAM, check_single, predict_one
+    from dsunet.support.files import check_writable, stopped_writing, write_atomically
+
+    if arguments.list or arguments.resume:
+        flag = "--list" if arguments.list else "--resume"
+        raise ConfigError(f"{flag} is for folders; leave it out, or name a folder as --output")
+    model, target = _model(arguments), Path(arguments.output)
+    from_stream = STREAM in arguments.paths
+    images: list[Path] = []
+    if not from_stream:
+        jobs = plan_outputs(
+            arguments.paths, target.parent / ".none", options.save, None, arguments.files_from
+        )
+        images = [job.image for job in jobs]
+    elif len(arguments.paths) > 1 or arguments.files_from:
+        raise ConfigError("- (standard input) is one image; give it alone")
+    options = check_single(images, arguments.output, options, arguments.format)
+    if arguments.output != STREAM:
+        check_writable(target.parent)
+    segmenter = _segmenter(arguments, model)
+    _say(_whose_weights(arguments, segmenter), sys.stderr)
+    image: Source = Bytes(sys.stdin.buffer.read(), "standard input") if from_stream else images[0]
+    file = predict_one(segmenter, image, options)
+    if arguments.output == STREAM:
+        sys.stdout.buffer.write(file)
+        sys.stdout.buffer.flush()
+    else:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(target, file)
+        except OSError as error:
+            raise stopped_writing(error, target.parent, "written") from error
+    notes = []
+    if file.frames:
+        notes.append(f"{image} has several pages or frames, of which the first was taken")
+    if file.whole:
+        notes.append("nothing reaches the threshold, so the output is as large as the image")
+    if arguments.output != STREAM:
+        notes.append(f"written to {target}")
+    _say(notes, sys.stderr if arguments.output == STREAM else sys.stdout)
+    return 0
+
+
+def _predict_all(arguments: Namespace, options: Options) -> int:
     from dsunet.data.pairs import read_names
     from dsunet.predict import Report, plan_outputs, predict_files
 
-    options = _options(arguments)
     model = _model(arguments)
     names = read_names(arguments.list) if arguments.list else None
     jobs = plan_outputs(
-        arguments.paths, arguments.output, options.save, names, arguments.files_from
+        arguments.paths,
+        arguments.output,
+        options.save,
+        names,
+        arguments.files_from,
+        options.format,
     )
     segmenter = _segmenter(arguments, model)
-    _say_whose_weights(arguments, segmenter)
+    _say(_whose_weights(arguments, segmenter), sys.stdout)
     report = Report()
     try:
         with Progress("predicting") as progress:
@@ -153,6 +255,7 @@ def _predict(arguments: Namespace) -> int:
 def _options(arguments: Namespace) -> Options:
     """What to write; raises `ConfigError` for numbers that make no sense, those of passes too."""
     from dsunet.predict import KINDS, Options
+    from dsunet.predict.outputs import check_options
 
     kinds = tuple(kind.strip() for kind in arguments.save.split(",") if kind.strip())
     unknown = [kind for kind in kinds if kind not in KINDS]
@@ -160,19 +263,25 @@ def _options(arguments: Namespace) -> Options:
         raise ConfigError(
             f"--save is {arguments.save!r}, but needs some of {', '.join(KINDS)}, each once"
         )
-    if not 0 <= arguments.threshold <= 1:
-        raise ConfigError(f"--threshold is {arguments.threshold}, but needs 0 to 1")
     if arguments.batch_size < 1:
         raise ConfigError(f"--batch-size is {arguments.batch_size}, but needs at least 1")
     if (arguments.workers or 0) < 0:
         raise ConfigError(f"--workers is {arguments.workers}, but needs at least 0")
-    return Options(
+    options = Options(
         kinds,
         arguments.threshold,
         arguments.benchmark_normalization,
         arguments.ignore_orientation,
         arguments.draft,
+        arguments.format or "png",
+        arguments.background,
+        arguments.crop_to_object,
+        arguments.keep_exif,
+        arguments.keep_gps,
     )
+    # of one file the name may say another format, which is looked at there
+    check_options(options)
+    return options
 
 
 def _model(arguments: Namespace) -> CustomSource | str:
@@ -206,21 +315,27 @@ def _segmenter(arguments: Namespace, model: CustomSource | str) -> Segmenter:
     )
 
 
-def _say_whose_weights(arguments: Namespace, segmenter: Segmenter) -> None:
-    """Where nobody named weights, which ones it is that segment."""
+def _whose_weights(arguments: Namespace, segmenter: Segmenter) -> list[str]:
+    """Where nobody named weights, which ones it is that segment; and what on."""
+    lines = []
     if arguments.weights is None and arguments.model is None:
         parameters = segmenter.engine.parameters / 1e6
-        print(
+        lines.append(
             f"no --weights: {shipped.DEFAULT}, which comes with dsunet ({parameters:.1f} million "
             "parameters; marks what stands out), not the paper's large model; what it was trained "
-            f"on and where it fails: dsunet info {shipped.DEFAULT}",
-            flush=True,
+            f"on and where it fails: dsunet info {shipped.DEFAULT}"
         )
     if segmenter.weights is None and segmenter.engine.takes_weights:
-        print(
+        lines.append(
             f"{arguments.model} has no --weights: its maps are those of the weights that it makes "
             "itself"
         )
+    return [*lines, f"on {segmenter.device}, {segmenter.engine.precision}"]
+
+
+def _say(lines: list[str], file: TextIO) -> None:
+    for line in lines:
+        print(visible(line), file=file, flush=True)
 
 
 def _say_what_was_done(arguments: Namespace, report: Report, total: int) -> None:
@@ -234,6 +349,11 @@ def _say_what_was_done(arguments: Namespace, report: Report, total: int) -> None
             f"{len(report.first_frames)} files have several pages or frames, of which the first "
             f"was taken ({few(report.first_frames)})"
         )
+    if report.without_object:
+        print(
+            f"in {len(report.without_object)} images nothing reaches the threshold, so that their "
+            f"outputs are not cropped ({few(report.without_object)})"
+        )
     skipped = f"; {report.skipped} were there already" if report.skipped else ""
     print(f"{report.written} of {total} images written to {arguments.output}{skipped}")
 
@@ -241,6 +361,8 @@ def _say_what_was_done(arguments: Namespace, report: Report, total: int) -> None
 PREDICT = Command(
     "Segment images and folders of images, with your own weights or those that come with dsunet.",
     "  dsunet predict photo.jpg --save overlay\n"
+    "  dsunet predict photo.jpg --save cutout --background white --output photo-cut.jpg\n"
+    "  dsunet predict - --save cutout --output - < photo.jpg > cut.png\n"
     "  dsunet predict photo.jpg --weights RUN --output OUT\n"
     "  dsunet predict DIR/images --list RUN/val.txt --weights RUN/best.safetensors "
     "--output MAPS\n",

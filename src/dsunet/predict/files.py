@@ -87,8 +87,8 @@ def predict_files(
 
     Raises:
         ConfigError: Options do not go together, or `draft` does not go with the model.
-        OutputError: The folder is a data set's or a run's, cannot be written to, the disk is full, or its outputs were made in
-            another way than those to go on with.
+        OutputError: The folder is a data set's or a run's, cannot be written to, the disk is full,
+            or its outputs were made in another way than those to go on with.
     """
     options, report = options or Options(), report or Report()
     check_options(options)
@@ -105,7 +105,9 @@ def predict_files(
             todo = [job for job in jobs if not is_done(folder, options, job, since)]
             report.skipped = len(jobs) - len(todo)
             writing = _Writing(segmenter, folder, options, report, len(jobs), progress)
-            writing.segment_all(todo, batch_size if segmenter.engine.batches else 1, readers, writers)
+            writing.segment_all(
+                todo, batch_size if segmenter.engine.batches else 1, readers, writers
+            )
     except OSError as error:
         raise stopped_writing(error, folder, "written") from error
     except torch.OutOfMemoryError as error:
@@ -116,6 +118,7 @@ def predict_files(
 
 
 def check_draft(options: Options, segmenter: Segmenter) -> None:
+    """Raises `ConfigError` where `draft` does not go with the other options or with the model."""
     if not options.draft:
         return
     whole = [kind for kind in options.save if kind in ("overlay", "cutout")]
@@ -159,9 +162,7 @@ class _Writing:
     total: int
     progress: Callable[[int, int], None] | None
 
-    def segment_all(
-        self, jobs: Sequence[Job], batch_size: int, reading: int, writing: int
-    ) -> None:
+    def segment_all(self, jobs: Sequence[Job], batch_size: int, reading: int, writing: int) -> None:
         """Reads, computes and writes, the first and the last in threads beside the model."""
         count = 2 * batch_size + reading if reading else 1
         behind = max(count, batch_size + writing) if writing else 1

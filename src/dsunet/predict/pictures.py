@@ -34,8 +34,11 @@ class Segmentation:
         return quantise(self.probability, benchmark_normalization=benchmark_normalization)
 
     def box(self, threshold: float = 0.5) -> tuple[int, int, int, int] | None:
-        """The smallest box around the object: left, top, right, bottom in pixels, the last two
-        exclusive; `None` if no pixel reaches the threshold."""
+        """The smallest box around the object, `None` if no pixel reaches the threshold.
+
+        Returns:
+            Left, top, right and bottom in pixels, the last two exclusive.
+        """
         found = self.binary(threshold)
         rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
         if not len(rows):

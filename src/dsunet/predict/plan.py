@@ -118,9 +118,7 @@ def _refuse_to_overwrite(
             )
 
 
-def _refuse_input_folder(
-    paths: Sequence[str | Path], folder: Path, output: str | Path
-) -> None:
+def _refuse_input_folder(paths: Sequence[str | Path], folder: Path, output: str | Path) -> None:
     for path in paths:
         if Path(path).is_dir() and _real(Path(path)) == folder:
             raise OutputError(
@@ -194,7 +192,11 @@ def _listed(list_: str | Path) -> list[tuple[Path, Path]]:
 
 
 def output_path(
-    folder: Path, kind: str, save: Sequence[str], job: Job, format: str = "png"  # noqa: A002
+    folder: Path,
+    kind: str,
+    save: Sequence[str],
+    job: Job,
+    format: str = "png",  # noqa: A002
 ) -> Path:
     """Where one output of a job goes: one kind directly, several into a subfolder each."""
     return (folder / kind if len(save) > 1 else folder) / job.name.with_suffix(f".{format}")

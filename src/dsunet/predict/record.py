@@ -101,7 +101,8 @@ def is_done(folder: Path, options: Options, job: Job, since: int | None) -> bool
         return False
     try:
         times = [
-            output_path(folder, kind, options.save, job, options.format).stat().st_mtime_ns for kind in options.save
+            output_path(folder, kind, options.save, job, options.format).stat().st_mtime_ns
+            for kind in options.save
         ]
     except OSError:
         return False

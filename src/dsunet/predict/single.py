@@ -16,7 +16,7 @@ from dsunet.predict.outputs import check_options, made
 from dsunet.predict.pictures import Segmentation
 from dsunet.predict.segmenter import Segmenter
 
-__all__ = ["Made", "STREAM", "check_single", "is_single", "predict_one"]
+__all__ = ["STREAM", "Made", "check_single", "is_single", "predict_one"]
 
 STREAM = "-"
 """What stands for standard input or output."""

@@ -30,9 +30,7 @@ def overlay(image: Image.Image, probability: np.ndarray, threshold: float = 0.5)
     mask = probability >= threshold
     # a box filter costs the same at any width, unlike a maximum filter
     radius = max(1, min(mask.shape) // 150)
-    grown = Image.fromarray(mask.view(np.uint8) * np.uint8(255)).filter(
-        ImageFilter.BoxBlur(radius)
-    )
+    grown = Image.fromarray(mask.view(np.uint8) * np.uint8(255)).filter(ImageFilter.BoxBlur(radius))
     colour = 0.4 * np.array(COLOUR, dtype=np.float32)
     for top in range(0, height, ROWS):
         bottom = min(top + ROWS, height)
