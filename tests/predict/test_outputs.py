@@ -15,7 +15,7 @@ from PIL import ExifTags, Image
 
 from dsunet.cli import main
 from dsunet.config import Options
-from dsunet.data.images import decode
+from dsunet.data.images import decode, read_image
 from dsunet.errors import ConfigError, OutputError
 from dsunet.predict import Segmentation
 from dsunet.predict.encoding import encode, kept_of
@@ -201,12 +201,14 @@ class TestOneFile:
         image = min((pictures / "images").iterdir())
         out = tmp_path / "new" / "cut.webp"
         assert main(["predict", str(image), "--save", "cutout", "--output", str(out)]) == 0
-        assert Image.open(out).mode == "RGBA"
+        with Image.open(out) as made_:
+            assert made_.mode == "RGBA"
+            pixels = np.asarray(made_)
         assert [file.name for file in out.parent.iterdir()] == ["cut.webp"]
         folder = tmp_path / "folder"
         assert main(["predict", str(image), "--save", "cutout", "--output", str(folder)]) == 0
-        same = Image.open(folder / f"{image.stem}.png")
-        assert (np.asarray(same) == np.asarray(Image.open(out))).all()
+        with Image.open(folder / f"{image.stem}.png") as same:
+            assert (np.asarray(same) == pixels).all()
 
     def test_streams_in_and_out(self, pictures: Path) -> None:
         image = min((pictures / "images").iterdir())
@@ -217,7 +219,7 @@ class TestOneFile:
             check=True,
             timeout=120,
         )
-        assert Image.open(io.BytesIO(done.stdout)).size == Image.open(image).size
+        assert Image.open(io.BytesIO(done.stdout)).size == read_image(image).size
         assert b"dsunet-lite" in done.stderr
 
     def test_a_stream_is_one_image_alone(

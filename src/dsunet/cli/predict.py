@@ -72,8 +72,8 @@ def _predict_arguments(parser: Parser) -> None:
         "--threshold",
         type=float,
         help="Object from this probability on, for binary, overlay and --crop-to-object; by "
-        "default 0.5. A cut-out, whose edges are soft without it, keeps nothing of what is below. Of "
-        "probability alone it is refused.",
+        "default 0.5. A cut-out, whose edges are soft without it, keeps nothing of what is below. "
+        "Of probability alone it is refused.",
     )
     parser.add_argument(
         "--format",
