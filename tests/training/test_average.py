@@ -14,7 +14,7 @@ import dsunet
 from dsunet.config import DataConfig, LossConfig, TrainConfig, model_config
 from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import TrainingError
-from dsunet.training.average import WeightAverage
+from dsunet.training.average import WeightAverage, decay_at
 from dsunet.training.module import SegmentationModule
 from dsunet.weights.checkpoint import read_checkpoint
 from helpers import nano
@@ -45,11 +45,11 @@ def stir(model: nn.Module) -> None:
 @pytest.mark.parametrize("overrides", [{"injection": "none"}, FROZEN])
 def test_it_is_timms_average(overrides: dict[str, object]) -> None:
     model = nano(**overrides)
-    ours, timms = WeightAverage(model, 0.9), ModelEmaV3(model, decay=0.9)
-    for _ in range(3):
+    ours, timms = WeightAverage(model, 0.9), ModelEmaV3(model, decay=0.9, use_warmup=True)
+    for step in range(40):  # the ramp ends at 0.9 after 30
         stir(model)
         ours.update(model)
-        timms.update(model)
+        timms.update(model, step=step + 1)
     expected = timms.module.state_dict()
     for name, tensor in ours.module.state_dict().items():
         assert torch.equal(tensor, expected[name]), name
@@ -62,12 +62,25 @@ def test_by_hand() -> None:
     average = WeightAverage(model, 0.75)
     name = "decoder.heads.2.bias"
     with torch.no_grad():
-        for value, expected in ((4.0, 1.0), (8.0, 2.75)):
-            if value == 4.0:
-                average.module.get_parameter(name).fill_(0.0)
+        # nothing stays at the first step, 1 − 2^(−2/3) = 0.37004 at the second, 0.75 at the ninth
+        for step, value, expected in ((0, 4.0, 4.0), (1, 8.0, 6.51984), (8, 0.0, 4.88988)):
+            average.steps.fill_(step)
             model.get_parameter(name).fill_(value)
             average.update(model)
-            assert float(average.module.get_parameter(name)) == expected
+            assert float(average.module.get_parameter(name)) == pytest.approx(expected, abs=1e-5)
+            assert int(average.steps) == step + 1
+
+
+def test_a_short_training_keeps_nothing_of_its_start() -> None:
+    kept, at_once = 1.0, 1.0
+    for step in range(150):
+        kept *= decay_at(step, 0.99)
+        at_once *= 0.99
+    assert at_once == pytest.approx(0.2215, abs=1e-4)
+    assert kept == 0
+    assert [decay_at(step, 0.99) for step in (998, 999, 10_000)] == pytest.approx(
+        [0.98999, 0.99, 0.99], abs=1e-5
+    )
 
 
 def test_frozen_encoders_are_shared() -> None:

@@ -72,7 +72,8 @@ class TrainConfig:
 
     average: float = 0.0
     """Decay, such as 0.998, of an exponential moving average of the weights over the steps, which
-    is then what is validated and saved; 0 for none, as in the paper."""
+    is then what is validated and saved; 0 for none, as in the paper. It ramps up over the first
+    steps, so that a short training keeps nothing of the weights it starts from."""
 
     accumulate: int = 1
     """Batches whose gradients are averaged before a step. BatchNorm still sees single batches.

@@ -256,6 +256,9 @@ class SegmentationModule(L.LightningModule):
         checkpoint["loss"] = {"sum": self._loss_sum.cpu(), "count": self._loss_count}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self.average is not None:  # which earlier versions did not count
+            steps = torch.tensor(checkpoint["global_step"])
+            checkpoint["state_dict"].setdefault("average.steps", steps)
         absent = self._changing_names() - set(checkpoint["state_dict"])
         if absent:
             raise RuntimeError(f"the resume state lacks {sorted(absent)[:3]}")
