@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -120,11 +121,12 @@ def test_the_data_are_not_read_again_without_need(
     assert [finding["kind"] for finding in found["findings"]] == ["empty_mask"]
     go(resume=True)
     assert len(checks) == 1
-    Image.new("L", (64, 64), 255).save(tmp_path / "set" / "masks" / "salient_00000.png")
+    os.utime(tmp_path / "set" / "masks" / "salient_00000.png", (0, 0))
     go(resume=True)
     assert len(checks) == 2
-    found = json.loads((tmp_path / "run" / "data.json").read_text())
-    assert [finding["kind"] for finding in found["findings"]] == ["full_mask"]
+    Image.new("L", (64, 64), 255).save(tmp_path / "set" / "masks" / "salient_00000.png")
+    with pytest.raises(OutputError, match="data set has changed"):
+        go(resume=True)
 
 
 def test_two_runs_in_one_folder(pictures: Path, trained: Path, tmp_path: Path) -> None:

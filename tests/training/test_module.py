@@ -12,7 +12,8 @@ from dsunet.data import PairDataset, collate, find_pairs
 from dsunet.errors import TrainingError
 from dsunet.network.losses import deep_supervision_loss
 from dsunet.training.folder import position_of
-from dsunet.training.module import SegmentationModule, cosine_factor
+from dsunet.training.module import SegmentationModule
+from dsunet.training.schedule import cosine_factor
 from dsunet.weights.checkpoint import read_checkpoint
 from helpers import nano
 from runs import run

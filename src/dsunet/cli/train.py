@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import yaml
 from jsonargparse import Namespace
 
 import dsunet
@@ -19,7 +23,19 @@ from dsunet.cli.parser import (
     model_of,
     pick,
 )
-from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
+from dsunet.config import (
+    DataConfig,
+    DistillConfig,
+    LossConfig,
+    ModelConfig,
+    TrainConfig,
+    model_config,
+)
+from dsunet.config.renamed import todays
+from dsunet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from dsunet.network.source import CustomSource
 
 __all__ = ["TRAIN", "add_train_arguments", "run_training"]
 
@@ -31,7 +47,11 @@ def add_train_arguments(parser: Parser, *aliases: str) -> None:
     )
     parser.add_argument("--output", type=str, required=True, help="The run's folder.")
     own = "of the settings below it takes --sam_size, and --dino_size if it has two views"
-    add_model_argument(parser, "What to train", own, *aliases)
+    without = (
+        "without it a weights file or run in --weights says which, and else it is dsunet-large on "
+        "a GPU and dsunet-lite without one"
+    )
+    add_model_argument(parser, "What to train", f"{own}; {without}", *aliases, default=None)
     parser.add_argument(
         "--weights",
         default="default",
@@ -58,7 +78,7 @@ def run_training(
     arguments: Namespace, distill: DistillConfig | None = None, command: str = "dsunet train"
 ) -> int:
     """Trains as the flags say; returns the exit status."""
-    model = model_of(arguments, fields_of(ModelConfig))
+    model = _model(arguments)
     data, recipe = pick(DataConfig, arguments), pick(TrainConfig, arguments)
     loss = pick(LossConfig, arguments)
     try:
@@ -88,6 +108,70 @@ def run_training(
         print(f"best epoch {result.best_epoch}: {scores(result.measures)}")
     print(f"weights: {result.weights}")
     return 0
+
+
+def _model(arguments: Namespace) -> ModelConfig | CustomSource:
+    """What to train: what `--model` says; else what the run or the weights to start from say.
+
+    Raises:
+        ConfigError: A setting does not fit.
+        CheckpointError: The weights do not say of which model they are.
+    """
+    settings = fields_of(ModelConfig)
+    if arguments.model is None:
+        config = _recorded_model(arguments)
+        if config is not None:
+            given = {name: arguments[name] for name in settings}
+            changed = {name: value for name, value in given.items() if value is not None}
+            return dataclasses.replace(config, **changed)
+        arguments.model = _usual_model(arguments)
+    return model_of(arguments, settings)
+
+
+def _recorded_model(arguments: Namespace) -> ModelConfig | None:
+    """The model of the run to go on with, or of the weights to start from; `None` if neither is."""
+    run = Path(arguments.output, "config.yaml")
+    if arguments.resume and run.is_file():
+        return _model_of_run(run)
+    if arguments.weights in ("default", "encoders", "full", "none"):
+        return None
+    from dsunet.weights.formats import ModelFile
+    from dsunet.weights.identify import config_of
+    from dsunet.weights.opened import open_weights
+
+    file = open_weights(arguments.weights).file
+    if not isinstance(file, ModelFile):
+        raise ConfigError(
+            f"--weights {arguments.weights} holds {file.describe()} alone, not a whole model; give "
+            f"it as --{file.role}-weights"
+        )
+    config = config_of(file)
+    height_width = f"{config.sam_size}" + (f" and {config.dino_size}" if config.dino_size else "")
+    print_line(f"{config.name} with views of {height_width} px, as the weights say (no --model)")
+    return config
+
+
+def _model_of_run(config: Path) -> ModelConfig | None:
+    """The model in a run's settings; `None` of one of the user's own, or if it cannot be read."""
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+        settings = todays(yaml.safe_load(config.read_bytes()))
+        fields = {name: settings[name] for name in fields_of(ModelConfig) if name in settings}
+        return model_config(settings["model"], **fields)
+    return None
+
+
+def _usual_model(arguments: Namespace) -> str:
+    """What is trained where nobody says; the run to go on with may say."""
+    run = Path(arguments.output, "config.yaml")
+    if arguments.resume and run.is_file():
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
+            return str(yaml.safe_load(run.read_bytes())["model"])
+    from dsunet.running.place import choose_device
+
+    if choose_device(arguments.device).type == "cpu":
+        print_line("no GPU and no --model: dsunet-lite, the small one (--model dsunet-large …)")
+        return "dsunet-lite"
+    return "dsunet-large"
 
 
 TRAIN = Command(

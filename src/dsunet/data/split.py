@@ -11,11 +11,13 @@ from dsunet.config import DataConfig, MaskReading
 from dsunet.data.catalogue.find import joined_pairs, training_sets
 from dsunet.data.catalogue.sets import task_named
 from dsunet.data.pairs import Pair, Pairing, pair_up, read_names, select_pairs, split_pairs
-from dsunet.data.sources import content_stamp
-from dsunet.errors import DataError
+from dsunet.data.sources import Source, content_stamp, open_source
+from dsunet.errors import DataError, ImageError
 from dsunet.support.files import encode_text
 
 __all__ = ["Split", "data_name", "split_data"]
+
+_ENDS = 16_384
 
 
 def data_name(config: DataConfig) -> str:
@@ -50,6 +52,32 @@ class Split:
             parts += [str(s) for s in [*pairing.lone_images, *pairing.lone_masks]]
             parts += [str(source) for group in pairing.duplicates for source in group]
         return hashlib.sha256(encode_text("\n".join(parts))).hexdigest()
+
+    def content(self) -> str:
+        """Changes when a pair is added, removed or renamed, or an image or mask is another one.
+
+        Unlike `fingerprint` it stays where the files are moved or copied. Of every file its length
+        and both ends count, so that it takes no longer than opening them all.
+        """
+        digest = hashlib.sha256()
+        for pair in [*self.training, *self.validation]:
+            digest.update(encode_text(f"{pair.name}\0"))
+            for source in (pair.image, pair.mask):
+                digest.update(_piece_of(source))
+        return digest.hexdigest()
+
+
+def _piece_of(source: Source) -> bytes:
+    """A file's length and a hash of its first and last `_ENDS` bytes; nothing if it is missing."""
+    try:
+        with open_source(source) as file:
+            length = file.seek(0, 2)
+            file.seek(0)
+            start = file.read(_ENDS)
+            file.seek(max(0, length - _ENDS))
+            return f"{length} ".encode() + hashlib.sha256(start + file.read(_ENDS)).digest()
+    except (OSError, ImageError):
+        return b""  # a dangling link, say; the check will tell
 
 
 def split_data(config: DataConfig, seed: int) -> Split:

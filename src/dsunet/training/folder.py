@@ -35,6 +35,7 @@ __all__ = [
     "facts",
     "flat_settings",
     "make_folder",
+    "more_epochs",
     "names_of",
     "position_of",
     "recorded_batch",
@@ -107,7 +108,7 @@ def check_folder(
         if not present or decode_text((folder / name).read_bytes()) != text:
             raise OutputError(
                 f"the data set has changed since the run in {folder} was started: its "
-                f"{name} names other pairs; put them back, or choose another `output`"
+                f"{name} names other pairs; put them back, or {_anew(folder)}"
             )
 
 
@@ -136,6 +137,28 @@ _FREE = frozenset(
 )
 
 
+# Settings that say where the data lie.
+_PLACES = frozenset(("data", "images", "masks", "val", "train_list", "val_list"))
+
+
+def _more_epochs(before: dict[str, Any], settings: dict[str, Any]) -> bool:
+    try:
+        return int(settings["epochs"]) > int(before["epochs"])
+    except (KeyError, TypeError, ValueError):
+        return False
+
+
+def more_epochs(folder: Path, settings: dict[str, Any]) -> tuple[int, int] | None:
+    """How many epochs a run was laid out for, and how many it is asked for now; `None` if alike."""
+    try:
+        before = yaml.safe_load((folder / "config.yaml").read_bytes())
+        return (
+            (int(before["epochs"]), settings["epochs"]) if _more_epochs(before, settings) else None
+        )
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
+        return None
+
+
 def _check_same(folder: Path, before: dict[str, Any], settings: dict[str, Any]) -> None:
     """Raises `OutputError` if a run was started with other settings."""
     config = folder / "config.yaml"
@@ -154,6 +177,10 @@ def _check_same(folder: Path, before: dict[str, Any], settings: dict[str, Any]) 
     before = {**defaults, **todays(before)}
     caches = (before["feature_cache"], settings["feature_cache"])
     free = set(_FREE)
+    if _content_of(folder) is not None:  # which is compared instead
+        free |= _PLACES
+    if _more_epochs(before, settings):
+        free |= {"epochs"}
     if "off" not in caches:
         free |= {"feature_cache"}  # wherever it is
     elif caches == ("off", "off"):
@@ -164,8 +191,30 @@ def _check_same(folder: Path, before: dict[str, Any], settings: dict[str, Any]) 
         raise OutputError(
             f"the run in {folder} was started with {key} = {before.get(key)!r}, not "
             f"{settings[key]!r}; resume it with the settings it was started with "
-            f"(`config` {config}), or choose another `output`"
+            f"(`config` {config}), or {_anew(folder)}"
         )
+
+
+def _content_of(folder: Path) -> str | None:
+    """What the run's data were when it began, see `Split.content`; `None` if nobody noted it."""
+    try:
+        content = json.loads((folder / "data.json").read_bytes())["content"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return content if isinstance(content, str) else None
+
+
+def _require_the_same_content(folder: Path, split: Split) -> None:
+    before = _content_of(folder)
+    if before is not None and before != split.content():
+        raise OutputError(
+            f"the data set has changed since the run in {folder} was started: files of the same "
+            f"names hold something else; put them back, or {_anew(folder)}"
+        )
+
+
+def _anew(folder: Path) -> str:
+    return f"start another run from its weights (`weights` {folder}, another `output`)"
 
 
 def checked_data(
@@ -174,6 +223,7 @@ def checked_data(
     """What is to be written to `data.json`; nothing if the same files were found good before."""
     fingerprint = split.fingerprint()
     if going_on:
+        _require_the_same_content(folder, split)
         try:
             before = json.loads((folder / "data.json").read_bytes())
             if before["fingerprint"] == fingerprint and before["check"] in ("full", data.check):
@@ -189,7 +239,8 @@ def checked_data(
     report.raise_for_errors()
     if not split.training:
         raise DataError("no pairs are left to train on; hold fewer of them out for validation")
-    return {"fingerprint": fingerprint, "check": data.check, **report.to_dict()}
+    marks = {"fingerprint": fingerprint, "content": split.content(), "check": data.check}
+    return {**marks, **report.to_dict()}
 
 
 def make_folder(folder: Path) -> None:

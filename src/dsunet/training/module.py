@@ -25,21 +25,10 @@ from dsunet.running.memory import give_back
 from dsunet.running.step import Given, loss_of, way_there
 from dsunet.training.average import WeightAverage
 from dsunet.training.distillation import Distillation
+from dsunet.training.schedule import cosine_factor
 from dsunet.weights.checkpoint import about_json, describe
 
-__all__ = ["SegmentationModule", "cosine_factor"]
-
-
-def cosine_factor(epoch: int, epochs: int, warmup: int, floor: float) -> float:
-    """The learning rate of an epoch as a share of the first one.
-
-    A cosine from 1 to `floor`, stepping once an epoch, after `warmup` epochs of linear rise. As a
-    plain function of the epoch it needs no state to resume from.
-    """
-    if epoch < warmup:
-        return (epoch + 1) / (warmup + 1)
-    progress = (epoch - warmup) / (epochs - warmup)
-    return floor + (1 - floor) * (1 + math.cos(math.pi * progress)) / 2
+__all__ = ["SegmentationModule"]
 
 
 class SegmentationModule(L.LightningModule):

@@ -16,9 +16,10 @@ from dsunet.errors import MissingPackageError
 from dsunet.network.source import CustomSource
 from dsunet.support.files import clear_temporaries, lock_folder, write_json
 from dsunet.training.building import build, with_batch_size
-from dsunet.training.folder import check_folder, make_folder, write_start
+from dsunet.training.folder import check_folder, make_folder, more_epochs, position_of, write_start
 from dsunet.training.material import check_start, find_material
 from dsunet.training.request import Request, Sources, settled
+from dsunet.training.schedule import cosine_factor
 from dsunet.weights.checkpoint import read_metadata
 
 if TYPE_CHECKING:
@@ -175,6 +176,25 @@ def _take_folder(
         write_json(folder / "data.json", report)
     if not request.going_on:
         write_start(folder, request.settings, lists)
+    elif (epochs := more_epochs(folder, request.settings)) is not None:
+        _say_longer(request, *epochs)
+        write_start(folder, request.settings, lists)
+
+
+def _say_longer(request: Request, before: int, now: int) -> None:
+    """What becomes of the learning rate where more epochs are asked for than at the start."""
+    recipe = request.recipe
+    saved = request.folder / "resume.ckpt"
+    done = position_of(saved)[0] if saved.exists() else 0
+    floor = recipe.min_lr / recipe.lr
+    was, becomes = (
+        recipe.lr * cosine_factor(min(done, epochs - 1), epochs, recipe.warmup_epochs, floor)
+        for epochs in (before, now)
+    )
+    request.say(
+        f"{now} epochs instead of {before}: from epoch {done + 1} on the rate follows the schedule "
+        f"of {now}, {becomes:.3g} now (it was {was:.3g}), falling to {recipe.min_lr:.3g}"
+    )
 
 
 def _result(folder: Path, ended: Ended) -> TrainResult:
