@@ -349,6 +349,11 @@ def _say_what_was_done(arguments: Namespace, report: Report, total: int) -> None
             f"{len(report.first_frames)} files have several pages or frames, of which the first "
             f"was taken ({few(report.first_frames)})"
         )
+    if report.odd_profiles:
+        print(
+            f"{len(report.odd_profiles)} images were taken as sRGB, because they have "
+            f"{report.odd_profiles[0][1]} ({few([file for file, _ in report.odd_profiles])})"
+        )
     if report.without_object:
         print(
             f"in {len(report.without_object)} images nothing reaches the threshold, so that their "

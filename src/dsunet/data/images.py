@@ -16,6 +16,7 @@ from dsunet.config import MaskReading
 from dsunet.data.masks import Stored, labels_of, stored_values
 from dsunet.data.pixels import (
     ORIENTATION,
+    as_colours,
     as_grey,
     as_rgb,
     orientation_of,
@@ -117,6 +118,18 @@ class Decoded(Header):
         """8-bit RGB, see `to_rgb`; raises `ImageError` as that does."""
         image = self._convert(as_rgb)
         return turn(image, self.orientation) if upright else image
+
+    def as_colours(self, *, upright: bool = True) -> tuple[Image.Image, np.ndarray | None]:
+        """Colours and opacity apart, see `dsunet.data.pixels.as_colours`.
+
+        Returns:
+            8-bit RGB, and H×W uint8 or, of an opaque picture, `None`.
+        """
+        colours, alpha = self._convert(as_colours)
+        if upright:
+            colours = turn(colours, self.orientation)
+            alpha = None if alpha is None else turn(alpha, self.orientation)
+        return colours, None if alpha is None else np.asarray(alpha)
 
     def as_mask(self, *, upright: bool = True) -> Image.Image:
         """8-bit grey, see `read_mask`; raises `ImageError` as that does."""

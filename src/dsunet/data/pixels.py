@@ -5,15 +5,18 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from dsunet.data.colour import to_srgb
 from dsunet.errors import ImageError
 
 __all__ = [
     "ORIENTATION",
     "SIXTEEN_BIT",
     "WITH_ALPHA",
+    "as_colours",
     "as_grey",
     "as_rgb",
     "orientation_of",
+    "over_white",
     "scale_16_bit",
     "to_rgb",
     "turn",
@@ -63,7 +66,8 @@ def scale_16_bit(values: np.ndarray) -> np.ndarray:
 def to_rgb(image: Image.Image) -> Image.Image:
     """A picture as 8-bit RGB, turned as its EXIF orientation says.
 
-    Transparent pictures are put on white; 16-bit ones are scaled by their full range.
+    Embedded colour profiles are followed, see `dsunet.data.colour`; transparent pictures are put on
+    white; 16-bit ones are scaled by their full range.
 
     Raises:
         ImageError: It holds floating-point values, or signed or 32-bit integers, whose range nobody
@@ -75,18 +79,56 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def as_rgb(image: Image.Image) -> Image.Image:
     """As `to_rgb`, but not turned."""
+    return over_white(*as_colours(image))
+
+
+def over_white(colours: Image.Image, alpha: Image.Image | None) -> Image.Image:
+    """RGB colours with their opacity (8-bit grey, or `None`) on white: what a network sees."""
+    if alpha is None:
+        return colours
+    picture = colours.copy()
+    picture.putalpha(alpha)
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture).convert("RGB")
+
+
+def as_colours(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """A picture's colours as 8-bit RGB, in sRGB by its profile, and apart from them its opacity.
+
+    Colours stay as they are stored also where nothing is seen of them; nothing is turned.
+
+    Returns:
+        The colours, without a profile, and the opacity, 8-bit grey; `None` if it is opaque.
+
+    Raises:
+        ImageError: As of `to_rgb`.
+    """
     if image.mode in SIXTEEN_BIT:
-        image = Image.fromarray(scale_16_bit(np.asarray(image)))
+        image = _with_profile_of(image, Image.fromarray(scale_16_bit(np.asarray(image))))
     if image.mode in ("F", "I"):
         kind = "floating-point values" if image.mode == "F" else "signed or 32-bit integers"
         raise ImageError(
             f"the picture holds {kind}, whose range is unknown; save it with 8 or 16 bits"
         )
+    alpha = None
     if image.mode in WITH_ALPHA or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
+        with_alpha = image.convert("RGBA")
+        alpha = with_alpha.getchannel("A")
+        is_grey = image.mode in ("L", "LA", "La")
+        colours = with_alpha.getchannel(0) if is_grey else with_alpha.convert("RGB")
+        image = _with_profile_of(image, colours)
+    elif image.mode not in ("L", "RGB", "CMYK"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    colours = _with_profile_of(None, to_srgb(image).convert("RGB"))
+    return colours, alpha if alpha is not None and alpha.getextrema()[0] != 255 else None
+
+
+def _with_profile_of(source: Image.Image | None, picture: Image.Image) -> Image.Image:
+    """A picture that has no information beside its pixels but the profile of another."""
+    profile = None if source is None else source.info.get("icc_profile")
+    picture = picture.copy() if picture.info else picture
+    picture.info = {} if profile is None else {"icc_profile": profile}
+    return picture
 
 
 def _scale_floats(values: np.ndarray) -> np.ndarray:

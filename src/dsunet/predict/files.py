@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from PIL import Image
 
 from dsunet.config import Options
+from dsunet.data.colour import profile_trouble
 from dsunet.data.images import decode
 from dsunet.errors import ConfigError, CustomModelError, DeviceError, ImageError, OutputError
 from dsunet.predict.encoding import LARGEST, Kept, kept_of
+from dsunet.predict.inputs import Taken
 from dsunet.predict.outputs import check_options, made
 from dsunet.predict.pictures import Segmentation
 from dsunet.predict.plan import Job, output_path
@@ -48,6 +49,8 @@ class Report:
     """Images that could not be read, each with the reason."""
     first_frames: list[Path] = field(default_factory=list)
     """Files with several pages or frames, of which only the first was segmented."""
+    odd_profiles: list[tuple[Path, str]] = field(default_factory=list)
+    """Images whose colour profile cannot be used and was taken for sRGB, each with the reason."""
     without_object: list[Path] = field(default_factory=list)
     """Images to be cropped to their object that have none: their outputs are whole."""
 
@@ -144,11 +147,12 @@ class _Ready(NamedTuple):
     """An image that has been read, or why it could not be."""
 
     job: Job
-    picture: Image.Image | None = None
+    taken: Taken | None = None
     prepared: Any = None
     reason: str = ""
     frames: bool = False
     kept: Kept = Kept()
+    trouble: str = ""
 
 
 @dataclass
@@ -194,8 +198,8 @@ class _Writing:
             self._fail(batch[0].job.image, str(error))
             return
         for each, probability in zip(batch, maps, strict=True):
-            assert each.picture is not None
-            result = Segmentation(each.picture, probability)
+            assert each.taken is not None
+            result = Segmentation(each.taken.picture, probability, each.taken.alpha)
             yield writers.submit(self._write, result, each)
 
     def _without_failures(self, ready: Iterable[_Ready]) -> Iterator[_Ready]:
@@ -203,7 +207,9 @@ class _Writing:
         for each in ready:
             if each.frames:
                 self.report.first_frames.append(each.job.image)
-            if each.picture is None:
+            if each.trouble:
+                self.report.odd_profiles.append((each.job.image, each.trouble))
+            if each.taken is None:
                 self._fail(each.job.image, each.reason)
             else:
                 yield each
@@ -249,14 +255,15 @@ def _read(job: Job, segmenter: Segmenter, options: Options) -> _Ready:
     try:
         upright = not options.ignore_orientation
         decoded = decode(job.image, preview=segmenter.largest_side if options.draft else None)
-        picture = decoded.as_image(upright=upright)
+        taken = Taken(*decoded.as_colours(upright=upright))
         width, height = decoded.seen_size(upright=upright)
         check_size(width, height, options)
-        prepared = segmenter.prepare(picture, (height, width))
+        prepared = segmenter.prepare(taken.seen, (height, width))
     except ImageError as error:
         return _Ready(job, reason=str(error))
     kept = kept_of(decoded, upright=upright, exif=options.keep_exif, gps=options.keep_gps)
-    return _Ready(job, picture, prepared, frames=decoded.frames, kept=kept)
+    trouble = profile_trouble(decoded.pixels)
+    return _Ready(job, taken, prepared, frames=decoded.frames, kept=kept, trouble=trouble)
 
 
 def check_size(width: int, height: int, options: Options) -> None:

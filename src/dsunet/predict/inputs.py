@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dsunet.data.images import read_image
-from dsunet.data.pixels import orientation_of, scale_16_bit, to_rgb, turn
+from dsunet.data.images import decode
+from dsunet.data.pixels import as_colours, orientation_of, over_white, scale_16_bit, turn
 from dsunet.data.sources import Bytes
 from dsunet.errors import ImageError
 
@@ -41,9 +41,16 @@ class Taken(NamedTuple):
     """An image as the network and the outputs take it."""
 
     picture: Image.Image
-    """RGB, turned as its EXIF orientation says."""
+    """RGB, turned as its EXIF orientation says; colours of what is transparent as they are stored.
+    """
     alpha: np.ndarray | None = None
-    """Its opacity, H×W uint8; `None` if it is opaque everywhere, or none is known."""
+    """Its opacity, H×W uint8; `None` if it is opaque everywhere."""
+
+    @property
+    def seen(self) -> Image.Image:
+        """On white, as the network sees it."""
+        alpha = None if self.alpha is None else Image.fromarray(self.alpha)
+        return over_white(self.picture, alpha)
 
 
 def several(given: object) -> Iterator[Any] | None:
@@ -62,8 +69,8 @@ def several(given: object) -> Iterator[Any] | None:
 
 
 def as_picture(image: Given | torch.Tensor) -> Image.Image:
-    """The picture of `as_taken`."""
-    return as_taken(image).picture
+    """The picture of `as_taken`, on white."""
+    return as_taken(image).seen
 
 
 def as_taken(image: Given | torch.Tensor) -> Taken:
@@ -82,9 +89,9 @@ def as_taken(image: Given | torch.Tensor) -> Taken:
         ImageError: It cannot be decoded, or is nothing of the kind.
     """
     if isinstance(image, str | os.PathLike):
-        return Taken(read_image(Path(image)))
+        return Taken(*decode(Path(image)).as_colours())
     if isinstance(image, bytes | bytearray | memoryview):
-        return Taken(read_image(Bytes(bytes(image))))
+        return Taken(*decode(Bytes(bytes(image))).as_colours())
     if isinstance(image, Image.Image):
         return _of_picture(image)
     if isinstance(image, torch.Tensor):
@@ -92,18 +99,20 @@ def as_taken(image: Given | torch.Tensor) -> Taken:
     if isinstance(image, np.ndarray):
         return _of_array(image)
     if callable(getattr(image, "read", None)):
-        return Taken(read_image(_content_of(image)))
+        return Taken(*decode(_content_of(image)).as_colours())
     raise ImageError(f"an object of type {type(image).__name__} is no image; {_NEEDED}")
 
 
 def _of_picture(image: Image.Image) -> Taken:
     if 0 in image.size:
         raise ImageError(f"the picture is {image.width}×{image.height} px, but needs at least one")
-    picture = to_rgb(image)
-    if not image.has_transparency_data:
-        return Taken(picture)
-    alpha = turn(image.convert("RGBA").getchannel("A"), orientation_of(image))
-    return Taken(picture, _unless_opaque(np.asarray(alpha)))
+    image.load()  # TIFFs are turned, and forget their orientation, while they load
+    colours, alpha = as_colours(image)
+    orientation = orientation_of(image)
+    return Taken(
+        turn(colours, orientation),
+        None if alpha is None else np.asarray(turn(alpha, orientation)),
+    )
 
 
 def _of_array(array: np.ndarray) -> Taken:
@@ -156,10 +165,6 @@ def _as_8_bit(values: np.ndarray, what: str) -> np.ndarray:
             "them, or give uint8"
         )
     return np.round(values.astype(np.float64) * 255).astype(np.uint8)
-
-
-def _unless_opaque(alpha: np.ndarray) -> np.ndarray | None:
-    return None if int(alpha.min()) == 255 else alpha
 
 
 def _content_of(file: BinaryIO) -> Bytes:

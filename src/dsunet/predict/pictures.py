@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageColor
 
+from dsunet.data.pixels import over_white
 from dsunet.errors import ConfigError
 from dsunet.running.inference import quantise
 from dsunet.visualize import cutout, overlay
@@ -19,7 +20,8 @@ class Segmentation:
     """One image and where its object is."""
 
     image: Image.Image
-    """RGB, turned as its EXIF orientation says."""
+    """RGB, turned as its EXIF orientation says; colours of what is transparent as they are stored.
+    """
     probability: np.ndarray
     """H×W float32 in 0..1, at the image's own size."""
     alpha: np.ndarray | None = None
@@ -46,13 +48,15 @@ class Segmentation:
         return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
     def overlay(self, threshold: float = 0.5, *, crop: bool = False) -> Image.Image:
-        """The image with the object tinted and outlined: RGB.
+        """The image, on white where it is transparent, with the object tinted and outlined: RGB.
 
         Args:
             threshold: From which probability a pixel belongs to the object.
             crop: To the object's `box`, if there is one.
         """
-        return self._cropped(overlay(self.image, self.probability, threshold), threshold, crop)
+        alpha = None if self.alpha is None else Image.fromarray(self.alpha)
+        picture = over_white(self.image, alpha)
+        return self._cropped(overlay(picture, self.probability, threshold), threshold, crop)
 
     def cutout(
         self,

@@ -289,7 +289,7 @@ class Segmenter:
 
     def _segment(self, taken: Sequence[Taken]) -> list[Segmentation]:
         """Of some images, in one pass."""
-        maps = self.probabilities([self.prepare(one.picture) for one in taken])
+        maps = self.probabilities([self.prepare(one.seen) for one in taken])
         return [
             Segmentation(one.picture, probability, one.alpha)
             for one, probability in zip(taken, maps, strict=True)

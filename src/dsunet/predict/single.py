@@ -12,6 +12,7 @@ from dsunet.data.sources import IMAGE_SUFFIXES, Source
 from dsunet.errors import OutputError
 from dsunet.predict.encoding import FORMATS, format_of, kept_of
 from dsunet.predict.files import check_draft, check_size
+from dsunet.predict.inputs import Taken
 from dsunet.predict.outputs import check_options, made
 from dsunet.predict.pictures import Segmentation
 from dsunet.predict.segmenter import Segmenter
@@ -96,11 +97,11 @@ def predict_one(segmenter: Segmenter, image: Source, options: Options) -> Made:
     check_draft(options, segmenter)
     upright = not options.ignore_orientation
     decoded = decode(image, preview=segmenter.largest_side if options.draft else None)
-    picture = decoded.as_image(upright=upright)
+    taken = Taken(*decoded.as_colours(upright=upright))
     width, height = decoded.seen_size(upright=upright)
     check_size(width, height, options)
-    prepared = segmenter.prepare(picture, (height, width))
-    result = Segmentation(picture, segmenter.probabilities([prepared])[0])
+    prepared = segmenter.prepare(taken.seen, (height, width))
+    result = Segmentation(taken.picture, segmenter.probabilities([prepared])[0], taken.alpha)
     box = result.box(options.object_from) if options.crop_to_object else None
     kept = kept_of(decoded, upright=upright, exif=options.keep_exif, gps=options.keep_gps)
     file = Made(made(options.save[0], result, options, box, kept))
