@@ -26,6 +26,7 @@ __all__ = ["DATA_CHECK", "GENERATE"]
 _OF_ONE_SET = (
     "images",
     "masks",
+    "mask_suffix",
     "val",
     "val_fraction",
     "train_list",
@@ -87,6 +88,7 @@ def _public_sets(arguments: Namespace) -> dict[str, FoundSet]:
     """The public sets below the folder; none if it holds images/ and masks/ itself."""
     from dsunet.data.catalogue.find import find_sets
     from dsunet.data.catalogue.sets import PUBLIC_SETS, task_named
+    from dsunet.data.pairing import holds_both
 
     if arguments.data is None or arguments.benchmarks is not None:
         return {}
@@ -95,6 +97,8 @@ def _public_sets(arguments: Namespace) -> dict[str, FoundSet]:
     if not root.is_dir() or all(own):
         return {}
     found = find_sets(root, task=task)
+    if not found and not task and holds_both(root):
+        return {}
     if not found and (task or not any(own)):
         names = task_named(task).names if task else tuple(PUBLIC_SETS)
         raise DataError(

@@ -15,9 +15,11 @@ from dsunet.config import DataConfig
 from dsunet.data.checks.duplicates import Signature, describe, near_duplicates, sign
 from dsunet.data.checks.findings import KINDS, DataReport, Finding, finding
 from dsunet.data.images import Decoded, Header, decode, read_header
-from dsunet.data.pairs import Pair, Pairing, choose_orientation
+from dsunet.data.pairing import Pairing
+from dsunet.data.pairs import Pair, choose_orientation
+from dsunet.data.sources import EmptyMask, name_of
 from dsunet.data.split import Split, split_data
-from dsunet.errors import DataError, ImageError
+from dsunet.errors import DataError, ImageError, few
 from dsunet.support.processes import available_cores
 
 __all__ = [
@@ -97,6 +99,13 @@ def pairing_findings(pairing: Pairing) -> Iterator[Finding]:
         yield finding("orphan_image", [source])
     for source in pairing.lone_masks:
         yield finding("orphan_mask", [source])
+    for pair in pairing.own_masks:
+        yield finding("own_mask", [pair.image, pair.mask], f"{pair.image} and {pair.mask}")
+    if pairing.empty:
+        names = few([name_of(image) for image in pairing.empty])
+        yield Finding("no_mask", (), f"{len(pairing.empty)} of {len(pairing.pairs)} ({names})")
+    for line in pairing.said:
+        yield Finding("pairing", (), line)
     for path in pairing.unused:
         yield finding("unused", [path])
     for source in pairing.unsafe_names:
@@ -142,7 +151,9 @@ def _look(full: bool, compare: bool, pair: Pair) -> Look:
     except ImageError as error:
         findings.append(finding("unreadable", [pair.image], str(error)))
     try:
-        if full:
+        if isinstance(pair.mask, EmptyMask):
+            pass
+        elif full:
             mask = decoded = decode(pair.mask)
             findings += _mask_findings(decoded)
         else:
