@@ -164,7 +164,7 @@ def _the_one(found: Mapping[Pattern, Mapping[Name, Name]]) -> Pattern | None:
     ]
     if rivals:
         raise DataError(
-            f"it is unclear which files are the masks: {few(map(str, [first[1], *rivals]))}; give "
+            f"it is unclear which files are the masks: {few([first[1], *rivals])}; give "
             "`mask_suffix`, or keep one kind alone"
         )
     return first[1]
