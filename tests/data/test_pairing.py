@@ -171,7 +171,7 @@ class TestFolders:
         }
         first = found.pairs[0]
         how = f"masks end in {after}" if after else f"masks begin with {before}"
-        assert found.said == [f"{how} ({first.name}.png with {before}{first.name}{after}.png)"]
+        assert found.said == [f"{how} (camouflaged_00001.jpg with {before}{first.name}{after}.png)"]
         assert not found.trouble()
         packed = pair_up(tar_of(root, tmp_path / "a.tar"))
         assert [pair.name for pair in packed.pairs] == [pair.name for pair in found.pairs]
@@ -181,7 +181,7 @@ class TestFolders:
     ) -> None:
         root = rename("masks", "", "_mask")
         assert main(["data", "check", str(root)]) == 0
-        assert "masks end in _mask (camouflaged_00001.png with" in capsys.readouterr().out
+        assert "masks end in _mask (camouflaged_00001.jpg with" in capsys.readouterr().out
 
     def test_the_suffix_is_given(
         self, rename: Callable[[str, str, str], Path], capsys: pytest.CaptureFixture[str]
@@ -189,7 +189,7 @@ class TestFolders:
         root = rename("masks", "", "-mask")
         for mask in list((root / "masks").iterdir()):
             shutil.copy(mask, mask.with_stem(mask.stem.replace("-mask", "-edges")))
-        with pytest.raises(DataError, match="masks end in -edges, masks end in -mask"):
+        with pytest.raises(DataError, match="masks end in -mask, masks end in -edges"):
             find_pairs(root)
         found = pair_up(root, mask_suffix="-mask")
         assert len(found.pairs) == len(found.unused) == 6
@@ -465,7 +465,9 @@ class TestParts:
         """With equal stems in different ones, and an image without a mask."""
         cases = {"cat": ("0", "1"), "dog/small": ("0",), "good": ("0",)}
         tree = folder.parent / "tree"
-        files = zip(sorted((folder / "images").iterdir()), sorted((folder / "masks").iterdir()))
+        files = zip(
+            sorted((folder / "images").iterdir()), sorted((folder / "masks").iterdir()), strict=True
+        )
         for place, stems in cases.items():
             for stem in stems:
                 image, mask = next(files)
