@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from dsunet.weights import shipped
 if TYPE_CHECKING:
     from dsunet.network.source import CustomSource
     from dsunet.predict import Options, Report, Segmenter
+    from dsunet.predict.plan import Job
 
 __all__ = ["PREDICT"]
 
@@ -126,6 +128,7 @@ def _predict(arguments: Namespace) -> int:
     jobs = plan_outputs(
         arguments.paths, arguments.output, options.save, names, arguments.files_from
     )
+    _say_what_is_told_apart(jobs)
     segmenter = _segmenter(arguments, model)
     _say_whose_weights(arguments, segmenter)
     report = Report()
@@ -220,6 +223,16 @@ def _say_whose_weights(arguments: Namespace, segmenter: Segmenter) -> None:
         print(
             f"{arguments.model} has no --weights: its maps are those of the weights that it makes "
             "itself"
+        )
+
+
+def _say_what_is_told_apart(jobs: Sequence[Job]) -> None:
+    """That images of one stem keep more of their name in their outputs'."""
+    if apart := [job for job in jobs if job.told_apart]:
+        print(
+            f"{len(apart)} images share their stem with another, so that their outputs' names have "
+            f"more of theirs ({apart[0].image}: {apart[0].name})",
+            flush=True,
         )
 
 
