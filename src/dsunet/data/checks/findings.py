@@ -58,6 +58,7 @@ KINDS: dict[str, Kind] = {
     "grey_mask": Kind(
         "warning", "masks with much grey between black and white", "is grey a third class?"
     ),
+    "tiny_object": Kind("warning", "objects are too small for the network's view", ""),
     "square_turned": Kind(
         "warning",
         "turned by EXIF, with a mask that fits either way",
