@@ -19,7 +19,7 @@ from dsunet.data.catalogue.find import find_benchmarks, find_sets, joined_pairs,
 from dsunet.data.catalogue.sets import PUBLIC_SETS, TASKS, task_named
 from dsunet.data.checks.duplicates import near_duplicates, sign, without_bars
 from dsunet.data.images import decode
-from dsunet.data.pairs import find_pairs
+from dsunet.data.pairing import find_pairs
 from dsunet.data.split import split_data
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.errors import DataError

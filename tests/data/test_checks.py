@@ -279,9 +279,9 @@ def test_a_tar_is_checked_in_place(folder: Path, tmp_path: Path) -> None:
 
 
 def test_orphans_are_named_when_they_leave_nothing_to_split(folder: Path) -> None:
-    """The commonest first mistake: masks are called otherwise than images."""
+    """Masks are called otherwise than images, and by no pattern."""
     for mask in list((folder / "masks").iterdir()):
-        mask.rename(mask.with_stem(f"{mask.stem}_mask"))
+        mask.rename(mask.with_stem(mask.stem[::-1]))
     message = r"0 pairs cannot be split by 0\.2.*; there are 12 images without a mask \('camou"
     with pytest.raises(DataError, match=message):
         split_data(DataConfig(str(folder), val_fraction=0.2), 0)

@@ -15,7 +15,8 @@ from PIL import Image
 import dsunet
 from cached import KIND
 from dsunet.config import model_config
-from dsunet.data.pairs import Pair, find_pairs
+from dsunet.data.pairing import find_pairs
+from dsunet.data.pairs import Pair
 from dsunet.errors import OutputError
 from dsunet.maps.store import FeatureStore, content_key, flip_number
 

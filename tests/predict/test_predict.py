@@ -195,9 +195,6 @@ def test_a_list_of_names(images: Path) -> None:
 
 
 def test_plans_that_cannot_work(images: Path, tmp_path: Path) -> None:
-    Image.new("RGB", (4, 4)).save(images / "0.bmp")
-    with pytest.raises(DataError, match=r"1 outputs .*0\.bmp and .*0\.png: 0\.png"):
-        plan_outputs([images], "out")
     with pytest.raises(DataError, match="there is no file or folder"):
         plan_outputs([tmp_path / "absent"], "out")
     (tmp_path / "empty").mkdir()

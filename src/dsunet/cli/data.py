@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, check_outputs, print_line
 from dsunet.cli.parser import Command, Parser, add_model_argument, model_of, pick
-from dsunet.config import DataConfig, ModelConfig
+from dsunet.config import DataConfig, ModelConfig, as_size
 from dsunet.errors import ConfigError, DataError
 from dsunet.support.files import write_json, write_png
 
@@ -26,6 +26,7 @@ __all__ = ["DATA_CHECK", "GENERATE"]
 _OF_ONE_SET = (
     "images",
     "masks",
+    "mask_suffix",
     "val",
     "val_fraction",
     "train_list",
@@ -53,7 +54,14 @@ def _data_check_arguments(parser: Parser) -> None:
         "--sheet", type=str, help="Draw random pairs, as files and as the model sees them, here."
     )
     parser.add_argument("--rows", type=int, default=8, help="Pairs on the sheet.")
-    add_model_argument(parser, "Whose views to draw", "its code is run for the size of its view")
+    add_model_argument(
+        parser, "Whose view to check and draw", "its code is run for the size of its view"
+    )
+    parser.add_argument(
+        "--sam_size",
+        type=int | tuple[int, int],
+        help="Side, or height and width, of the view in pixels, where it is not the model's.",
+    )
 
 
 def _data_check(arguments: Namespace) -> int:
@@ -65,13 +73,15 @@ def _data_check(arguments: Namespace) -> int:
         raise ConfigError(f"--sheet is {arguments.sheet!r}, but needs a name that ends with .png")
     if arguments.rows < 1:
         raise ConfigError(f"--rows is {arguments.rows}, but needs at least 1")
-    model = model_of(arguments)
+    model = model_of(arguments, ("sam_size",))
     if found := _public_sets(arguments):
         return _check_public_sets(found, arguments)
     config = pick(DataConfig, arguments)
     split = split_data(config, arguments.seed)
     with Progress("checking") as progress:
-        report = check_split(split, full=config.check == "full", progress=progress)
+        size = model.sam_size
+        view = None if size is None else as_size(size)
+        report = check_split(split, full=config.check == "full", view=view, progress=progress)
     for line in report.lines(limit=10):
         print_line(line)
     if arguments.json:
@@ -90,6 +100,7 @@ def _public_sets(arguments: Namespace) -> dict[str, FoundSet]:
     """The public sets below the folder; none if it holds images/ and masks/ itself."""
     from dsunet.data.catalogue.find import find_sets
     from dsunet.data.catalogue.sets import PUBLIC_SETS, task_named
+    from dsunet.data.pairing import holds_both
 
     if arguments.data is None or arguments.benchmarks is not None:
         return {}
@@ -98,6 +109,8 @@ def _public_sets(arguments: Namespace) -> dict[str, FoundSet]:
     if not root.is_dir() or all(own):
         return {}
     found = find_sets(root, task=task)
+    if not found and not task and holds_both(root):
+        return {}
     if not found and (task or not any(own)):
         names = task_named(task).names if task else tuple(PUBLIC_SETS)
         raise DataError(
@@ -143,7 +156,6 @@ def _draw_sheet(
     config: DataConfig,
     arguments: Namespace,
 ) -> None:
-    from dsunet.config import as_size
     from dsunet.data import PairDataset
     from dsunet.visualize import data_sheet
 

@@ -23,6 +23,7 @@ from dsunet.cli.data import DATA_CHECK, GENERATE
 from dsunet.cli.distill import DISTILL
 from dsunet.cli.evaluate import EVALUATE
 from dsunet.cli.features import FEATURES
+from dsunet.cli.importing import DATA_IMPORT
 from dsunet.cli.output import fail, one_line
 from dsunet.cli.parser import Command, Parser, with_hyphens
 from dsunet.cli.predict import PREDICT
@@ -120,6 +121,7 @@ COMMANDS: dict[str, Command] = {
     "train": TRAIN,
     "distill": DISTILL,
     "data check": DATA_CHECK,
+    "data import": DATA_IMPORT,
     "predict": PREDICT,
     "evaluate": EVALUATE,
     "compare": COMPARE,

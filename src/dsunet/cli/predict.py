@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -25,6 +26,7 @@ from dsunet.weights import shipped
 if TYPE_CHECKING:
     from dsunet.network.source import CustomSource
     from dsunet.predict import Options, Report, Segmenter
+    from dsunet.predict.plan import Job
 
 __all__ = ["PREDICT"]
 
@@ -228,6 +230,7 @@ def _predict_all(arguments: Namespace, options: Options) -> int:
         arguments.files_from,
         options.format,
     )
+    _say_what_is_told_apart(jobs)
     segmenter = _segmenter(arguments, model)
     _say(_whose_weights(arguments, segmenter), sys.stdout)
     report = Report()
@@ -336,6 +339,16 @@ def _whose_weights(arguments: Namespace, segmenter: Segmenter) -> list[str]:
 def _say(lines: list[str], file: TextIO) -> None:
     for line in lines:
         print(visible(line), file=file, flush=True)
+
+
+def _say_what_is_told_apart(jobs: Sequence[Job]) -> None:
+    """That images of one stem keep more of their name in their outputs'."""
+    if apart := [job for job in jobs if job.told_apart]:
+        print(
+            f"{len(apart)} images share their stem with another, so that their outputs' names have "
+            f"more of theirs ({apart[0].image}: {apart[0].name})",
+            flush=True,
+        )
 
 
 def _say_what_was_done(arguments: Namespace, report: Report, total: int) -> None:

@@ -25,6 +25,14 @@ class DataConfig:
     masks: str | None = None
     """Folder of training masks, instead of `data`."""
 
+    mask_suffix: str | None = None
+    """What masks' names have behind their images', without the ending: `_mask` if a.jpg has
+    a_mask.png. It is found out where it is not given."""
+
+    missing_masks: Literal["error", "empty"] = "error"
+    """What of images without a mask: they are an error, or show no object and have an `empty`
+    one."""
+
     benchmarks: str | None = None
     """Folder below which the field's public sets lie, instead of `data`: train on those of
     `task`, joined."""
@@ -106,6 +114,15 @@ class DataConfig:
             )
         if len(places) > 1:
             raise ConfigError(f"{' and '.join(places)} exclude each other: give one of them")
+        if self.mask_suffix is not None:
+            right = bool(self.mask_suffix) and not set("/\\") & set(self.mask_suffix)
+            require(right, "mask_suffix", self.mask_suffix, "needs the end of names, such as _mask")
+        if self.benchmarks is not None and (self.mask_suffix or self.missing_masks != "error"):
+            given = "mask_suffix" if self.mask_suffix else "missing_masks"
+            raise ConfigError(
+                f"`{given}` is about `data`, or `images` and `masks`; how the sets of `benchmarks` "
+                "are laid out is known: leave it out"
+            )
         if (self.benchmarks is None) != (self.task is None):
             raise ConfigError("`benchmarks` and `task` belong together: give both, or neither")
         if folders and (self.images is None or self.masks is None):

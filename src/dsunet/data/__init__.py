@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from dsunet.data.dataset import collate as collate
     from dsunet.data.images import read_image as read_image
     from dsunet.data.images import read_mask as read_mask
+    from dsunet.data.pairing import find_pairs as find_pairs
     from dsunet.data.pairs import Pair as Pair
-    from dsunet.data.pairs import find_pairs as find_pairs
     from dsunet.data.pairs import select_pairs as select_pairs
     from dsunet.data.pairs import split_pairs as split_pairs
     from dsunet.data.views import Views as Views
@@ -31,7 +31,8 @@ __all__, __getattr__, __dir__ = lazy_names(
         "checks.look": ["check_data"],
         "dataset": ["EpochSampler", "PairDataset", "Sample", "collate"],
         "images": ["read_image", "read_mask"],
-        "pairs": ["Pair", "find_pairs", "select_pairs", "split_pairs"],
+        "pairing": ["find_pairs"],
+        "pairs": ["Pair", "select_pairs", "split_pairs"],
         "views": ["Views", "centre_crop", "image_view", "make_views", "mask_view"],
     },
 )

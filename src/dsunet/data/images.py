@@ -24,7 +24,14 @@ from dsunet.data.pixels import (
     turn,
     turn_back,
 )
-from dsunet.data.sources import Bytes, Source, foreign_content, name_of, open_source
+from dsunet.data.sources import (
+    Bytes,
+    EmptyMask,
+    Source,
+    foreign_content,
+    name_of,
+    open_source,
+)
 from dsunet.errors import ImageError
 
 __all__ = [
@@ -185,6 +192,9 @@ def decode(source: Source, *, preview: int | None = None) -> Decoded:
         ImageError: It is missing, empty, cut off, of an unknown format, or has more pixels than
             `PIL.Image.MAX_IMAGE_PIXELS` says is safe.
     """
+    if isinstance(source, EmptyMask):
+        header = _empty_header(source)
+        return Decoded(**vars(header), pixels=Image.new("L", header.size))
     try:
         with open_source(source) as file:
             return _read(source, file, preview)
@@ -345,6 +355,8 @@ def read_header(source: Source) -> Header:
     Raises:
         ImageError: There is no header to read.
     """
+    if isinstance(source, EmptyMask):
+        return _empty_header(source)
     try:
         with open_source(source) as file, Image.open(file, formats=_formats()) as image:
             return _header(source, image)
@@ -354,6 +366,15 @@ def read_header(source: Source) -> Header:
         return decode(source)  # a TIFF that Pillow does not take, or an error
     except Exception as error:  # Pillow's decoders raise many kinds
         raise _unreadable(source, error) from error
+
+
+def _empty_header(mask: EmptyMask) -> Header:
+    """That of a mask like its image."""
+    header = read_header(mask.image)
+    if header.format == "PNG":  # whose EXIF may come after the pixels
+        decoded = decode(mask.image)
+        header = replace(header, orientation=decoded.orientation)
+    return replace(header, source=mask, frames=False)
 
 
 def _unreadable(source: Source, error: Exception) -> ImageError:

@@ -1,35 +1,32 @@
-"""Matching images and masks by stem, in folders and tar archives."""
+"""Images with their masks: reading them, and choosing some by name."""
 
 from __future__ import annotations
 
 import random
-import tarfile
 import unicodedata
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
 from dsunet.config import MaskReading
+from dsunet.data.folders import list_folder, list_images, stem_of
 from dsunet.data.images import Header, decode
-from dsunet.data.sources import IMAGE_SUFFIXES, Source, TarMember, is_image_name, name_of
+from dsunet.data.sources import EmptyMask, Source
 from dsunet.errors import DataError, few
 from dsunet.support.files import decode_text
 
 __all__ = [
     "Pair",
     "PairImages",
-    "Pairing",
     "by_stem",
     "choose_orientation",
-    "find_pairs",
+    "group_files",
     "list_folder",
     "list_images",
     "match_by_stem",
-    "pair_files",
-    "pair_up",
     "read_names",
     "read_pair",
     "resolve_names",
@@ -44,7 +41,7 @@ _S = TypeVar("_S", bound=Source)
 
 @dataclass(frozen=True)
 class Pair:
-    """One image and its mask, which share the stem `name`."""
+    """One image and its mask, which share `name`: the image's stem, with its folders if any."""
 
     name: str
     image: Source
@@ -52,108 +49,9 @@ class Pair:
     reading: MaskReading = field(default_factory=MaskReading)
     """What the mask's values mean."""
 
-
-@dataclass(frozen=True)
-class Pairing:
-    """What pairing two places by stem came to."""
-
-    pairs: list[Pair] = field(default_factory=list)
-    """Images with their masks, by name."""
-    lone_images: list[Source] = field(default_factory=list)
-    lone_masks: list[Source] = field(default_factory=list)
-    duplicates: list[list[Source]] = field(default_factory=list)
-    """Images, or masks, that share a stem."""
-    unsafe_names: list[Source] = field(default_factory=list)
-    """Names with line breaks, which no list of names could hold."""
-    unused: list[Path] = field(default_factory=list)
-    """Other files and folders beside the images and masks."""
-
-    def trouble(self) -> str:
-        """What is wrong, with the first few names; empty if nothing is."""
-        parts = [
-            f"{len(lone)} {kind} ({_first(repr(name_of(source)) for source in lone)})"
-            for kind, lone in (
-                ("images without a mask", self.lone_images),
-                ("masks without an image", self.lone_masks),
-                ("names with line breaks", self.unsafe_names),
-            )
-            if lone
-        ]
-        if self.duplicates:
-            twice = (" and ".join(map(str, group)) for group in self.duplicates)
-            parts.append(f"{len(self.duplicates)} stems that occur twice ({_first(twice, 5)})")
-        return ", ".join(parts)
-
-
-def find_pairs(
-    data: str | Path | None = None,
-    *,
-    images: str | Path | None = None,
-    masks: str | Path | None = None,
-) -> list[Pair]:
-    """All pairs of a data set, by name.
-
-    Args:
-        data: A folder, or an uncompressed `.tar` file, that holds `images/` and `masks/`.
-        images: Folder of images, instead of `data`.
-        masks: Folder of masks, instead of `data`.
-
-    Raises:
-        DataError: A folder is missing or empty, a stem occurs twice, or a file has no partner.
-    """
-    found = pair_up(data, images=images, masks=masks)
-    if trouble := found.trouble():
-        raise DataError(f"there are {trouble}; partners share a stem: rename or move these files")
-    return found.pairs
-
-
-def pair_up(
-    data: str | Path | None = None,
-    *,
-    images: str | Path | None = None,
-    masks: str | Path | None = None,
-) -> Pairing:
-    """As `find_pairs`, but tells of orphans and duplicates instead of raising.
-
-    Raises:
-        DataError: A folder is missing or empty, or an archive is unsafe or none.
-    """
-    unused: list[Path] = []
-    if data is not None:
-        root = Path(data)
-        if root.suffix.lower() == ".tar":
-            image_files, mask_files = _list_tar(root)
-        else:
-            return pair_up(images=root / "images", masks=root / "masks")
-    elif images is None or masks is None:
-        raise DataError("give data, or both images and masks")
-    else:
-        found_images, beside_images = _list_images_and_others(images)
-        found_masks, beside_masks = _list_images_and_others(masks)
-        image_files, mask_files = [*found_images], [*found_masks]
-        unused = [*beside_images, *beside_masks]
-    return pair_files(image_files, mask_files, unused)
-
-
-def pair_files(
-    image_files: Sequence[Source], mask_files: Sequence[Source], unused: Sequence[Path] = ()
-) -> Pairing:
-    """Pairs files by stem; `unused` are other files that were beside them."""
-    image_of, same_images = _group(image_files)
-    mask_of, same_masks = _group(mask_files)
-    twice = {stem_of(group[0]) for group in [*same_images, *same_masks]}
-    return Pairing(
-        [
-            Pair(name, image_of[name], mask_of[name])
-            for name in sorted(image_of.keys() & mask_of.keys())
-            if name not in twice
-        ],
-        [image_of[name] for name in sorted(image_of.keys() - mask_of.keys())],
-        [mask_of[name] for name in sorted(mask_of.keys() - image_of.keys())],
-        [*same_images, *same_masks],
-        [source for name, source in sorted({**mask_of, **image_of}.items()) if "\n" in name],
-        list(unused),
-    )
+    def __post_init__(self) -> None:
+        if isinstance(self.mask, EmptyMask):  # which has no values
+            object.__setattr__(self, "reading", MaskReading())
 
 
 class PairImages(NamedTuple):
@@ -204,98 +102,27 @@ def choose_orientation(image: Header, mask: Header) -> tuple[bool, bool]:
     )
 
 
-def list_images(folder: str | Path) -> list[Path]:
-    """Image files directly in a folder, by name; hidden files are left out.
+def group_files(
+    files: Iterable[_S], key_of: Callable[[Source], str] = stem_of
+) -> tuple[dict[str, _S], list[list[_S]]]:
+    """Files by stem, the first of each; and all files of every stem that occurs several times.
 
-    Raises:
-        DataError: The folder is missing or holds no image.
+    `key_of` gives what counts instead of the stem.
     """
-    return _list_images_and_others(folder)[0]
-
-
-def _list_images_and_others(folder: str | Path) -> tuple[list[Path], list[Path]]:
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(
-            f"there is no folder {folder}; needed are images/ and masks/ with files of equal stems"
-        )
-    images, others = list_folder(folder)
-    if not images:
-        raise DataError(
-            f"{folder} holds no images; known endings are {' '.join(sorted(IMAGE_SUFFIXES))}"
-        )
-    return images, others
-
-
-def list_folder(folder: Path) -> tuple[list[Path], list[Path]]:
-    """Image files directly in a folder, and what else there is but for hidden files, by name."""
-    images: list[Path] = []
-    others: list[Path] = []
-    for file in sorted(folder.iterdir()):
-        if is_image_name(file.name) and not file.is_dir():
-            images.append(file)
-        elif not file.name.startswith("."):
-            others.append(file)
-    return images, others
-
-
-def _list_tar(archive: Path) -> tuple[list[Source], list[Source]]:
-    """The members of `images/` and `masks/`; nothing is ever unpacked."""
-    if not archive.is_file():
-        raise DataError(f"there is no archive {archive}; give an existing .tar file or a folder")
-    found: dict[str, list[Source]] = {"images": [], "masks": []}
-    try:
-        with tarfile.open(archive, "r:") as tar:
-            for member in tar:
-                path = PurePosixPath(member.name)
-                folder = path.parent.name
-                if folder not in found or path.suffix.lower() not in IMAGE_SUFFIXES:
-                    continue
-                if (
-                    not member.isreg()
-                    or member.issparse()
-                    or path.is_absolute()
-                    or ".." in path.parts
-                ):
-                    raise DataError(
-                        f"{archive} holds {member.name!r}, which is a link, a device or an unsafe "
-                        "path; make the archive again from plain files"
-                    )
-                if not path.name.startswith("."):
-                    found[folder].append(
-                        TarMember(archive, member.name, member.offset_data, member.size)
-                    )
-    except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
-        raise DataError(
-            f"{archive} is no uncompressed tar archive ({error}); unpack it, or pack it by tar -cf"
-        ) from error
-    for folder, files in found.items():
-        if not files:
-            raise DataError(f"{archive} holds no images under {folder}/; needed are both folders")
-    return found["images"], found["masks"]
-
-
-def stem_of(source: Source) -> str:
-    """The name that pairs share: without ending, and composed (NFC) whatever system wrote it."""
-    return unicodedata.normalize("NFC", PurePosixPath(name_of(source)).stem)
-
-
-def _group(files: Iterable[_S]) -> tuple[dict[str, _S], list[list[_S]]]:
-    """Files by stem, the first of each; and all files of every stem that occurs several times."""
     groups: dict[str, list[_S]] = {}
     for file in files:
-        groups.setdefault(stem_of(file), []).append(file)
+        groups.setdefault(key_of(file), []).append(file)
     first = {stem: group[0] for stem, group in groups.items()}
     return first, [group for group in groups.values() if len(group) > 1]
 
 
-def by_stem(files: Iterable[_S]) -> dict[str, _S]:
-    """Files by their stems.
+def by_stem(files: Iterable[_S], key_of: Callable[[Source], str] = stem_of) -> dict[str, _S]:
+    """Files by their stems, or by what `key_of` gives instead.
 
     Raises:
         DataError: A stem occurs twice.
     """
-    first, duplicates = _group(files)
+    first, duplicates = group_files(files, key_of)
     if duplicates:
         raise DataError(_twice(duplicates))
     return first

@@ -15,6 +15,7 @@ from dsunet.support.files import stamp_of
 __all__ = [
     "IMAGE_SUFFIXES",
     "Bytes",
+    "EmptyMask",
     "Source",
     "TarMember",
     "content_stamp",
@@ -23,6 +24,7 @@ __all__ = [
     "is_image_name",
     "name_of",
     "open_source",
+    "same_content",
 ]
 
 IMAGE_SUFFIXES = frozenset(
@@ -82,7 +84,20 @@ class Bytes:
         return self.name or "the given bytes"
 
 
-Source = Path | TarMember | Bytes
+@dataclass(frozen=True)
+class EmptyMask:
+    """The mask of an image that has none, as an image without an object may: all background.
+
+    It has no bytes; decoded, it has the image's size and orientation.
+    """
+
+    image: Source
+
+    def __str__(self) -> str:
+        return f"the empty mask of {self.image}"
+
+
+Source = Path | TarMember | Bytes | EmptyMask
 
 
 def is_image_name(name: str) -> bool:
@@ -92,11 +107,15 @@ def is_image_name(name: str) -> bool:
 
 def name_of(source: Source) -> str:
     """A source's file name, without folders."""
+    if isinstance(source, EmptyMask):
+        return name_of(source.image)
     return source.name if isinstance(source, Path) else source.name.rsplit("/", 1)[-1]
 
 
 def open_source(source: Source) -> BinaryIO:
     """Opens a source for reading; of an archive the member alone is read."""
+    if isinstance(source, EmptyMask):
+        return io.BytesIO()
     if isinstance(source, Bytes):
         return io.BytesIO(source.content)
     if isinstance(source, Path):
@@ -118,11 +137,35 @@ def content_stamp(source: Source) -> tuple[int, int]:
     """What tells whether a source was written to; raises `OSError` if it is not there.
 
     Size in bytes and time of the last change in nanoseconds, of the file or of the archive that it
-    is in. Bytes at hand never change: theirs is the time 0.
+    is in. Bytes at hand and empty masks never change: theirs is the time 0.
     """
+    if isinstance(source, EmptyMask):
+        return 0, 0
     if isinstance(source, Bytes):
         return len(source.content), 0
     return stamp_of(source.archive if isinstance(source, TarMember) else source).of_content
+
+
+def same_content(one: Source, other: Source) -> bool:
+    """Whether two sources are one file, by whatever links, or have the same bytes, and have some.
+
+    One that cannot be read is like no other.
+    """
+    try:
+        if isinstance(one, Path) and isinstance(other, Path) and one.samefile(other):
+            return True
+        if _size(one) != _size(other):
+            return False
+        with open_source(one) as first, open_source(other) as second:
+            if not (start := first.read(4096)) or start != second.read(4096):
+                return False
+            return first.read() == second.read()
+    except OSError:
+        return False
+
+
+def _size(source: Source) -> int:
+    return source.size if isinstance(source, TarMember) else content_stamp(source)[0]
 
 
 def foreign_content(source: Source) -> str | None:

@@ -10,7 +10,9 @@ from pathlib import Path
 from dsunet.config import DataConfig, MaskReading
 from dsunet.data.catalogue.find import joined_pairs, training_sets
 from dsunet.data.catalogue.sets import task_named
-from dsunet.data.pairs import Pair, Pairing, pair_up, read_names, select_pairs, split_pairs
+from dsunet.data.folders import parts_of
+from dsunet.data.pairing import Pairing, pair_up
+from dsunet.data.pairs import Pair, read_names, select_pairs, split_pairs
 from dsunet.data.sources import Source, content_stamp, open_source
 from dsunet.errors import DataError, ImageError
 from dsunet.support.files import encode_text
@@ -84,7 +86,9 @@ def split_data(config: DataConfig, seed: int) -> Split:
     """Finds the pairs that the settings mean.
 
     Files without a partner and duplicate stems are left out here and told of in `pairings`, unless
-    a training list says which pairs count.
+    a training list says which pairs count. Of a set that folders divide (see `parts_of`), its
+    training part is trained on, and its validation part validates unless the settings say
+    otherwise; its test part is never touched.
 
     Raises:
         DataError: A folder or list is missing or empty, a list names unknown pairs, or too few
@@ -100,9 +104,9 @@ def split_data(config: DataConfig, seed: int) -> Split:
         raise
     if config.train_list is not None:
         pairings = []
-    if config.val is not None:
-        pairings.append(pair_up(config.val))
-        validation = pairings[-1].pairs
+    if (separate := _separate_validation(config)) is not None:
+        pairings.append(separate)
+        validation = separate.pairs
     held_out = {pair.image for pair in validation}
     training = [[pair for pair in part if pair.image not in held_out] for part in training]
     if config.limit is not None:
@@ -121,8 +125,51 @@ def _sets(config: DataConfig) -> tuple[list[list[Pair]], list[Pairing]]:
     if config.benchmarks is not None and config.task is not None:
         found = training_sets(config.benchmarks, config.task)
         return joined_pairs(found), [each.pairing for each in found]
-    pairing = pair_up(config.data, images=config.images, masks=config.masks)
+    pairing = pair_up(
+        config.data,
+        images=config.images,
+        masks=config.masks,
+        mask_suffix=config.mask_suffix,
+        missing_masks=config.missing_masks,
+    )
+    if parts := parts_of(config.data, config.images, config.masks):
+        pairing.said.append(_said_of_parts(config, list(parts)))
     return [pairing.pairs], [pairing]
+
+
+def _said_of_parts(config: DataConfig, parts: list[str]) -> str:
+    """How a set that folders divide is used, in one line."""
+    told = "val" if config.val is not None else "val_list" if config.val_list else "val_fraction"
+    uses = ["train is trained on"]
+    if "val" in parts:
+        uses.append(
+            "val validates" if _uses_val(config) else f"val is not used (`{told}` is given)"
+        )
+    if "test" in parts:
+        uses.append("test is left alone")
+    return f"{config.data or config.images} is divided by its folders: {', '.join(uses)}"
+
+
+def _uses_val(config: DataConfig) -> bool:
+    """Whether the validation part of a set that folders divide validates."""
+    return config.val is None and config.val_list is None and config.val_fraction == 0
+
+
+def _separate_validation(config: DataConfig) -> Pairing | None:
+    """The validation pairs that lie apart from those to train on, if any do."""
+    if config.val is not None:
+        place = {"data": config.val}
+    elif (
+        config.benchmarks is None
+        and _uses_val(config)
+        and "val" in parts_of(config.data, config.images, config.masks)
+    ):
+        place = {"data": config.data, "images": config.images, "masks": config.masks}
+    else:
+        return None
+    return pair_up(
+        **place, mask_suffix=config.mask_suffix, missing_masks=config.missing_masks, part="val"
+    )
 
 
 def _choose(

@@ -104,7 +104,8 @@ def predict_files(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock_folder(folder):
-            since = begin(folder, segmenter, jobs, options, resume)
+            possible = [job for job in jobs if not job.trouble]
+            since = begin(folder, segmenter, possible, options, resume)
             todo = [job for job in jobs if not is_done(folder, options, job, since)]
             report.skipped = len(jobs) - len(todo)
             writing = _Writing(segmenter, folder, options, report, len(jobs), progress)
@@ -252,6 +253,8 @@ class _Writing:
 
 
 def _read(job: Job, segmenter: Segmenter, options: Options) -> _Ready:
+    if job.trouble:
+        return _Ready(job, reason=job.trouble)
     try:
         upright = not options.ignore_orientation
         decoded = decode(job.image, preview=segmenter.largest_side if options.draft else None)

@@ -97,7 +97,7 @@ def _changed(note: Path, made: dict[str, Any], segmenter: Segmenter) -> list[str
 
 def is_done(folder: Path, options: Options, job: Job, since: int | None) -> bool:
     """Whether all outputs of a job are there and no older than the note of how they are made."""
-    if since is None:
+    if since is None or job.trouble:
         return False
     try:
         times = [

@@ -218,7 +218,12 @@ def _anew(folder: Path) -> str:
 
 
 def checked_data(
-    folder: Path, split: Split, data: DataConfig, say: Callable[[str], None], going_on: bool
+    folder: Path,
+    split: Split,
+    data: DataConfig,
+    say: Callable[[str], None],
+    going_on: bool,
+    view: tuple[int, int] | None = None,
 ) -> dict[str, Any] | None:
     """What is to be written to `data.json`; nothing if the same files were found good before."""
     fingerprint = split.fingerprint()
@@ -233,7 +238,7 @@ def checked_data(
     pairs = len(split.training) + len(split.validation)
     if pairs > 1000 and data.check == "full":
         say(f"reading {pairs:,} pairs to check them (`check` headers is quicker)")
-    report = check_split(split, full=data.check == "full")
+    report = check_split(split, full=data.check == "full", view=view)
     for line in report.lines():
         say(line)
     report.raise_for_errors()

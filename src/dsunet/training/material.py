@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dsunet.config import as_size
 from dsunet.data.sources import name_of
 from dsunet.data.split import Split, split_data
 from dsunet.data.unlabelled import find_unlabelled
@@ -79,4 +80,6 @@ def check_start(request: Request, lists: dict[str, str], split: Split) -> dict[s
     check_folder(folder, request.settings, lists, request.resume)
     if request.resume and not request.going_on:
         say(f"there is no run in {folder} yet; starting it")
-    return checked_data(folder, split, request.data, say, request.going_on)
+    size = request.model.sam_size
+    view = None if size is None else as_size(size)
+    return checked_data(folder, split, request.data, say, request.going_on, view)

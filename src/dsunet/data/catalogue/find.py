@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dsunet.data.catalogue.sets import PUBLIC_SETS, Layout, PublicSet, task_named
-from dsunet.data.pairs import Pair, Pairing, list_folder, pair_files, pair_up, stem_of
+from dsunet.data.folders import list_folder, stem_of
+from dsunet.data.pairing import Pairing, pair_files, pair_up
+from dsunet.data.pairs import Pair
 from dsunet.data.sources import Source, name_of
 from dsunet.errors import DataError
 

@@ -27,8 +27,15 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "unreadable": Kind("error", "files that cannot be read", "replace or remove them"),
-    "orphan_image": Kind("error", "images without a mask", "add masks of the same stem"),
+    "orphan_image": Kind(
+        "error",
+        "images without a mask",
+        "add masks of the same stem, or give `missing_masks` empty if they show no object",
+    ),
     "orphan_mask": Kind("error", "masks without an image", "add images of the same stem"),
+    "own_mask": Kind(
+        "error", "images that are their own mask", "give the masks' folder, or put masks there"
+    ),
     "duplicate": Kind("error", "stems that occur twice", "rename or remove one of each"),
     "size": Kind("error", "masks of another size than their image", "make the sizes equal"),
     "mask_values": Kind(
@@ -63,6 +70,7 @@ KINDS: dict[str, Kind] = {
     "grey_mask": Kind(
         "warning", "masks with much grey between black and white", "is grey a third class?"
     ),
+    "tiny_object": Kind("warning", "objects are too small for the network's view", ""),
     "square_turned": Kind(
         "warning",
         "turned by EXIF, with a mask that fits either way",
@@ -72,6 +80,10 @@ KINDS: dict[str, Kind] = {
         "note",
         "images used as they are stored, against their EXIF orientation",
         "because their mask fits only so",
+    ),
+    "pairing": Kind("note", "how images and masks were found", ""),
+    "no_mask": Kind(
+        "note", "images without a mask count as having no object", "as `missing_masks` says"
     ),
     "frames": Kind("note", "files with several pages or frames", "only the first is used"),
     "mislabelled": Kind(

@@ -14,11 +14,14 @@ import numpy as np
 from dsunet.config import DataConfig, MaskReading
 from dsunet.data.checks.duplicates import Signature, describe, near_duplicates, sign
 from dsunet.data.checks.findings import KINDS, DataReport, Finding, finding
+from dsunet.data.checks.objects import Objects, can_count, count_objects, describe_lost
 from dsunet.data.images import Decoded, Header, decode, read_header
-from dsunet.data.pairs import Pair, Pairing, choose_orientation
+from dsunet.data.pairing import Pairing
+from dsunet.data.pairs import Pair, choose_orientation
+from dsunet.data.sources import EmptyMask, name_of
 from dsunet.data.split import Split, split_data
 from dsunet.data.survey import MaskSeen, Survey, values_of
-from dsunet.errors import DataError, ImageError
+from dsunet.errors import DataError, ImageError, few
 from dsunet.support.processes import available_cores
 
 __all__ = [
@@ -43,17 +46,23 @@ NOT_COMPARED = Finding(
 _GREY_SHARE = 0.1
 
 
-def check_data(config: DataConfig, seed: int = 0) -> DataReport:
+def check_data(
+    config: DataConfig, seed: int = 0, view: tuple[int, int] | None = None
+) -> DataReport:
     """Checks the data set that some settings mean, as `check_split` does.
 
     Raises:
         DataError: There is no data set to check.
     """
-    return check_split(split_data(config, seed), full=config.check == "full")
+    return check_split(split_data(config, seed), full=config.check == "full", view=view)
 
 
 def check_split(
-    split: Split, *, full: bool = True, progress: Callable[[int, int], None] | None = None
+    split: Split,
+    *,
+    full: bool = True,
+    view: tuple[int, int] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> DataReport:
     """Looks at every file of a data set and reports all that is wrong or odd.
 
@@ -61,6 +70,8 @@ def check_split(
         split: The pairs.
         full: Read every file; otherwise headers alone, which finds no cut-off files, no odd masks
             and no near-duplicates.
+        view: Height and width of the network's view in pixels, to find objects that vanish in it;
+            it takes reading every file, and the package SciPy.
         progress: Called with the number of pairs done and the number of all.
     """
     started = time.monotonic()
@@ -73,16 +84,22 @@ def check_split(
     known: list[Signature] = []
     asked: list[Signature] = []
     values = Survey(split.reading)
-    for done, look in enumerate(look_at(pairs, full=full, compare=compare), 1):
+    objects: list[Objects] = []
+    counted = view if full and can_count() else None
+    for done, look in enumerate(look_at(pairs, full=full, compare=compare, view=counted), 1):
         report.findings += look.findings
         if look.signature is not None:
             (known if done <= len(split.training) else asked).append(look.signature)
         if look.mask is not None:
             values.add(look.mask)
+        if look.objects is not None:
+            objects.append(look.objects)
         if progress:
             progress(done, len(pairs))
     report.survey = values
     report.findings += survey_findings(values)
+    if counted is not None and (lost := describe_lost(objects, counted)):
+        report.findings.append(Finding("tiny_object", (), lost))
     for alike in near_duplicates(known, asked):
         report.findings.append(finding("near_duplicate", alike, describe(alike)))
     if wanted and not compare:
@@ -104,6 +121,13 @@ def pairing_findings(pairing: Pairing) -> Iterator[Finding]:
         yield finding("orphan_image", [source])
     for source in pairing.lone_masks:
         yield finding("orphan_mask", [source])
+    for pair in pairing.own_masks:
+        yield finding("own_mask", [pair.image, pair.mask], f"{pair.image} and {pair.mask}")
+    if pairing.empty:
+        names = few([name_of(image) for image in pairing.empty])
+        yield Finding("no_mask", (), f"{len(pairing.empty)} of {len(pairing.pairs)} ({names})")
+    for line in pairing.said:
+        yield Finding("pairing", (), line)
     for path in pairing.unused:
         yield finding("unused", [path])
     for source in pairing.unsafe_names:
@@ -128,9 +152,13 @@ class Look(NamedTuple):
     signature: Signature | None
     mask: MaskSeen | None = None
     """Of the mask's values, if its pixels were read."""
+    objects: Objects | None = None
+    """Those of the mask, if they were counted."""
 
 
-def look_at(pairs: Sequence[Pair], *, full: bool, compare: bool) -> Iterator[Look]:
+def look_at(
+    pairs: Sequence[Pair], *, full: bool, compare: bool, view: tuple[int, int] | None = None
+) -> Iterator[Look]:
     """Looks at pairs, in their order.
 
     Decoding leaves Python's lock alone, so threads are as good as processes here.
@@ -139,20 +167,22 @@ def look_at(pairs: Sequence[Pair], *, full: bool, compare: bool) -> Iterator[Loo
         pairs: What to look at.
         full: Read every file, not its header alone.
         compare: Sign the images, for `near_duplicates`.
+        view: Height and width of the view that objects are counted for.
     """
     pool = ThreadPoolExecutor(min(8, available_cores()))
     try:
-        yield from pool.map(partial(_look, full, compare), pairs)
+        yield from pool.map(partial(_look, full, compare, view), pairs)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _look(full: bool, compare: bool, pair: Pair) -> Look:
+def _look(full: bool, compare: bool, view: tuple[int, int] | None, pair: Pair) -> Look:
     findings: list[Finding] = []
     image: Header | None = None
     mask: Header | None = None
     signature = None
     seen: MaskSeen | None = None
+    objects: Objects | None = None
     try:
         if full:
             image = decoded = decode(pair.image, preview=64)
@@ -163,10 +193,13 @@ def _look(full: bool, compare: bool, pair: Pair) -> Look:
     except ImageError as error:
         findings.append(finding("unreadable", [pair.image], str(error)))
     try:
-        if full:
+        if isinstance(pair.mask, EmptyMask):
+            pass
+        elif full:
             mask = decoded = decode(pair.mask)
             seen = values_of(decoded, pair.reading)
             findings += _mask_findings(decoded, seen, pair.reading)
+            objects = _objects_of(decoded, pair, view)
         else:
             mask = read_header(pair.mask)
     except ImageError as error:
@@ -176,7 +209,16 @@ def _look(full: bool, compare: bool, pair: Pair) -> Look:
     for header in (image, mask):
         if header is not None:
             findings += _header_findings(header)
-    return Look(findings, signature, seen)
+    return Look(findings, signature, seen, objects)
+
+
+def _objects_of(mask: Decoded, pair: Pair, view: tuple[int, int] | None) -> Objects | None:
+    if view is None:
+        return None
+    try:
+        return count_objects(pair.mask, mask.as_labels(pair.reading).mask, view)
+    except ImageError:  # told of by its values
+        return None
 
 
 def _header_findings(header: Header) -> Iterator[Finding]:
