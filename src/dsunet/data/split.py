@@ -157,6 +157,7 @@ def _uses_val(config: DataConfig) -> bool:
 
 def _separate_validation(config: DataConfig) -> Pairing | None:
     """The validation pairs that lie apart from those to train on, if any do."""
+    place: dict[str, str | None]
     if config.val is not None:
         place = {"data": config.val}
     elif (
