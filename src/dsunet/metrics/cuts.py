@@ -9,8 +9,8 @@ lies within 1/510 of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ __all__ = [
     "best_threshold",
     "cut_of",
     "describe_alarms",
+    "describe_threshold",
 ]
 
 NOTHING_TO_MEASURE = "cannot say anything of such a set: there are only false alarms to count."
@@ -64,7 +65,7 @@ class FalseAlarms(NamedTuple):
         return cls(len(alarms), alarmed, area, error)
 
     @property
-    def share(self) -> float:
+    def rate(self) -> float:
         """Pictures with a false alarm, over all without an object; NaN where there are none."""
         return self.alarmed / self.images if self.images else math.nan
 
@@ -90,13 +91,30 @@ class BestThreshold(NamedTuple):
             "false_alarms": self.alarmed,
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any] | None) -> BestThreshold | None:
+        """From what `to_dict` gives; `None` from nothing."""
+        if not values:
+            return None
+        dice, in_use = float(values["Dice"]), float(values["Dice_in_use"])
+        return cls(float(values["threshold"]), dice, in_use, int(values["false_alarms"]))
+
 
 def describe_alarms(alarms: FalseAlarms) -> str:
     """In words; of pictures without an object, of which there are some."""
     return (
         f"{alarms.alarmed} of {alarms.images} images without an object "
-        f"({100 * alarms.share:.1f} %) have a false alarm; on average {100 * alarms.area:.2f} % of "
+        f"({100 * alarms.rate:.1f} %) have a false alarm; on average {100 * alarms.area:.2f} % of "
         f"the area, MAE {alarms.error:.4f}"
+    )
+
+
+def describe_threshold(best: BestThreshold, in_use: float) -> str:
+    """In words, for the pictures that it was found on."""
+    alarms = f", and {best.alarmed} false alarms" if best.alarmed else ""
+    return (
+        f"best threshold: {best.threshold:g} (`threshold`), with a mean Dice of {best.dice:.4f}"
+        f"{alarms}; at {in_use:g} it is {best.dice_in_use:.4f}"
     )
 
 

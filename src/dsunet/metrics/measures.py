@@ -156,6 +156,24 @@ class Measures:
         """The mean over all maps so far, by key; NaN if there is nothing to measure."""
         return {key: self._mean(key) if self._count else math.nan for key in self.measures}
 
+    def summary(self) -> dict[str, float]:
+        """What can be said: measures that are numbers, and of pictures without an object.
+
+        By the protocol `raw`, and if there are pictures without an object, `false_alarm_rate`
+        is the share of them with a pixel at or above the threshold, `false_alarm_area` the mean
+        share of such pixels, and `MAE_without_object` the mean absolute error.
+        """
+        scores = {key: value for key, value in self.compute().items() if not math.isnan(value)}
+        alarms = self.false_alarms()
+        if self.protocol == "benchmark" or not alarms.images:
+            return scores
+        return {
+            **scores,
+            "false_alarm_rate": alarms.rate,
+            "false_alarm_area": alarms.area,
+            "MAE_without_object": alarms.error,
+        }
+
     def false_alarms(self) -> FalseAlarms:
         """What the maps say of the pictures without an object."""
         return FalseAlarms.of(self._alarms, self.threshold)
