@@ -282,6 +282,7 @@ def test_remarks(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "1 masks are empty; F is 0 for them, whatever the map (0)" in shown
 
 
+@pytest.mark.usefixtures("unsaved")
 def test_raw_is_the_usual_protocol_and_benchmark_beside_published_values(
     sandbox: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
