@@ -106,6 +106,7 @@ def run(arguments: argparse.Namespace, arm: str, seed: int) -> dict[str, Any]:
         clip_grad_norm=2.0,
         val_every=epochs,
         val_pictures=0,
+        protocol="benchmark",
         device=arguments.device,
         seed=seed,
     )

@@ -114,8 +114,8 @@ def plain(reads: list[Read], chosen: str) -> dict[str, float]:
             "Fw": weighted.get_results()["wfm"],
             "Emax": of_e["curve"].max(),
             "Eadp": of_e["adp"],
-            "Dice": of_f["Dice"]["dynamic"].mean(),
-            "IoU": of_f["IoU"]["dynamic"].mean(),
+            "mDice": of_f["Dice"]["dynamic"].mean(),
+            "mIoU": of_f["IoU"]["dynamic"].mean(),
             "Dicemax": of_f["Dice"]["dynamic"].max(),
             "IoUmax": of_f["IoU"]["dynamic"].max(),
         }
@@ -141,13 +141,15 @@ def take(way: str, chosen: str, folder: Path) -> dict[str, object]:
     elif way in (PLAIN, PLAIN_MEMORY):
         values = plain(reads, chosen)
     elif way == ONE_MEMORY:
-        measures = Measures(keys)
+        measures = Measures(keys, protocol="benchmark")
         for each in reads:
             measures.update(*each())
         values = measures.compute()
     else:
         masks, workers = folder / "masks", 2 if way == TWO else 1
-        values = evaluate_folders(folder / "maps", masks, workers=workers, measures=keys).scores
+        values = evaluate_folders(
+            folder / "maps", masks, workers=workers, measures=keys, protocol="benchmark"
+        ).scores
     return {"seconds": time.perf_counter() - started, "values": values}
 
 

@@ -32,7 +32,7 @@ STARTS = {
 }
 COMMON = (
     "--model dsunet-lite --warmup-epochs 1 --clip-grad-norm 2 --batch-size 8 "
-    "--crop 0.7 --average 0.99 --val-every 5 --workers 1 --device cpu --seed 0"
+    "--crop 0.7 --average 0.99 --val-every 5 --protocol benchmark --workers 1 --device cpu --seed 0"
 )
 SETTINGS = {
     "steel": "--val-list benchmarks/steel/val.txt --sam-size 192 --epochs 40",

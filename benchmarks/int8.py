@@ -216,7 +216,7 @@ def compare_maps(run: Path, data: Path) -> dict[str, object]:
             output = Path(folder) / way
             jobs = plan_outputs([data / "images"], output, names=names)
             predict_files(dsunet.Segmenter(run, "cpu", **how), jobs, output)
-            scores = dsunet.evaluate(output, data / "masks", names)
+            scores = dsunet.evaluate(output, data / "masks", names, protocol="benchmark")
             far = [
                 np.abs(read(output / job.name) - read(Path(folder) / "float32" / job.name))
                 for job in jobs

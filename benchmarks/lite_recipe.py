@@ -116,6 +116,7 @@ def run(
             average=arguments.average,
             device="cpu",
             seed=seed,
+            protocol="benchmark",
         ),
         LossConfig(bce=change.get("bce", "boundary_weighted")),
         weights=change.get("weights", "encoders"),

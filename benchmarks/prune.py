@@ -117,6 +117,7 @@ def main() -> None:
         device=arguments.device,
         val_every=max(1, arguments.epochs),
         val_pictures=0,
+        protocol="benchmark",
     )
     reports = []
     with tempfile.TemporaryDirectory() as name:

@@ -60,7 +60,9 @@ def main() -> None:
             out = Path(folder, name)
             jobs = plan_outputs([str(arguments.data / "images")], out, names=read_names(listed))
             predict_files(dsunet.Segmenter(weights, "cpu"), jobs, out, Options())
-            scores[name] = dsunet.evaluate(out, arguments.data / "masks", names=listed)
+            scores[name] = dsunet.evaluate(
+                out, arguments.data / "masks", names=listed, protocol="benchmark"
+            )
             maps[name] = {path.name: np.asarray(Image.open(path)) for path in out.glob("*.png")}
     changed = [
         np.abs(maps["float32"][name].astype(int) - maps["float16"][name]).max()

@@ -24,7 +24,7 @@ from dsunet.support.files import sha256_of, write_json
 from dsunet.weights.shipped import DEFAULT, weights_of
 from measuring import circumstances
 
-MEASURES = ("S", "F", "Fw", "E", "MAE", "IoU")
+MEASURES = ("S", "F", "Fw", "E", "MAE", "mIoU")
 OF_CURVES = ("Fmax", "Emax")  # of the mean curve, not means over images
 
 
@@ -33,7 +33,9 @@ def measured(folder: Path) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as maps:
         jobs = plan_outputs([str(folder / "images")], maps)
         report = predict_files(dsunet.Segmenter(device="cpu"), jobs, maps, Options())
-        evaluation = evaluate_folders(maps, folder / "masks", measures=MEASURES + OF_CURVES)
+        evaluation = evaluate_folders(
+            maps, folder / "masks", measures=MEASURES + OF_CURVES, protocol="benchmark"
+        )
     if report.failures or evaluation.failures:
         raise SystemExit(f"some images of {folder} failed; nothing is recorded")
     rows = evaluation.per_image.values()

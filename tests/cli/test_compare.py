@@ -90,21 +90,24 @@ def directly(method: str) -> dict[str, float]:
         "Emax": e_result["curve"].max(),
         "Eadp": e_result["adp"],
         "MAE": mae.get_results()["mae"],
-        "Dice": both["Dice"]["dynamic"].mean(),
-        "IoU": both["IoU"]["dynamic"].mean(),
+        "mDice": both["Dice"]["dynamic"].mean(),
+        "mIoU": both["IoU"]["dynamic"].mean(),
         "Dicemax": both["Dice"]["dynamic"].max(),
         "IoUmax": both["IoU"]["dynamic"].max(),
     }
 
 
 def test_the_table_is_pysodmetrics(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main("compare good middle poor --masks masks --output out".split()) == 0
+    for file in Path("poor").iterdir():  # no map that spans the whole range
+        Image.fromarray((np.asarray(Image.open(file)) * 0.4 + 30).astype(np.uint8)).save(file)
+    call = "compare good middle poor --masks masks --output out --protocol benchmark"
+    assert main(call.split()) == 0
     shown = capsys.readouterr().out
     rows = rows_of("out/table.csv")
     assert [row["method"] for row in rows] == ["good", "middle", "poor"]
     for row in rows:
         expected = directly(row["method"])
-        assert set(row) == {"method", "BIoU", *expected} == {"method", *ALL_MEASURES}
+        assert set(row) == {"method", "BIoU", "Dice", "IoU", *expected} == {"method", *ALL_MEASURES}
         assert {key: float(row[key]) for key in expected} == expected
         assert f"{expected['S']:.3f}" in shown
     assert json.loads(Path("out/table.json").read_text())["title"] == "6 images"
@@ -117,7 +120,8 @@ def test_the_table_is_pysodmetrics(sandbox: Path, capsys: pytest.CaptureFixture[
 
 @pytest.mark.usefixtures("unsaved")
 def test_every_image(sandbox: Path) -> None:
-    assert main("compare good poor --masks masks --measures MAE,S --output out".split()) == 0
+    call = "compare good poor --masks masks --measures MAE,S --output out --protocol benchmark"
+    assert main(call.split()) == 0
     rows = rows_of("out/per_image.csv")
     assert [(row["image"], row["method"]) for row in rows[:3]] == [
         ("0", "good"),
@@ -272,10 +276,59 @@ def test_remarks(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Image.open("poor/3.png") as map_:
         map_.resize((30, 20)).save("poor/3.png")
     Image.new("L", (48, 48)).save("masks/0.png")
-    assert main("compare good poor --masks masks --measures S".split()) == 0
+    assert main("compare good poor --masks masks --measures S --protocol benchmark".split()) == 0
     shown = capsys.readouterr().out
     assert "poor: 1 maps had another size than their mask and were resized to it (3)" in shown
     assert "1 masks are empty; F is 0 for them, whatever the map (0)" in shown
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_raw_is_the_usual_protocol_and_benchmark_beside_published_values(
+    sandbox: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for file in Path("good").iterdir():  # at most 0.3: nothing is object at 0.5
+        Image.fromarray((np.asarray(Image.open(file)) * 0.3).astype(np.uint8)).save(file)
+    asked = "compare good --masks masks --measures S,Dice --output"
+    shown = {}
+    for how in ("", "--protocol benchmark", "--published DUTS-TE", "--threshold 0.2"):
+        assert main([*asked.split(), f"out{how}", *how.split()]) == 0
+        shown[how] = (capsys.readouterr().out, rows_of(f"out{how}/table.csv")[-1])
+    raw, stretched, beside, lower = (row for _, row in shown.values())
+    assert float(raw["S"]) < 0.7 < 0.95 < float(stretched["S"]) == float(beside["S"])
+    assert float(raw["Dice"]) == 0
+    assert float(lower["Dice"]) > 0.95
+    assert "measured as they are (--protocol raw); Dice and IoU at 0.5" in shown[""][0]
+    for how in ("--protocol benchmark", "--published DUTS-TE"):
+        assert "stretched to its full range first, as the paper does" in shown[how][0]
+    both = "compare good --masks masks --published DUTS-TE --protocol raw"
+    assert main(both.split()) == 1
+    assert "--protocol is raw, but the values of --published are by" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("unsaved")
+def test_images_without_an_object_are_told_of_apart(
+    sandbox: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_objects = "compare good poor --masks masks --measures S,MAE,Dice --output"
+    Path("list.txt").write_text("1\n2\n3\n4\n5\n")
+    assert main([*with_objects.split(), "few", "--list", "list.txt"]) == 0
+    Image.new("L", (48, 48)).save("masks/0.png")
+    Image.new("L", (48, 48)).save("good/0.png")
+    capsys.readouterr()
+    assert main([*with_objects.split(), "all"]) == 0
+    shown = capsys.readouterr().out
+    assert rows_of("few/table.csv") == rows_of("all/table.csv")
+    assert "1 of 6 images have no object; the measures are over the other 5." in shown
+    assert "good: 0 of 1 images without an object (0.0 %) have a false alarm" in shown
+    assert "poor: 1 of 1 images without an object (100.0 %) have a false alarm" in shown
+    first = rows_of("all/per_image.csv")[0]
+    assert (first["S"], first["Dice"], first["MAE"]) == ("", "", "0.0")
+    for number in range(6):
+        Image.new("L", (48 + 4 * number,) * 2).save(f"masks/{number}.png")
+    assert main([*with_objects.split(), "none"]) == 0
+    shown = capsys.readouterr().out
+    assert "the measures cannot say anything of such a set" in shown
+    assert rows_of("none/table.csv")[0]["S"] == ""
 
 
 def test_the_terminals_table_is_cut_into_parts(
@@ -286,7 +339,7 @@ def test_the_terminals_table_is_cut_into_parts(
     lines = capsys.readouterr().out.splitlines()
     heads = [line for line in lines if line.strip().startswith("method")]
     assert len(heads) > 2
-    assert max(map(len, lines)) <= 50
+    assert max(map(len, lines[:-1])) <= 50  # the last is a note
     for about in ALL_MEASURES.values():
         assert any(about.title in head for head in heads)
 
@@ -409,7 +462,7 @@ def test_real_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             map_ = (truth + rng.normal(0, noise, truth.shape)).clip(0, 255)
             Image.fromarray(map_.astype(np.uint8)).save(Path(method, f"{mask.stem}.png"))
     Path("list.txt").write_text("\n".join(mask.stem for mask in masks))
-    measures = "S,F,Fw,E,MAE,IoU,BIoU"
+    measures = "S,F,Fw,E,MAE,mIoU,BIoU"
     status = main(
         ["compare", "near", "far", "--masks", str(source / "masks"), "--list", "list.txt"]
         + ["--images", str(source / "images"), "--output", "out", "--measures", measures]

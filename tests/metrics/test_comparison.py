@@ -137,4 +137,5 @@ def test_files_hold_what_was_asked_for(tmp_path: Path) -> None:
     lines = (tmp_path / "scores.csv").read_text().splitlines()
     assert lines[0] == "image,Fw,MAE"
     assert lines[-1] == f"mean,{result.scores['Fw']!r},{result.scores['MAE']!r}"
-    assert result.to_dict() == {**result.scores, "images": COUNT}
+    counts = {"images": COUNT, "without_object": 0, "false_alarms": 0}
+    assert result.to_dict() == {**result.scores, **counts}

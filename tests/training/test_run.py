@@ -38,7 +38,8 @@ def test_prediction_gives_the_very_measures_of_validation(
         jobs = dsunet.predict.plan_outputs([tmp_path / "images"], tmp_path / weights)
         dsunet.predict.predict_files(segmenter, jobs, tmp_path / weights)
         scores = dsunet.evaluate(tmp_path / weights, tmp_path / "masks")
-        assert scores == {**about["training"]["measures"], "images": 3}
+        counts = {"images": 3, "without_object": 0, "false_alarms": 0}
+        assert scores == {**about["training"]["measures"], **counts}
 
 
 def test_every_step_trains_batchnorm(trained: Path) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, print_failures, print_table, visible
-from dsunet.cli.parser import LIST_HELP, Command, Parser
+from dsunet.cli.parser import LIST_HELP, Command, Parser, add_reading_arguments, reading_of
+from dsunet.config import Measuring, MeasuringProtocol
 from dsunet.errors import ConfigError, DataError, few
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def _compare_arguments(parser: Parser) -> None:
         "--measures",
         type=str,
         help="Which measures, separated by commas: S, F, Fmax, Fmean, Fw, E, Emax, Eadp, MAE, "
-        "Dice, IoU, Dicemax, IoUmax, BIoU; all by default.",
+        "Dice, IoU, mDice, mIoU, Dicemax, IoUmax, BIoU; all by default.",
     )
     parser.add_argument(
         "--published",
@@ -67,6 +68,21 @@ def _compare_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--workers", type=int, default=0, help="Processes to share the work; 0 for one per core."
     )
+    parser.add_argument(
+        "--protocol",
+        type=MeasuringProtocol | None,
+        help="How maps are measured: raw, as they are, and images without an object apart, by their "
+        "false alarms; benchmark, the paper's, stretches each map to its full range first and "
+        "averages over all images. By default raw, and benchmark beside --published.",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.5,
+        help="Probability from which a pixel is object, for Dice, IoU, BIoU and false alarms; above "
+        "0 and at most 1.",
+    )
+    add_reading_arguments(parser)
 
 
 def _compare(arguments: Namespace) -> int:
@@ -83,7 +99,15 @@ def _compare(arguments: Namespace) -> int:
     workers = arguments.workers or available_cores()
     with Progress("comparing") as progress:
         result = compare_folders(
-            asked.methods, arguments.masks, names, asked.measures, progress, workers
+            asked.methods,
+            arguments.masks,
+            names,
+            asked.measures,
+            progress,
+            workers,
+            protocol=asked.measuring.protocol,
+            threshold=asked.measuring.threshold,
+            reading=reading_of(arguments),
         )
     count = f"{len(result.names)} images"
     title = f"{published[0].dataset}, {count}" if published else count
@@ -106,6 +130,7 @@ class _Asked(NamedTuple):
     """The two methods whose differences are shown."""
     key: str
     """The measure by which they differ."""
+    measuring: Measuring
 
 
 def _asked(arguments: Namespace) -> _Asked:
@@ -125,7 +150,19 @@ def _asked(arguments: Namespace) -> _Asked:
     key = arguments.differ_by or ("S" if "S" in measures else measures[0])
     if key not in measures:
         raise ConfigError(f"--differ-by is {key!r}, but needs one of {', '.join(measures)}")
-    return _Asked(methods, measures, pair, key)
+    return _Asked(methods, measures, pair, key, _measuring(arguments))
+
+
+def _measuring(arguments: Namespace) -> Measuring:
+    """How to measure: beside published values by the paper's protocol, which they are by."""
+    beside = arguments.published is not None
+    if beside and arguments.protocol == "raw":
+        raise ConfigError(
+            "--protocol is raw, but the values of --published are by the paper's; leave out one "
+            "of them"
+        )
+    usual: MeasuringProtocol = "benchmark" if beside else "raw"
+    return Measuring(arguments.protocol or usual, arguments.threshold)
 
 
 def _check_figures(arguments: Namespace) -> None:
@@ -227,6 +264,9 @@ def _draw_curves(result: Comparison, output: Path) -> None:
     curves = {method: each.curves for method, each in result.evaluations.items()}
     scores = {method: each.per_image for method, each in result.evaluations.items()}
     measures = next(iter(result.evaluations.values())).scores
+    if any(not each for each in curves.values()):
+        print("no mask has an object, so there are no curves and histograms to draw")
+        return
     plot_precision_recall(curves, output / "precision_recall")
     plot_thresholds(curves, output / "thresholds")
     plot_histograms(
@@ -247,7 +287,8 @@ def _draw_differences(
     from dsunet.visualize.differences import difference_grid, most_different, read_grid_row
 
     scores = {
-        method: {name: values[key] for name, values in each.per_image.items()}
+        # an image without an object may have no such score
+        method: {name: values[key] for name, values in each.per_image.items() if key in values}
         for method, each in result.evaluations.items()
     }
     chosen = most_different(scores[pair[0]], scores[pair[1]], arguments.rows)
@@ -294,7 +335,7 @@ def _remark(result: Comparison) -> None:
                 f"({few(each.turned)}): predict such images with --ignore-orientation"
             )
     empty = [name for name, facts in result.objects.items() if not facts.count]
-    if empty:
+    if empty and next(iter(result.evaluations.values())).protocol == "benchmark":
         print(f"{len(empty)} masks are empty; F is 0 for them, whatever the map ({few(empty)})")
 
 

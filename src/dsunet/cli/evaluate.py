@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
-from dsunet.cli.output import Progress, check_outputs, print_failures
-from dsunet.cli.parser import LIST_HELP, Command, Parser
+from dsunet.cli.output import Progress, check_outputs, print_failures, with_flags
+from dsunet.cli.parser import (
+    LIST_HELP,
+    Command,
+    Parser,
+    add_reading_arguments,
+    pick,
+    reading_of,
+)
+from dsunet.config import Measuring
 from dsunet.errors import ConfigError, few
+
+if TYPE_CHECKING:
+    from dsunet.metrics import Evaluation
 
 __all__ = ["EVALUATE"]
 
@@ -24,44 +37,38 @@ def _evaluate_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--workers", type=int, default=0, help="Processes to share the work; 0 for one per core."
     )
+    parser.add_class_arguments(Measuring)
+    add_reading_arguments(parser)
 
 
 def _evaluate(arguments: Namespace) -> int:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     from dsunet.data.pairs import read_names
-    from dsunet.metrics import MEASURES, evaluate_folders
+    from dsunet.metrics import evaluate_folders
     from dsunet.support.processes import available_cores
 
     names = read_names(arguments.list) if arguments.list else None
     if arguments.workers < 0:
         raise ConfigError(f"--workers is {arguments.workers}, but needs at least 0")
     workers = arguments.workers or available_cores()
+    measuring: Measuring = pick(Measuring, arguments)
     check_outputs(arguments.json, arguments.csv)
     with Progress("evaluating") as progress:
-        result = evaluate_folders(arguments.predictions, arguments.masks, names, progress, workers)
-    table = Table(box=box.SIMPLE_HEAD)
-    for title in ("images", "S ↑", "F ↑", "E ↑", "MAE ↓"):
-        table.add_column(title, justify="right")
-    values = [f"{result.scores[name]:.4f}" for name in MEASURES]
-    table.add_row(str(len(result.per_image)), *values)
-    Console().print(table)
+        result = evaluate_folders(
+            arguments.predictions,
+            arguments.masks,
+            names,
+            progress,
+            workers,
+            protocol=measuring.protocol,
+            threshold=measuring.threshold,
+            reading=reading_of(arguments),
+        )
+    _print_scores(result)
     if arguments.json:
         result.write_json(Path(arguments.json))
     if arguments.csv:
         result.write_csv(Path(arguments.csv))
-    if result.resized:
-        print(f"{len(result.resized)} maps had another size than their mask and were resized to it")
-    if result.empty:
-        print(f"{len(result.empty)} masks are empty; F is 0 for them, whatever the map")
-    if result.turned:
-        print(
-            f"{len(result.turned)} maps lie across their mask ({few(result.turned)}): the images "
-            "have an EXIF orientation that their masks ignore; predict them with "
-            "--ignore-orientation"
-        )
+    _remark(result)
     print_failures(
         "dsunet evaluate",
         result.failures.values(),
@@ -70,8 +77,53 @@ def _evaluate(arguments: Namespace) -> int:
     return 1 if result.failures else 0
 
 
+def _print_scores(result: Evaluation) -> None:
+    """Prints the table, and what explains it."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from dsunet.metrics import ALL_MEASURES
+    from dsunet.metrics.cuts import NOTHING_TO_MEASURE, describe_alarms, describe_threshold
+
+    alarms, raw = result.false_alarms, result.protocol == "raw"
+    counted = len(result.per_image) - (alarms.images if raw else 0)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("images", justify="right")
+    for key in result.scores:
+        arrow = "↑" if ALL_MEASURES[key].higher_is_better else "↓"
+        table.add_column(f"{key} {arrow}", justify="right")
+    values = ("–" if math.isnan(value) else f"{value:.4f}" for value in result.scores.values())
+    table.add_row(str(counted), *values)
+    Console().print(table)
+    if not raw:
+        print("each map is stretched to its full range first, as the paper does")
+        return
+    print(f"maps are measured as they are; Dice and IoU at {result.threshold:g} (--threshold)")
+    if alarms.images:
+        if not counted:
+            print(f"no mask has an object: the measures {NOTHING_TO_MEASURE}")
+        print(describe_alarms(alarms))
+    if result.best_threshold is not None:
+        print(with_flags(describe_threshold(result.best_threshold, result.threshold)))
+
+
+def _remark(result: Evaluation) -> None:
+    """Prints what is odd about the maps."""
+    if result.resized:
+        print(f"{len(result.resized)} maps had another size than their mask and were resized to it")
+    if result.empty and result.protocol == "benchmark":
+        print(f"{len(result.empty)} masks are empty; F is 0 for them, whatever the map")
+    if result.turned:
+        print(
+            f"{len(result.turned)} maps lie across their mask ({few(result.turned)}): the images "
+            "have an EXIF orientation that their masks ignore; predict them with "
+            "--ignore-orientation"
+        )
+
+
 EVALUATE = Command(
-    "Measure a folder of maps against a folder of masks: S, F, E, MAE.",
+    "Measure a folder of maps against a folder of masks: S, F, E, MAE, Dice, IoU, false alarms.",
     "  dsunet evaluate --predictions MAPS --masks DIR/masks --list RUN/val.txt\n",
     _evaluate_arguments,
     _evaluate,

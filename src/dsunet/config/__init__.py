@@ -11,6 +11,7 @@ docs/architecture.md.
 from dsunet.config.data import DataConfig
 from dsunet.config.distill import DistillConfig
 from dsunet.config.masks import MaskReading
+from dsunet.config.measuring import BestBy, Measuring, MeasuringProtocol
 from dsunet.config.network import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -36,12 +37,15 @@ __all__ = [
     "MODEL_PRESETS",
     "RECIPE_BATCH",
     "ROLES",
+    "BestBy",
     "CustomConfig",
     "DataConfig",
     "DistillConfig",
     "Injection",
     "LossConfig",
     "MaskReading",
+    "Measuring",
+    "MeasuringProtocol",
     "ModelConfig",
     "Options",
     "Precision",

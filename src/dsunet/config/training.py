@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from dsunet.config.checking import require, require_choices
+from dsunet.config.measuring import BestBy, MeasuringProtocol
 
 __all__ = ["RECIPE_BATCH", "LossConfig", "Precision", "TrainConfig"]
 
@@ -83,7 +84,20 @@ class TrainConfig:
     """Largest norm of the gradient; longer ones are scaled down."""
 
     early_stop: int | None = None
-    """Stop after this many epochs without a better S-measure on the validation set."""
+    """Stop after this many epochs without a better value of `best_by` on the validation set."""
+
+    best_by: BestBy = "S"
+    """Measure on the validation set that picks the best epoch: over the pictures with an object, or,
+    if there is none, the mean absolute error. Of equal ones the first epoch is the best."""
+
+    protocol: MeasuringProtocol = "raw"
+    """How validation measures: `raw` measures maps as they are, and pictures without an object
+    apart, by their false alarms; `benchmark`, the paper's, stretches each map to its full range and
+    averages over all pictures."""
+
+    threshold: float = 0.5
+    """Probability from which a pixel is object in validation: for Dice, IoU, false alarms and the
+    panel of pictures."""
 
     precision: Precision = "auto"
     """Autocast type; `auto` is bfloat16 where the GPU computes in it, and float32 elsewhere."""
@@ -163,6 +177,7 @@ class TrainConfig:
         for field in ("lr", "encoder_lr", "clip_grad_norm", "early_stop", "cache_budget"):
             value = getattr(self, field)
             require(value is None or value > 0, field, value, "needs to be above 0")
+        require(0 < self.threshold <= 1, "threshold", self.threshold, "needs (0, 1]")
         require(0 <= self.average < 1, "average", self.average, "needs [0, 1)")
         require(self.min_lr <= self.lr, "min_lr", self.min_lr, f"needs at most lr, {self.lr}")
         require(

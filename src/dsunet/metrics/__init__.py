@@ -1,4 +1,4 @@
-"""Benchmark metrics, equal to PySODMetrics' to the last digit.
+"""The field's measures: of maps as they are, or PySODMetrics' to the last digit.
 
 Names are imported when they are first used: a list of the measures needs no NumPy.
 """
@@ -9,9 +9,12 @@ from dsunet.support.lazy import lazy_names
 
 if TYPE_CHECKING:
     from dsunet.metrics.comparison import compare_folders as compare_folders
+    from dsunet.metrics.cuts import BestThreshold as BestThreshold
+    from dsunet.metrics.cuts import FalseAlarms as FalseAlarms
     from dsunet.metrics.definitions import ALL_MEASURES as ALL_MEASURES
     from dsunet.metrics.definitions import CURVES as CURVES
     from dsunet.metrics.definitions import MEASURES as MEASURES
+    from dsunet.metrics.definitions import OWN_MEASURES as OWN_MEASURES
     from dsunet.metrics.definitions import Measure as Measure
     from dsunet.metrics.evaluation import evaluate as evaluate
     from dsunet.metrics.evaluation import evaluate_folders as evaluate_folders
@@ -27,7 +30,8 @@ __all__, __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "comparison": ["compare_folders"],
-        "definitions": ["ALL_MEASURES", "CURVES", "MEASURES", "Measure"],
+        "cuts": ["BestThreshold", "FalseAlarms"],
+        "definitions": ["ALL_MEASURES", "CURVES", "MEASURES", "OWN_MEASURES", "Measure"],
         "evaluation": ["evaluate", "evaluate_folders"],
         "inputs": ["Truth"],
         "measures": ["ImageMeasures", "Measures", "measure"],

@@ -13,19 +13,24 @@ __all__ = ["boundary", "boundary_iou"]
 WIDTH = 0.02
 
 
-def boundary(mask: np.ndarray, width: float = WIDTH) -> np.ndarray:
+def boundary(
+    mask: np.ndarray, width: float = WIDTH, ignored: np.ndarray | None = None
+) -> np.ndarray:
     """The pixels of a mask that lie near its boundary, which the image's border belongs to.
 
     Args:
         mask: H×W bool, or uint8 of 0 and 1.
         width: How near, as a share of the image's diagonal; one pixel at least. Distance counts
             along the larger of the two axes, as in the authors' code.
+        ignored: H×W bool: pixels that do not count. What is known ends there without a boundary:
+            they are taken as object, and are in no boundary themselves.
 
     Returns:
         H×W bool.
     """
     pixels = max(1, round(width * math.hypot(*mask.shape)))
-    values = mask.view(np.uint8)
+    known = mask.astype(bool, copy=False)
+    values = (known if ignored is None else known | ignored).view(np.uint8)
     inner = cv2.erode(
         values,
         np.ones((3, 3), np.uint8),
@@ -33,7 +38,8 @@ def boundary(mask: np.ndarray, width: float = WIDTH) -> np.ndarray:
         borderType=cv2.BORDER_CONSTANT,
         borderValue=0,
     )
-    return np.not_equal(values, inner)
+    band: np.ndarray = np.not_equal(values, inner)
+    return band if ignored is None else band & ~ignored
 
 
 def boundary_iou(prediction: np.ndarray, truth: np.ndarray) -> float:

@@ -10,7 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from dsunet.data.images import read_map, read_mask
+from dsunet.config.masks import MaskReading
+from dsunet.config.measuring import Measuring, MeasuringProtocol
+from dsunet.data.images import read_labels, read_map
 from dsunet.data.pairs import by_stem, list_images, match_by_stem, select_names
 from dsunet.errors import ConfigError, DataError, ImageError
 from dsunet.metrics.definitions import ALL_MEASURES, check_measures
@@ -20,7 +22,7 @@ from dsunet.metrics.packages import cv2
 from dsunet.metrics.results import Comparison, Evaluation, ObjectFacts
 from dsunet.support.processes import in_processes
 
-__all__ = ["compare_folders"]
+__all__ = ["compare_folders", "decide_reading"]
 
 
 class _Task(NamedTuple):
@@ -30,6 +32,8 @@ class _Task(NamedTuple):
     mask: Path
     maps: tuple[Path, ...]
     measures: tuple[str, ...]
+    measuring: Measuring
+    reading: MaskReading | None
     count_objects: bool
 
 
@@ -60,6 +64,9 @@ def compare_folders(
     workers: int = 1,
     *,
     count_objects: bool = True,
+    protocol: MeasuringProtocol = "raw",
+    threshold: float = 0.5,
+    reading: MaskReading | None = None,
 ) -> Comparison:
     """Measures several methods' maps against the same masks, matched by stem.
 
@@ -75,18 +82,26 @@ def compare_folders(
         workers: Processes to share the work; the values do not depend on it. From more than one on,
             a script that calls this needs the usual `if __name__ == "__main__":`.
         count_objects: Whether to find `objects`, which takes a little time.
+        protocol: `raw` measures maps as they are, over the images with an object, and tells of the
+            others by their false alarms; `benchmark` is the paper's: each map is stretched to its
+            full range first, and all images count alike.
+        threshold: Probability from which a pixel is object, for Dice, IoU and false alarms.
+        reading: What the masks' values mean, where they are not 0 and 255.
 
     Raises:
         DataError: A folder is missing or empty, or a method's maps and the masks differ in stems.
         ImageError: No image can be measured with every method.
-        ConfigError: A measure is unknown, or there is no method.
+        ConfigError: A measure or the protocol is unknown, or there is no method.
     """
-    keys = check_measures(measures)
+    keys, measuring = check_measures(measures), Measuring(protocol, threshold)
     if not methods:
         raise ConfigError("no method is given; at least one folder of maps is needed")
-    tasks = _tasks(methods, masks, names, keys, count_objects)
-    gathered = {method: Measures(keys) for method in methods}
-    result = Comparison({method: Evaluation() for method in methods}, {}, [], [])
+    files = _files(methods, masks, names)
+    reading = decide_reading([mask for _, mask, _ in files], reading)
+    tasks = [_Task(*each, keys, measuring, reading, count_objects) for each in files]
+    gathered = {method: Measures(keys, protocol, threshold) for method in methods}
+    evaluations = {method: Evaluation(protocol=protocol, threshold=threshold) for method in methods}
+    result = Comparison(evaluations, {}, [], [])
     for done, outcome in enumerate(in_processes(_measure, tasks, workers), start=1):
         _enter(outcome, result, gathered)
         if progress:
@@ -96,17 +111,27 @@ def compare_folders(
     for method, evaluation in result.evaluations.items():
         evaluation.scores = gathered[method].compute()
         evaluation.curves = gathered[method].curves()
+        evaluation.false_alarms = gathered[method].false_alarms()
+        evaluation.best_threshold = gathered[method].best_threshold()
     return result
 
 
-def _tasks(
+def decide_reading(masks: Sequence[Path], reading: MaskReading | None) -> MaskReading | None:
+    """How a set's masks are read: as they were told to be.
+
+    Args:
+        masks: All masks that are to be measured by.
+        reading: What is said of their values; `None` or the plain one if nothing is.
+    """
+    return reading
+
+
+def _files(
     methods: Mapping[str, str | Path],
     masks: str | Path | Mapping[str, Path],
     names: Sequence[str] | None,
-    measures: tuple[str, ...],
-    count_objects: bool,
-) -> list[_Task]:
-    """One per mask, by name."""
+) -> list[tuple[str, Path, tuple[Path, ...]]]:
+    """Stem, mask and every method's map, by stem."""
     found = [by_stem(list_images(folder)) for folder in methods.values()]
     place = "the masks" if isinstance(masks, Mapping) else str(masks)
     truths = dict(masks) if isinstance(masks, Mapping) else by_stem(list_images(masks))
@@ -124,10 +149,7 @@ def _tasks(
             troubles.append(str(error))
     if troubles:
         raise DataError("; ".join(troubles))
-    return [
-        _Task(name, truths[name], tuple(maps[name] for maps in found), measures, count_objects)
-        for name in sorted(truths)
-    ]
+    return [(name, truths[name], tuple(maps[name] for maps in found)) for name in sorted(truths)]
 
 
 def _enter(outcome: _Outcome, result: Comparison, gathered: Mapping[str, Measures]) -> None:
@@ -171,16 +193,20 @@ def _measure(task: _Task) -> _Outcome:
     if multiprocessing.parent_process() is not None:  # the cores are busy with other images
         cv2.setNumThreads(1)
     try:
-        truth = np.asarray(read_mask(task.mask))
+        labels = read_labels(task.mask, task.reading)
     except ImageError as error:
         return _Outcome(task.name, [_Measured(reason=str(error))] * len(task.maps))
-    known = Truth(truth)
-    maps = [_measure_map(path, known, task.measures) for path in task.maps]
-    facts = _facts(known.object) if task.count_objects else None
+    ignored = None if labels.ignored is None else np.asarray(labels.ignored)
+    known = Truth(np.asarray(labels.mask), ignored)
+    if not known.size:
+        reason = f"{task.mask}: all its pixels are ignored, so there is nothing to measure by"
+        return _Outcome(task.name, [_Measured(reason=reason)] * len(task.maps))
+    maps = [_measure_map(path, known, task) for path in task.maps]
+    facts = _facts(known) if task.count_objects else None
     return _Outcome(task.name, maps, known.count == 0, facts)
 
 
-def _measure_map(path: Path, truth: Truth, measures: tuple[str, ...]) -> _Measured:
+def _measure_map(path: Path, truth: Truth, task: _Task) -> _Measured:
     try:
         map_ = read_map(path)
     except ImageError as error:
@@ -191,10 +217,11 @@ def _measure_map(path: Path, truth: Truth, measures: tuple[str, ...]) -> _Measur
     if resized:
         small = Image.fromarray(map_).resize((width, height), Image.Resampling.BILINEAR)
         map_ = np.asarray(small)
-    return _Measured(measure(map_, truth, measures), "", resized, turned)
+    protocol, threshold = task.measuring.protocol, task.measuring.threshold
+    measured = measure(map_, truth, task.measures, protocol, threshold)
+    return _Measured(measured, "", resized, turned)
 
 
-def _facts(objects: np.ndarray) -> ObjectFacts:
-    """Of a mask, H×W bool."""
-    regions, _ = cv2.connectedComponents(objects.view(np.uint8), connectivity=8)
-    return ObjectFacts(float(objects.mean()), regions - 1, *objects.shape)
+def _facts(truth: Truth) -> ObjectFacts:
+    regions, _ = cv2.connectedComponents(truth.object.view(np.uint8), connectivity=8)
+    return ObjectFacts(truth.count / truth.size, regions - 1, *truth.object.shape)

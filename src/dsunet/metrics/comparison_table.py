@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dsunet.metrics.cuts import NOTHING_TO_MEASURE, describe_alarms
 from dsunet.metrics.definitions import ALL_MEASURES
 from dsunet.metrics.published import PublishedResult
-from dsunet.metrics.results import Comparison
+from dsunet.metrics.results import Comparison, as_text
 from dsunet.support.files import encode_text, write_atomically
 from dsunet.support.tables import Cell, Column, Row, Table
 
@@ -54,13 +56,26 @@ def comparison_table(
 
 
 def _row(name: str, scores: Mapping[str, float], measures: Sequence[str], group: str) -> Row:
-    cells = (Cell(scores[key]) if key in scores else None for key in measures)
+    cells = (
+        None if math.isnan(scores.get(key, math.nan)) else Cell(scores[key]) for key in measures
+    )
     return Row(name, tuple(cells), group)
 
 
 def _notes(comparison: Comparison, published: Sequence[PublishedResult]) -> tuple[str, ...]:
     count, lost = len(comparison.names), len(comparison.left_out)
+    first = next(iter(comparison.evaluations.values()))
     notes = []
+    if first.protocol == "raw":
+        notes.append(
+            f"Maps are measured as they are (`protocol` raw); Dice and IoU at {first.threshold:g}."
+        )
+        notes += _false_alarms(comparison)
+    else:
+        notes.append(
+            "Each map is stretched to its full range first, as the paper does (`protocol` "
+            "benchmark)."
+        )
     if published:
         about = " and ".join(dict.fromkeys(result.dataset for result in published))
         notes.append(
@@ -77,10 +92,28 @@ def _notes(comparison: Comparison, published: Sequence[PublishedResult]) -> tupl
     return tuple(notes)
 
 
+def _false_alarms(comparison: Comparison) -> list[str]:
+    """What is said of the images without an object, if there are some."""
+    notes = []
+    for method, evaluation in comparison.evaluations.items():
+        alarms = evaluation.false_alarms
+        if not alarms.images:
+            continue
+        if not notes:
+            objects = len(comparison.names) - alarms.images
+            notes.append(
+                f"{alarms.images} of {len(comparison.names)} images have no object; the measures "
+                + (f"are over the other {objects}." if objects else NOTHING_TO_MEASURE)
+            )
+        notes.append(f"{method}: {describe_alarms(alarms)}.")
+    return notes
+
+
 def write_per_image(comparison: Comparison, path: Path) -> None:
     """Writes a row of CSV for every image and method.
 
-    The columns: `image`, `method`, every measure in full precision, `object_share` (object pixels
+    The columns: `image`, `method`, every measure in full precision (empty where an image has none,
+    because there is no object in it), `object_share` (object pixels
     over all), `object_count` (8-connected objects), `height` and `width` of the mask.
     """
     measures = tuple(next(iter(comparison.evaluations.values())).scores)
@@ -91,7 +124,7 @@ def write_per_image(comparison: Comparison, path: Path) -> None:
     for name in comparison.names:
         about = comparison.objects[name]
         for method, evaluation in comparison.evaluations.items():
-            values = [repr(evaluation.per_image[name][key]) for key in measures]
+            values = [as_text(evaluation.per_image[name].get(key)) for key in measures]
             last = (repr(about.share), about.count, about.height, about.width)
             writer.writerow([name, method, *values, *last])
     write_atomically(path, encode_text(text.getvalue()))

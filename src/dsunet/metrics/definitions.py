@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
     from dsunet.metrics.inputs import Map
 
-__all__ = ["ALL_MEASURES", "CURVES", "MEASURES", "Measure", "check_measures"]
+__all__ = [
+    "ALL_MEASURES",
+    "CURVES",
+    "MEASURES",
+    "OWN_MEASURES",
+    "Measure",
+    "check_measures",
+    "usual_measures",
+]
 
 CURVES = ("precision", "recall", "F", "E")
 """Curves over 256 thresholds that every evaluation holds."""
@@ -77,13 +85,23 @@ def _absolute_error(map_: Map) -> float:
     import numpy as np
 
     errors = map_.values - map_.truth.object
-    return float(np.mean(np.abs(errors, out=errors)))
+    np.abs(errors, out=errors)
+    counted = map_.truth.counted
+    return float(np.mean(errors if counted is None else errors[counted]))
 
 
 def _boundary_iou(map_: Map) -> float:
     from dsunet.metrics.boundary import boundary_iou
 
     return boundary_iou(map_.boundary, map_.truth.boundary)
+
+
+def _dice(map_: Map) -> float:
+    return float(map_.overlaps["Dice"][map_.cut])
+
+
+def _iou(map_: Map) -> float:
+    return float(map_.overlaps["IoU"][map_.cut])
 
 
 ALL_MEASURES = {
@@ -147,13 +165,27 @@ ALL_MEASURES = {
     ),
     "MAE": Measure("MAE", r"$\mathcal{M}$", False, "mean absolute error", of_map=_absolute_error),
     "Dice": Measure(
+        "Dice",
+        "Dice",
+        True,
+        "Dice coefficient of the map as it is, cut at the threshold in use",
+        of_map=_dice,
+    ),
+    "IoU": Measure(
+        "IoU",
+        "IoU",
+        True,
+        "intersection over union of the map as it is, cut at the threshold in use",
+        of_map=_iou,
+    ),
+    "mDice": Measure(
         "mDice",
         "mDice",
         True,
         "Dice coefficient, mean over 256 thresholds, as polyp benchmarks print mDice",
         "Dice",
     ),
-    "IoU": Measure(
+    "mIoU": Measure(
         "mIoU",
         "mIoU",
         True,
@@ -180,8 +212,8 @@ ALL_MEASURES = {
         "boundary IoU",
         "BIoU",
         True,
-        "boundary IoU (Cheng et al., CVPR 2021) of the map above half of its range, in a boundary "
-        "as wide as 2 % of the diagonal",
+        "boundary IoU (Cheng et al., CVPR 2021) of the map at the threshold in use, or above half of "
+        "its range if it is stretched, in a boundary as wide as 2 % of the diagonal",
         of_map=_boundary_iou,
     ),
 }
@@ -191,6 +223,14 @@ value is taken from its own curve."""
 
 MEASURES = ("S", "F", "E", "MAE")
 """The paper's four (section IV-B)."""
+
+OWN_MEASURES = (*MEASURES, "Dice", "IoU")
+"""What is measured of own data, if nothing else is asked for."""
+
+
+def usual_measures(protocol: str) -> tuple[str, ...]:
+    """What is measured if nothing is asked for: the paper's four by its protocol."""
+    return MEASURES if protocol == "benchmark" else OWN_MEASURES
 
 
 def check_measures(measures: Iterable[str]) -> tuple[str, ...]:

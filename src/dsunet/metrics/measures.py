@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 
-from dsunet.metrics.definitions import ALL_MEASURES, CURVES, MEASURES, check_measures
+from dsunet.config.measuring import Measuring, MeasuringProtocol
+from dsunet.metrics.cuts import Alarm, BestThreshold, FalseAlarms, best_threshold
+from dsunet.metrics.definitions import ALL_MEASURES, CURVES, check_measures, usual_measures
 from dsunet.metrics.inputs import Map, Truth
 from dsunet.metrics.thresholds import curves
 
@@ -19,33 +22,55 @@ class ImageMeasures(NamedTuple):
     """The measures of one map."""
 
     values: dict[str, float]
-    """By the keys of `ALL_MEASURES`; those of a curve are of this map's own."""
+    """By the keys of `ALL_MEASURES`; those of a curve are of this map's own. By the protocol `raw`,
+    a picture without an object has the mean absolute error alone."""
     curves: dict[str, np.ndarray]
     """Those in `CURVES`, and what other curves the measures need; 256 thresholds each."""
+    dice: np.ndarray | None = None
+    """The Dice coefficient of the map as it is, cut at each of the 256 grey values; `None` where
+    there is no object."""
+    alarm: Alarm | None = None
+    """What the map says of a picture without an object; `None` where there is one."""
 
 
 def measure(
-    prediction: np.ndarray, mask: np.ndarray | Truth, measures: Iterable[str] = MEASURES
+    prediction: np.ndarray,
+    mask: np.ndarray | Truth,
+    measures: Iterable[str] | None = None,
+    protocol: MeasuringProtocol = "raw",
+    threshold: float = 0.5,
 ) -> ImageMeasures:
     """The measures of one map.
 
     Args:
         prediction: H×W uint8 in 0..255.
         mask: H×W uint8 in 0..255, above 128 for object; as a `Truth` it is worked out once for
-            several maps.
-        measures: Keys of `ALL_MEASURES`.
+            several maps, and may have ignored pixels.
+        measures: Keys of `ALL_MEASURES`; by default the protocol's usual ones.
+        protocol: `raw` measures the map as it is; `benchmark`, the paper's and PySODMetrics',
+            stretches it from its least to its largest value first.
+        threshold: Probability from which a pixel is object, for Dice, IoU and false alarms; these
+            are of the map as it is by both protocols.
 
     Raises:
-        ValueError: A measure is unknown, or the sizes differ.
+        ValueError: A measure or the protocol is unknown, or the sizes differ.
     """
-    keys = check_measures(measures)
+    measuring = Measuring(protocol, threshold)
+    keys = check_measures(usual_measures(protocol) if measures is None else measures)
     _keep_memory()
-    map_ = Map(prediction, mask if isinstance(mask, Truth) else Truth(mask))
+    truth = mask if isinstance(mask, Truth) else Truth(mask)
+    map_ = Map(prediction, truth, measuring)
+    alarm = None if truth.count else map_.alarm
+    dice = map_.overlaps["Dice"][:-1] if truth.count else None
+    if map_.raw and alarm is not None:
+        return ImageMeasures({"MAE": alarm.error} if "MAE" in keys else {}, {}, dice, alarm)
     found = curves(map_.counts)
     needed = {*CURVES, *(ALL_MEASURES[key].curve for key in keys)}
     return ImageMeasures(
         {key: _value(key, map_, found) for key in keys},
         {name: curve for name, curve in found.items() if name in needed},
+        dice,
+        alarm,
     )
 
 
@@ -68,27 +93,46 @@ def _value(key: str, map_: Map, found: Mapping[str, np.ndarray]) -> float:
 class Measures:
     """Measures over many maps.
 
-    The mean is taken as PySODMetrics does: over the images' values, or over their curves before
-    the mean or maximum of the curve.
+    By the protocol `raw` they are over the pictures with an object; those without one are told of
+    by `false_alarms`. By `benchmark` the mean is taken as PySODMetrics does, over all pictures.
+    Means are over the images' values, or over their curves before the mean or maximum of the curve.
+    Images without a pixel that counts are left out.
 
     Args:
-        measures: Keys of `ALL_MEASURES`.
+        measures: Keys of `ALL_MEASURES`; by default the protocol's usual ones.
+        protocol: `raw` or `benchmark`, see `measure`.
+        threshold: Probability from which a pixel is object.
 
     Raises:
-        ValueError: A measure is unknown.
+        ValueError: A measure or the protocol is unknown.
     """
 
-    def __init__(self, measures: Iterable[str] = MEASURES) -> None:
-        self.measures = check_measures(measures)
+    def __init__(
+        self,
+        measures: Iterable[str] | None = None,
+        protocol: MeasuringProtocol = "raw",
+        threshold: float = 0.5,
+    ) -> None:
+        self.protocol, self.threshold = protocol, threshold
+        self.measures = check_measures(usual_measures(protocol) if measures is None else measures)
         self._values: dict[str, list[float]] = {key: [] for key in self.measures}
         self._sums: dict[str, np.ndarray] = {}
-        self._count = 0
+        self._dice = np.zeros(256)
+        self._alarms: list[Alarm] = []
+        self._count = self._objects = 0
 
     def __len__(self) -> int:
-        return self._count
+        return self._objects + len(self._alarms)
 
     def add(self, one: ImageMeasures) -> None:
-        """Adds one map's measures, which have to be of the same keys."""
+        """Adds one map's measures, which have to be of the same keys, protocol and threshold."""
+        if one.dice is not None:
+            self._objects += 1
+            self._dice += one.dice
+        if one.alarm is not None:
+            self._alarms.append(one.alarm)
+            if self.protocol == "raw":
+                return
         self._count += 1
         for key, values in self._values.items():
             values.append(one.values[key])
@@ -96,17 +140,49 @@ class Measures:
             # NumPy's mean over rows adds one after the other, too
             self._sums[name] = self._sums[name] + curve if name in self._sums else curve
 
-    def update(self, prediction: np.ndarray, mask: np.ndarray) -> None:
-        """Adds one map; both H×W uint8 in 0..255."""
-        self.add(measure(prediction, mask, self.measures))
+    def update(
+        self, prediction: np.ndarray, mask: np.ndarray, ignored: np.ndarray | None = None
+    ) -> None:
+        """Adds one map; all H×W uint8, `ignored` not 0 where a pixel counts in no measure."""
+        truth = Truth(mask, ignored)
+        if truth.size:
+            self.add(measure(prediction, truth, self.measures, self.protocol, self.threshold))
 
     def curves(self) -> dict[str, np.ndarray]:
-        """Those in `CURVES`, the mean over all maps so far."""
-        return {name: self._sums[name] / self._count for name in CURVES}
+        """Those in `CURVES`, the mean over all maps so far that they are of; none without one."""
+        return {name: self._sums[name] / self._count for name in CURVES if self._count}
 
     def compute(self) -> dict[str, float]:
-        """The mean over all maps so far, by key."""
-        return {key: self._mean(key) for key in self.measures}
+        """The mean over all maps so far, by key; NaN if there is nothing to measure."""
+        return {key: self._mean(key) if self._count else math.nan for key in self.measures}
+
+    def summary(self) -> dict[str, float]:
+        """What can be said: measures that are numbers, and of pictures without an object.
+
+        By the protocol `raw`, and if there are pictures without an object, `false_alarm_rate`
+        is the share of them with a pixel at or above the threshold, `false_alarm_area` the mean
+        share of such pixels, and `MAE_without_object` the mean absolute error.
+        """
+        scores = {key: value for key, value in self.compute().items() if not math.isnan(value)}
+        alarms = self.false_alarms()
+        if self.protocol == "benchmark" or not alarms.images:
+            return scores
+        return {
+            **scores,
+            "false_alarm_rate": alarms.rate,
+            "false_alarm_area": alarms.area,
+            "MAE_without_object": alarms.error,
+        }
+
+    def false_alarms(self) -> FalseAlarms:
+        """What the maps say of the pictures without an object."""
+        return FalseAlarms.of(self._alarms, self.threshold)
+
+    def best_threshold(self) -> BestThreshold | None:
+        """Where the maps agree best with the objects; `None` if there is no picture with one."""
+        if not self._objects:
+            return None
+        return best_threshold(self._dice / self._objects, self._alarms, self.threshold)
 
     def _mean(self, key: str) -> float:
         about = ALL_MEASURES[key]

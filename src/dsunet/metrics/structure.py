@@ -21,21 +21,30 @@ class Quadrant(NamedTuple):
 
     place: tuple[slice, slice]
     weight: float
-    """Its share of the image."""
+    """Its share of the image's pixels that count."""
     mean: np.float64
     """Of the mask in it."""
     deviation: np.ndarray
     """The mask less its mean; H×W float64 of this part."""
     variance: np.float64
+    counted: np.ndarray | None = None
+    """Which of its pixels count, H×W bool; all if `None`. Deviations are of these alone then."""
+
+    def of(self, image: np.ndarray) -> np.ndarray:
+        """Its pixels of an image that count."""
+        part = image[self.place]
+        return part if self.counted is None else part[self.counted]
 
 
-def quadrants(truth: np.ndarray) -> list[Quadrant]:
+def quadrants(truth: np.ndarray, counted: np.ndarray | None = None) -> list[Quadrant]:
     """The parts of a mask: top left, top right, bottom left, bottom right.
 
     Parts without a pixel, which weigh nothing, are left out; PySODMetrics' S is NaN then.
 
     Args:
         truth: H×W bool, not empty.
+        counted: H×W bool: which pixels count. The others weigh nothing: a part's weight is its
+            share of the pixels that count, and its means are over these.
     """
     height, width = truth.shape
     rows, columns = (np.count_nonzero(truth, axis=axis) for axis in (1, 0))
@@ -51,18 +60,24 @@ def quadrants(truth: np.ndarray) -> list[Quadrant]:
         (slice(y, height), slice(0, x)),
         (slice(y, height), slice(x, width)),
     ]
+    if counted is not None:
+        shares = [int(np.count_nonzero(counted[place])) for place in places]
+        weights = [share / sum(shares) for share in shares]
     return [
-        _quadrant(truth, place, weight)
+        _quadrant(truth, place, weight, counted)
         for place, weight in zip(places, weights, strict=True)
-        if truth[place].size
+        if (truth[place].size if counted is None else weight)
     ]
 
 
-def _quadrant(truth: np.ndarray, place: tuple[slice, slice], weight: float) -> Quadrant:
-    part = truth[place]
+def _quadrant(
+    truth: np.ndarray, place: tuple[slice, slice], weight: float, counted: np.ndarray | None
+) -> Quadrant:
+    kept = None if counted is None else counted[place]
+    part = truth[place] if kept is None else truth[place][kept]
     mean = np.mean(part)
     deviation = part - mean
-    return Quadrant(place, weight, mean, deviation, _variance(deviation * deviation))
+    return Quadrant(place, weight, mean, deviation, _variance(deviation * deviation), kept)
 
 
 def _variance(products: np.ndarray) -> np.float64:
@@ -83,12 +98,12 @@ def structure_measure(
         parts: `quadrants` of the mask.
     """
     if not inside.size:
-        return float(1 - np.mean(values))
+        return float(1 - np.mean(outside))
     if not outside.size:
-        return float(np.mean(values))
-    share = inside.size / values.size
+        return float(np.mean(inside))
+    share = inside.size / (inside.size + outside.size)
     objects = _object_score(inside) * share + _object_score(1 - outside) * (1 - share)
-    regions = sum(_similarity(values[part.place], part) * part.weight for part in parts)
+    regions = sum(_similarity(part.of(values), part) * part.weight for part in parts)
     return float(np.maximum(0, objects * ALPHA + regions * (1 - ALPHA)))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from dsunet.metrics.structure import EPS
 
-__all__ = ["Counts", "alignment", "curves", "f_measure"]
+__all__ = ["Counts", "alignment", "curves", "f_measure", "overlaps"]
 
 BETA_SQUARED = 0.3
 
@@ -26,7 +26,7 @@ class Counts:
         hits: How many pixels of the object are at or above a threshold: a number, or an array.
         false_alarms: How many other pixels are.
         objects: Pixels of the object.
-        size: Pixels of the image.
+        size: Pixels of the image that count.
     """
 
     def __init__(self, hits: Number, false_alarms: Number, objects: int, size: int) -> None:
@@ -44,6 +44,14 @@ def curves(counts: Counts) -> dict[str, np.ndarray]:
         "recall": recall,
         "F": _ratio(weighted, BETA_SQUARED * precision + recall),
         "E": alignment(counts),
+        **overlaps(counts),
+    }
+
+
+def overlaps(counts: Counts) -> dict[str, np.ndarray]:
+    """Dice and IoU over thresholds; 0 where 0 is divided by 0."""
+    found = counts.hits + counts.false_alarms
+    return {
         "Dice": _ratio(2 * counts.hits, counts.objects + found),
         "IoU": _ratio(counts.hits, counts.objects + counts.false_alarms),
     }

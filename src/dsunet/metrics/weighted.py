@@ -38,8 +38,16 @@ class Weighting(NamedTuple):
     """Of every pixel off the object, in the order of rows: 1 beside it, up to 2 far from it."""
 
 
-def weighting(truth: np.ndarray) -> Weighting:
-    """The weights of a mask, H×W bool, not empty."""
+def weighting(truth: np.ndarray, background: np.ndarray) -> Weighting:
+    """The weights of a mask, H×W bool, not empty.
+
+    Pixels off the object take the error of the nearest one on it, so what a map says where it is
+    ignored does not reach the object; the rest of the image counts where it is background.
+
+    Args:
+        truth: The object.
+        background: The pixels off it that count.
+    """
     crop = _reach(np.any(truth, axis=1)), _reach(np.any(truth, axis=0))
     inside = np.ascontiguousarray(truth[crop])
     outside = np.flatnonzero(~inside)
@@ -48,7 +56,7 @@ def weighting(truth: np.ndarray) -> Weighting:
     )
     nearest = (rows * inside.shape[1] + columns).ravel()[outside]
     # 2 − exp(log(0.5) / 5 · distance)
-    importance = _distances(truth)
+    importance = _distances(truth, background)
     np.multiply(np.log(0.5) / 5, importance, out=importance)
     np.subtract(2, np.exp(importance, out=importance), out=importance)
     return Weighting(crop, inside, outside, nearest, importance)
@@ -60,14 +68,14 @@ def _reach(occupied: np.ndarray) -> slice:
     return slice(max(0, places[0] - SIDE // 2), places[-1] + SIDE // 2 + 1)
 
 
-def _distances(truth: np.ndarray) -> np.ndarray:
-    """From every pixel off the object to it, in the order of rows."""
+def _distances(truth: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """From every pixel of the background to the object, in the order of rows."""
     if max(truth.shape) > LARGEST:
-        exact: np.ndarray = ndimage().distance_transform_edt(~truth)[~truth]
+        exact: np.ndarray = ndimage().distance_transform_edt(~truth)[background]
         return exact
     off = np.logical_not(truth)
     rounded = cv2.distanceTransform(off.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    distances: np.ndarray = rounded[off].astype(np.float64)
+    distances: np.ndarray = rounded[background].astype(np.float64)
     for step in (np.square, np.rint, np.sqrt):
         step(distances, out=distances)
     return distances

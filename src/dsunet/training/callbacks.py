@@ -19,10 +19,11 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dsunet.data.dataset import PairDataset, collate
 from dsunet.data.pairs import read_pair
-from dsunet.metrics import MEASURES
+from dsunet.metrics import OWN_MEASURES
 from dsunet.running.inference import quantise
 from dsunet.running.place import Place, choose_precision
 from dsunet.support.files import replace_durably, temporary_beside, write_atomically, write_png
+from dsunet.training.choosing import FALLBACK, deciding, is_better
 from dsunet.training.module import SegmentationModule
 from dsunet.visualize import overlay, panel
 from dsunet.visualize.curves import plot_curves
@@ -30,7 +31,8 @@ from dsunet.weights.checkpoint import save
 
 __all__ = ["DurableCheckpoints", "RunFolder", "SafeInterrupt"]
 
-COLUMNS = ("epoch", "loss", *MEASURES, "lr", "seconds")
+WITHOUT_OBJECT = ("false_alarm_rate", "false_alarm_area", "MAE_without_object")
+COLUMNS = ("epoch", "loss", *OWN_MEASURES, *WITHOUT_OBJECT, "lr", "seconds")
 
 
 class RunFolder(L.Callback):
@@ -138,13 +140,19 @@ class RunFolder(L.Callback):
             "seconds": round(self._epoch_seconds(), 2),
         }
         self.history.append(values)
-        improved = bool(measures) and (self.best is None or measures["S"] > self.best)
-        if improved:
-            self.best, self.best_epoch = measures["S"], epoch
+        choice = deciding(measures, pl_module.recipe.best_by)
+        improved = choice is not None and is_better(*choice, self.best)
+        if choice is not None and improved:
+            if self.best is None and choice[0] == FALLBACK and trainer.is_global_zero:
+                self.print_line(
+                    "no validation mask has an object, so there is nothing to measure but false "
+                    "alarms; the best epoch is the one with the lowest mean absolute error"
+                )
+            self.best, self.best_epoch = choice[1], epoch
         trainer.should_stop = self._is_enough(epoch, pl_module)
         if trainer.is_global_zero:
             self._write_history()
-            training = {**self.facts, "epoch": epoch, "measures": measures}
+            training = {**self.facts, "epoch": epoch, **_as_facts(measures, pl_module)}
             save(pl_module.evaluated, self.folder / "last.safetensors", training=training)
             if improved:
                 save(pl_module.evaluated, self.folder / "best.safetensors", training=training)
@@ -187,7 +195,9 @@ class RunFolder(L.Callback):
         epoch, epochs = values["epoch"], trainer.max_epochs or 0
         per_epoch = (time.monotonic() - self._started) / max(1, epoch - self._first_epoch)
         parts = [f"epoch {epoch:>{len(str(epochs))}}/{epochs}", f"loss {values['loss']:.4f}"]
-        parts += [f"{name} {values[name]:.4f}" for name in MEASURES if name in values]
+        parts += [f"{name} {values[name]:.4f}" for name in OWN_MEASURES if name in values]
+        if "false_alarm_rate" in values:
+            parts.append(f"false alarms {100 * values['false_alarm_rate']:.1f} %")
         parts += [f"{values['seconds']:.1f} s", f"{_minutes(per_epoch * (epochs - epoch))} left"]
         return "  ".join(parts) + ("  (best)" if improved else "")
 
@@ -207,7 +217,7 @@ class RunFolder(L.Callback):
             with place.autocast():
                 batch = module.transfer_batch_to_device(batch, device, 0)
                 probability = module.predict(batch)[0]
-            tinted = overlay(image, probability, 0.5)
+            tinted = overlay(image, probability, module.recipe.threshold)
             rows.append((image, np.asarray(mask), quantise(probability), tinted))
         module.train()
         sheet = panel(
@@ -269,6 +279,16 @@ def _validate_at_the_end(trainer: L.Trainer) -> None:
     """The last epoch is always validated, whatever `val_every` says."""
     if trainer.current_epoch + 1 == trainer.max_epochs:
         trainer.check_val_every_n_epoch = 1
+
+
+def _as_facts(measures: dict[str, float], module: SegmentationModule) -> dict[str, Any]:
+    """What weights files say of a validation."""
+    if not measures:
+        return {"measures": {}}
+    about: dict[str, Any] = {"measures": measures, "protocol": module.recipe.protocol}
+    if module.best_threshold is not None:
+        about["best_threshold"] = module.best_threshold.to_dict()
+    return about
 
 
 def _minutes(seconds: float) -> str:

@@ -39,6 +39,7 @@ __all__ = [
     "names_of",
     "position_of",
     "recorded_batch",
+    "recorded_protocol",
     "write_environment",
     "write_start",
 ]
@@ -78,6 +79,20 @@ def recorded_batch(folder: Path, recipe: TrainConfig) -> TrainConfig:
     except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
         return recipe  # a broken file is named when it is compared
     return dataclasses.replace(recipe, batch_size=batch, accumulate=accumulate)
+
+
+def recorded_protocol(folder: Path, recipe: TrainConfig) -> TrainConfig:
+    """The recipe with the protocol of a run that began when validation had but the paper's one.
+
+    Measures by two protocols cannot be compared, so such a run goes on with the one that it has.
+    """
+    try:
+        before = yaml.safe_load((folder / "config.yaml").read_bytes())
+    except (OSError, yaml.YAMLError):
+        return recipe  # a broken file is named when it is compared
+    if not isinstance(before, dict) or "protocol" in before:
+        return recipe
+    return dataclasses.replace(recipe, protocol="benchmark")
 
 
 def names_of(pairs: list[Pair]) -> str:
@@ -174,7 +189,7 @@ def _check_same(folder: Path, before: dict[str, Any], settings: dict[str, Any]) 
         for cls in (DataConfig, TrainConfig)
         for field in dataclasses.fields(cls)
     }
-    before = {**defaults, **todays(before)}
+    before = {**defaults, "protocol": "benchmark", **todays(before)}
     caches = (before["feature_cache"], settings["feature_cache"])
     free = set(_FREE)
     if _content_of(folder) is not None:  # which is compared instead

@@ -95,12 +95,31 @@ def _gone_on_from(request: Request, loaders: Loaders) -> Path | None:
 
 def _say_start(request: Request, material: Material, network: SegmentationModel) -> None:
     request.say(_headline(network, material, request.place))
+    if material.split.validation:
+        request.say(_how_measured(request))
     is_trained = request.sources.weights in ("default", "full") and network.training_facts
     if is_trained and not request.going_on:
         request.say(
             "starts from the trained weights that come with dsunet, not from random ones "
             f"(`weights` none); about them: dsunet info {network.training_facts['name']}"
         )
+
+
+def _how_measured(request: Request) -> str:
+    """What validation says, for those who compare it with other figures."""
+    recipe = request.recipe
+    if recipe.protocol == "benchmark":
+        how = (
+            "stretches each map to its full range and averages over all pictures, as the paper does"
+        )
+    else:
+        how = "measures maps as they are, and pictures without an object apart"
+        if request.data.benchmarks is not None:
+            how += " (papers do otherwise: `protocol` benchmark)"
+    return (
+        f"validation {how}; Dice and IoU at {recipe.threshold:g} (`threshold`), best epoch by "
+        f"{recipe.best_by} (`best_by`)"
+    )
 
 
 def _headline(network: SegmentationModel, material: Material, place: Place) -> str:

@@ -17,7 +17,7 @@ from dsunet.config.renamed import todays
 from dsunet.data.dataset import Batch
 from dsunet.errors import CheckpointError, TrainingError
 from dsunet.maps.semantic import FeatureCache
-from dsunet.metrics import Measures
+from dsunet.metrics import OWN_MEASURES, BestThreshold, Measures
 from dsunet.network.base import SegmentationModel
 from dsunet.network.decoder import SegmentationLogits
 from dsunet.running.inference import predict_probabilities, quantise
@@ -64,6 +64,7 @@ class SegmentationModule(L.LightningModule):
         self.average = WeightAverage(model, config.average) if config.average else None
         self.measures: Measures | None = None
         self.latest: dict[str, float] = {}
+        self.best_threshold: BestThreshold | None = None  # at the latest validation
         self._loss_sum = torch.zeros(())
         self._loss_count = 0
         self._names: list[str] = []  # of the batches since the last step of the optimiser
@@ -190,17 +191,23 @@ class SegmentationModule(L.LightningModule):
         self._loss_sum, self._loss_count = torch.zeros(()), 0
 
     def on_validation_epoch_start(self) -> None:
-        self.measures = Measures()
+        self.measures = Measures(OWN_MEASURES, self.recipe.protocol, self.recipe.threshold)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         assert self.measures is not None
-        truths = [truth for truth in batch.truths if truth is not None]
-        for probability, truth in zip(self.predict(batch), truths, strict=True):
-            self.measures.update(quantise(probability), truth)
+        ignored = batch.ignored or [None] * len(batch.truths)
+        truths = [
+            (truth, apart)
+            for truth, apart in zip(batch.truths, ignored, strict=True)
+            if truth is not None
+        ]
+        for probability, (truth, apart) in zip(self.predict(batch), truths, strict=True):
+            self.measures.update(quantise(probability), truth, apart)
 
     def on_validation_epoch_end(self) -> None:
         assert self.measures is not None
-        self.latest = self.measures.compute()
+        self.latest = self.measures.summary()
+        self.best_threshold = self.measures.best_threshold()
         self.measures = None
         # logged in float64 by the callback that writes metrics.csv; torch keeps float32 here
         self.log_dict(self.latest, prog_bar=True, sync_dist=False)

@@ -15,7 +15,7 @@ from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, Tr
 from dsunet.errors import DeviceError, TrainingError
 from dsunet.network.source import CustomSource
 from dsunet.running.place import Place
-from dsunet.training.folder import flat_settings, recorded_batch
+from dsunet.training.folder import flat_settings, recorded_batch, recorded_protocol
 from dsunet.training.teacher import check_teacher
 
 __all__ = ["Request", "Sources", "settled"]
@@ -98,6 +98,8 @@ def settled(request: Request) -> Request:
                 "`batch_size` auto is for processes that dsunet starts itself (`devices`); give a "
                 "number"
             )
+    if going_on:
+        request = replace(request, recipe=recorded_protocol(request.folder, request.recipe))
     if request.distill is not None:
         check_teacher(request.distill, request.folder)
     _check_devices(request.place.device, request.recipe.devices)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
 from dsunet.config.renamed import takes_old_names
 from dsunet.errors import MissingPackageError
+from dsunet.metrics.cuts import BestThreshold, describe_threshold
 from dsunet.network.source import CustomSource
 from dsunet.support.files import clear_temporaries, lock_folder, write_json
 from dsunet.training.building import build, with_batch_size
@@ -39,11 +40,15 @@ class TrainResult:
     epochs: int
     """Epochs that were trained in all."""
     measures: dict[str, float]
-    """S, F, E and MAE of the best epoch; empty without validation."""
+    """S, F, E, MAE, Dice and IoU of the best epoch, and its false alarms if there are pictures
+    without an object, see `Measures.summary`; empty without validation."""
     best_epoch: int
-    """The epoch with the highest S-measure; 0 without validation."""
+    """The epoch that is best by `TrainConfig.best_by`; 0 without validation."""
     weights: Path
     """The best weights, or the last without validation."""
+    best_threshold: BestThreshold | None = None
+    """Where the best epoch's maps agree best with the validation set's objects, if it has some; for
+    `dsunet predict --threshold` and `Segmentation.binary`."""
 
 
 @takes_old_names
@@ -143,7 +148,11 @@ def _carried_out(request: Request) -> TrainResult:
         if request.is_first:  # only now: a model that cannot be built leaves no folder
             _take_folder(request, lists, report, stack)
         ended: Ended = loop.run_loop(request, material, built)
-    return _result(request.folder, ended)
+    result = _result(request.folder, ended)
+    if result.best_threshold is not None:
+        line = describe_threshold(result.best_threshold, request.recipe.threshold)
+        request.say(f"{line}; on the validation set")
+    return result
 
 
 def _loop() -> ModuleType:
@@ -202,5 +211,6 @@ def _result(folder: Path, ended: Ended) -> TrainResult:
     if not ended.has_best:
         return TrainResult(folder, epochs, {}, best_epoch, folder / "last.safetensors")
     best = folder / "best.safetensors"
-    measures: dict[str, float] = read_metadata(best)["training"]["measures"]
-    return TrainResult(folder, epochs, measures, best_epoch, best)
+    about = read_metadata(best)["training"]
+    threshold = BestThreshold.from_dict(about.get("best_threshold"))
+    return TrainResult(folder, epochs, about["measures"], best_epoch, best, threshold)

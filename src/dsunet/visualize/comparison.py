@@ -122,7 +122,8 @@ def plot_histograms(
 def _histogram_column(all_axes: Any, scores: Mapping[str, Scores], key: str, title: str) -> None:
     """One measure's histograms, a method below the other."""
     values = {
-        method: np.array([image[key] for image in images.values()])
+        # an image without an object may have no such score
+        method: np.array([image[key] for image in images.values() if key in image])
         for method, images in scores.items()
     }
     everything = np.concatenate(list(values.values()))

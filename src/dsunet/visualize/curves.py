@@ -7,6 +7,22 @@ from pathlib import Path
 
 __all__ = ["plot_curves"]
 
+SHOWN = {
+    "S": {"label": "S", "color": "tab:blue"},
+    "F": {"label": "F", "color": "tab:orange"},
+    "E": {"label": "E", "color": "tab:green"},
+    "MAE": {"label": "MAE", "color": "tab:red"},
+    "Dice": {"label": "Dice", "color": "tab:purple"},
+    "IoU": {"label": "IoU", "color": "tab:brown"},
+    "false_alarm_rate": {"label": "false alarms", "color": "black", "linestyle": "--"},
+    "MAE_without_object": {
+        "label": "MAE without\nobject",
+        "color": "tab:red",
+        "linestyle": "--",
+    },
+}
+"""Columns of validation, in the order of the legend, each with how it is drawn."""
+
 
 def plot_curves(metrics: Path, output: Path) -> None:
     """Draws the loss and the validation measures over epochs as a PNG.
@@ -24,15 +40,17 @@ def plot_curves(metrics: Path, output: Path) -> None:
         points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
         return [x for x, _ in points], [y for _, y in points]
 
-    measured = bool(series("S")[0])
+    shown = [name for name in SHOWN if series(name)[0]]
+    measured = bool(shown)
     figure = Figure(figsize=(10 if measured else 5, 3.6), layout="constrained")
     axes = figure.subplots(1, 2 if measured else 1, squeeze=False)[0]
     axes[0].plot(*series("loss"), color="tab:blue")
     axes[0].set(xlabel="epoch", ylabel="training loss", title="Training")
     axes[0].set_ylim(bottom=0)
     if measured:
-        for name in ("S", "F", "E", "MAE"):
-            axes[1].plot(*series(name), label=name, marker="." if len(rows) < 40 else None)
+        for name in shown:
+            about = SHOWN[name]
+            axes[1].plot(*series(name), marker="." if len(rows) < 40 else None, **about)
         axes[1].set(xlabel="epoch", title="Validation", ylim=(0, 1))
         axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     for axis in axes:

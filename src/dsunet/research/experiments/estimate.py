@@ -95,7 +95,7 @@ def measure_speed(plan: Plan, run: Run) -> Speed:
     image, mask = synthetic_pair(0, 300)
     truth = np.asarray(mask)
     cpu = torch.device("cpu")
-    evaluate = mean_seconds(lambda: Measures().update(truth, truth), cpu)
+    evaluate = mean_seconds(lambda: Measures(protocol="benchmark").update(truth, truth), cpu)
     if not run.method.trained:
         source = run.method.source
         function = Segmenter(source, plan.protocol.device) if source else None

@@ -49,7 +49,7 @@ class Method:
 
     def train_config(self, **changes: Any) -> TrainConfig:
         """The recipe; a change of `None` leaves the method's own value."""
-        return TrainConfig(**{**self.recipe, **_given(changes)})
+        return TrainConfig(**{"protocol": "benchmark", **self.recipe, **_given(changes)})
 
     def loss_config(self) -> LossConfig:
         """The loss."""

@@ -142,7 +142,14 @@ def _measure(
     """Measures the maps of a set; returns those that could not be."""
     masks = {name: path for name, path in test.masks.items() if name not in failures}
     with progress(f"{test.name}: measuring") as tell:
-        result = evaluate_folders(run.maps(test.name), masks, list(masks), tell, available_cores())
+        result = evaluate_folders(
+            run.maps(test.name),
+            masks,
+            list(masks),
+            tell,
+            available_cores(),
+            protocol="benchmark",
+        )
     write_scores(run, test, identity, result, failures | result.failures)
     shown = "  ".join(f"{name} {value:.3f}" for name, value in result.scores.items())
     say(f"  {test.name}: {shown}")

@@ -110,7 +110,7 @@ def effects_of_blocks(
     assert config is not None
     place.settle(twin).eval()
     depths = range(1, semantic.block_count + 1)
-    measures = {depth: Measures() for depth in depths}
+    measures = {depth: Measures(protocol="benchmark") for depth in depths}
     for number, (batch, truth) in enumerate(validation(twin, pairs, workers), start=1):
         assert batch.dino is not None
         sam, dino = batch.sam.to(place.device), batch.dino.to(place.device)

@@ -42,7 +42,7 @@ def validation(
 def evaluate_network(
     model: DSUNet, pairs: Sequence[Pair], place: Place, *, workers: int = 0
 ) -> dict[str, float]:
-    """S, F, E and MAE over some pairs, computed as validation during training does.
+    """S, F, E and MAE over some pairs, by the paper's protocol.
 
     Args:
         model: It is left at `place`, in evaluation mode.
@@ -54,7 +54,7 @@ def evaluate_network(
         ImageError: A file cannot be read.
     """
     place.settle(model).eval()
-    measures = Measures()
+    measures = Measures(protocol="benchmark")
     for batch, truth in validation(model, pairs, workers):
         sam, dino = (x if x is None else x.to(place.device) for x in (batch.sam, batch.dino))
         assert sam is not None
