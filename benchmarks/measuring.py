@@ -17,7 +17,7 @@ __all__ = ["circumstances", "measures_of"]
 
 
 def measures_of(segmenter: dsunet.Segmenter, pairs: Iterable[Pair]) -> dict[str, float]:
-    """S, F, E and MAE by the paper's protocol of 8-bit maps of these pairs, rounded to five digits."""
+    """S, F, E, MAE by the paper's protocol of 8-bit maps of these pairs, rounded to five digits."""
     measures = Measures(protocol="benchmark")
     for pair in pairs:
         image, mask, *_ = read_pair(pair)

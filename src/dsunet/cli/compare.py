@@ -71,16 +71,16 @@ def _compare_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--protocol",
         type=MeasuringProtocol | None,
-        help="How maps are measured: raw, as they are, and images without an object apart, by their "
-        "false alarms; benchmark, the paper's, stretches each map to its full range first and "
-        "averages over all images. By default raw, and benchmark beside --published.",
+        help="How maps are measured: raw, as they are, and images without an object apart, by "
+        "their false alarms; benchmark, the paper's, stretches each map to its full range first "
+        "and averages over all images. By default raw, and benchmark beside --published.",
     )
     parser.add_argument(
         "--threshold",
         type=float,
         default=0.5,
-        help="Probability from which a pixel is object, for Dice, IoU, BIoU and false alarms; above "
-        "0 and at most 1.",
+        help="Probability from which a pixel is object, for Dice, IoU, BIoU and false alarms; "
+        "above 0 and at most 1.",
     )
     add_reading_arguments(parser)
 

@@ -87,8 +87,8 @@ class TrainConfig:
     """Stop after this many epochs without a better value of `best_by` on the validation set."""
 
     best_by: BestBy = "S"
-    """Measure on the validation set that picks the best epoch: over the pictures with an object, or,
-    if there is none, the mean absolute error. Of equal ones the first epoch is the best."""
+    """Measure on the validation set that picks the best epoch: over the pictures with an object,
+    or, if there is none, the mean absolute error. Of equal ones the first epoch is the best."""
 
     protocol: MeasuringProtocol = "raw"
     """How validation measures: `raw` measures maps as they are, and pictures without an object

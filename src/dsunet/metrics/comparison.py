@@ -14,6 +14,7 @@ from dsunet.config.masks import MaskReading
 from dsunet.config.measuring import Measuring, MeasuringProtocol
 from dsunet.data.images import read_labels, read_map
 from dsunet.data.pairs import by_stem, list_images, match_by_stem, select_names
+from dsunet.data.survey import survey
 from dsunet.errors import ConfigError, DataError, ImageError
 from dsunet.metrics.definitions import ALL_MEASURES, check_measures
 from dsunet.metrics.inputs import Truth
@@ -22,7 +23,7 @@ from dsunet.metrics.packages import cv2
 from dsunet.metrics.results import Comparison, Evaluation, ObjectFacts
 from dsunet.support.processes import in_processes
 
-__all__ = ["compare_folders", "decide_reading"]
+__all__ = ["compare_folders"]
 
 
 class _Task(NamedTuple):
@@ -89,7 +90,8 @@ def compare_folders(
         reading: What the masks' values mean, where they are not 0 and 255.
 
     Raises:
-        DataError: A folder is missing or empty, or a method's maps and the masks differ in stems.
+        DataError: A folder is missing or empty, a method's maps and the masks differ in stems, or
+            by the protocol `raw` the masks do not say what is object, see `dsunet.data.survey`.
         ImageError: No image can be measured with every method.
         ConfigError: A measure or the protocol is unknown, or there is no method.
     """
@@ -97,7 +99,8 @@ def compare_folders(
     if not methods:
         raise ConfigError("no method is given; at least one folder of maps is needed")
     files = _files(methods, masks, names)
-    reading = decide_reading([mask for _, mask, _ in files], reading)
+    if protocol == "raw":  # the paper's takes what is above 128, whatever there is
+        survey([mask for _, mask, _ in files], reading).raise_if_unclear()
     tasks = [_Task(*each, keys, measuring, reading, count_objects) for each in files]
     gathered = {method: Measures(keys, protocol, threshold) for method in methods}
     evaluations = {method: Evaluation(protocol=protocol, threshold=threshold) for method in methods}
@@ -114,16 +117,6 @@ def compare_folders(
         evaluation.false_alarms = gathered[method].false_alarms()
         evaluation.best_threshold = gathered[method].best_threshold()
     return result
-
-
-def decide_reading(masks: Sequence[Path], reading: MaskReading | None) -> MaskReading | None:
-    """How a set's masks are read: as they were told to be.
-
-    Args:
-        masks: All masks that are to be measured by.
-        reading: What is said of their values; `None` or the plain one if nothing is.
-    """
-    return reading
 
 
 def _files(

@@ -212,8 +212,8 @@ ALL_MEASURES = {
         "boundary IoU",
         "BIoU",
         True,
-        "boundary IoU (Cheng et al., CVPR 2021) of the map at the threshold in use, or above half of "
-        "its range if it is stretched, in a boundary as wide as 2 % of the diagonal",
+        "boundary IoU (Cheng et al., CVPR 2021) of the map at the threshold in use, or above half "
+        "of its range if it is stretched, in a boundary as wide as 2 % of the diagonal",
         of_map=_boundary_iou,
     ),
 }

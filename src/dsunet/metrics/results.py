@@ -25,11 +25,11 @@ class Evaluation:
     """By the keys of `ALL_MEASURES` that were asked for: over the images with an object by the
     protocol `raw`, NaN if there is none; over all by `benchmark`."""
     per_image: dict[str, dict[str, float]] = field(default_factory=dict)
-    """The measures of every image, by stem; those of a curve are of the image's own. By the protocol
+    """The measures of every image, by stem; those of a curve are of the image's own. By protocol
     `raw`, an image without an object has the mean absolute error alone."""
     curves: dict[str, np.ndarray] = field(default_factory=dict, compare=False)
-    """"precision", "recall", "F" and "E", each the mean over the images that the scores are of, at 256
-    thresholds: number i counts map values of 255 − i and more as object, the order of
+    """"precision", "recall", "F" and "E", each the mean over the images that the scores are of, at
+    256 thresholds: number i counts map values of 255 − i and more as object, the order of
     PySODMetrics. Empty if there is no such image."""
     resized: list[str] = field(default_factory=list)
     """Images whose map had another size than the mask and was resized to it, bilinearly."""
@@ -43,7 +43,7 @@ class Evaluation:
     """Whether maps were measured as they are, or by the paper's protocol."""
     threshold: float = 0.5
     """From which a pixel is object, for Dice, IoU and false alarms."""
-    false_alarms: FalseAlarms = FalseAlarms(0, 0, math.nan, math.nan)
+    false_alarms: FalseAlarms = field(default_factory=lambda: FalseAlarms(0, 0, math.nan, math.nan))
     """What the maps say of the images whose mask is empty."""
     best_threshold: BestThreshold | None = None
     """Where the maps agree best with the objects; `None` if no image has one."""

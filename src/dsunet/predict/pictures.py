@@ -99,7 +99,7 @@ def parse_colour(text: str | None) -> tuple[int, int, int] | None:
     try:
         values = ImageColor.getrgb(text.strip())
     except ValueError:
-        values = ()
+        values = (0, 0, 0, 0)
     if len(values) != 3:
         raise ConfigError(
             f"`background` is {text!r}, but needs a colour such as white or #ffffff (in a shell "

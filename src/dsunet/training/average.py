@@ -24,7 +24,8 @@ def decay_at(step: int, decay: float) -> float:
         step: How many steps came before.
         decay: What it rises to, in [0, 1).
     """
-    return min(decay, 1 - (1 + step) ** (-2 / 3))
+    ramp: float = 1 - (1 + step) ** (-2 / 3)
+    return min(decay, ramp)
 
 
 class WeightAverage(nn.Module):
