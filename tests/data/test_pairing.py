@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -26,9 +24,8 @@ from dsunet.data.split import split_data
 from dsunet.errors import ConfigError, DataError
 from dsunet.maps.store import content_key
 from dsunet.visualize import data_sheet
-from helpers import SHARED, tar_of
+from helpers import tar_of
 
-FIELD_CASES = SHARED / "field-cases" / "make.py"
 CORES = ("a", "b2", "scan 7", "01", "10", "1")
 
 
@@ -38,15 +35,6 @@ def names(*stems: str, folder: str = "") -> list[tuple[str, str]]:
 
 def around(affixes: tuple[str, str], cores: Iterable[str] = CORES) -> list[tuple[str, str]]:
     return names(*(f"{affixes[0]}{core}{affixes[1]}" for core in cores))
-
-
-@pytest.fixture(scope="session")
-def field_cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not FIELD_CASES.is_file():
-        pytest.skip("the field cases are not beside the repository")
-    folder = tmp_path_factory.mktemp("cases")
-    subprocess.run([sys.executable, FIELD_CASES, folder], check=True)
-    return folder
 
 
 @pytest.fixture
