@@ -6,6 +6,7 @@ them quick; snippets run after the commands, because they use what those made.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -61,12 +62,25 @@ def write_photos(folder: Path, seed: int) -> None:
         synthetic_pair(100 * seed + number, 64)[0].save(folder / f"{seed}-{number}.jpg")
 
 
+def write_annotations(file: Path) -> None:
+    """Of one of the pictures of `write_photos`, in COCO's format."""
+    corners = [10, 10, 40, 10, 40, 30, 10, 30]
+    content = {
+        "images": [{"id": i, "file_name": f"2-{i}.jpg", "width": 64, "height": 64} for i in (0, 1)],
+        "annotations": [{"id": 1, "image_id": 0, "category_id": 2, "segmentation": [corners]}],
+        "categories": [{"id": 1, "name": "part"}, {"id": 2, "name": "hole"}],
+    }
+    file.write_text(json.dumps(content))
+
+
 # Files that users have and we have not: smaller ones with made-up values under their names.
 STAND_INS: dict[str, Callable[[Path], object]] = {
     "sam2.1_hiera_large.pt": sam2_file,
     "sam2.1_hiera_tiny.pt": sam2_file,
     "dinov2_vits14_pretrain.pth": dinov2_file,
     "DGSUNet-50.pth": lambda path: torch.save(published_state(), path),
+    "PICTURES": lambda path: write_photos(path, 2),
+    "annotations.json": write_annotations,
     "PHOTOS": lambda path: write_photos(path, 2),
     "OTHER_MAPS": lambda path: shutil.copytree("MAPS", path),
 }

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,6 @@ from dsunet.data.checks.look import check_data
 from dsunet.data.coco import import_coco, read_coco
 from dsunet.data.outlines import decode_runs, fill_polygon, runs_to_mask
 from dsunet.errors import DataError, OutputError
-from helpers import SHARED
 
 SQUARE = [[2, 1, 6, 1, 6, 4, 2, 4]]
 
@@ -302,12 +299,8 @@ class TestImport:
         assert (report.training, report.of("error")) == (2, [])
 
 
-def test_the_field_case(tmp_path: Path) -> None:
-    maker = SHARED / "field-cases" / "make.py"
-    if not maker.is_file():
-        pytest.skip("the field cases are not beside the repository")
-    subprocess.run([sys.executable, maker, tmp_path / "cases"], check=True)
-    case = tmp_path / "cases" / "coco"
+def test_the_field_case(field_cases: Path, tmp_path: Path) -> None:
+    case = field_cases / "coco"
     import_coco(case / "annotations.json", case / "images", tmp_path / "out", classes=["part"])
     report = check_data(DataConfig(str(tmp_path / "out")))
     assert (report.training, report.of("error")) == (3, [])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,6 @@ from dsunet.config import DataConfig
 from dsunet.data.checks.look import check_data
 from dsunet.data.checks.objects import Objects, count_objects, describe_lost
 from dsunet.data.views import mask_view
-from helpers import SHARED
 
 SOURCE = Path("a.png")
 
@@ -117,12 +114,8 @@ class TestReport:
         assert main(["data", "check", str(folder), "--sam-size", "128", "--check", "headers"]) == 0
         assert "too small" not in capsys.readouterr().out
 
-    def test_the_field_case(self, tmp_path: Path) -> None:
-        maker = SHARED / "field-cases" / "make.py"
-        if not maker.is_file():
-            pytest.skip("the field cases are not beside the repository")
-        subprocess.run([sys.executable, maker, tmp_path], check=True)
-        config = DataConfig(str(tmp_path / "tiny-object"))
+    def test_the_field_case(self, field_cases: Path) -> None:
+        config = DataConfig(str(field_cases / "tiny-object"))
         (found,) = check_data(config, view=(352, 352)).of("warning")
         assert "1 of 1 objects in 1 of 1 pictures" in found.detail
         assert "a view of 448 px keeps them" in found.detail

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -21,13 +19,13 @@ from dsunet.data.images import decode, read_header
 from dsunet.data.pairing import masks_of, pair_up
 from dsunet.data.pairs import read_pair
 from dsunet.data.patterns import Pattern, find_pattern, find_pattern_inside
-from dsunet.data.sources import EmptyMask, same_content
+from dsunet.data.sources import EmptyMask, content_sum, same_content
 from dsunet.data.split import split_data
 from dsunet.errors import ConfigError, DataError
+from dsunet.maps.store import content_key
 from dsunet.visualize import data_sheet
-from helpers import SHARED, tar_of
+from helpers import tar_of
 
-FIELD_CASES = SHARED / "field-cases" / "make.py"
 CORES = ("a", "b2", "scan 7", "01", "10", "1")
 
 
@@ -37,15 +35,6 @@ def names(*stems: str, folder: str = "") -> list[tuple[str, str]]:
 
 def around(affixes: tuple[str, str], cores: Iterable[str] = CORES) -> list[tuple[str, str]]:
     return names(*(f"{affixes[0]}{core}{affixes[1]}" for core in cores))
-
-
-@pytest.fixture(scope="session")
-def field_cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if not FIELD_CASES.is_file():
-        pytest.skip("the field cases are not beside the repository")
-    folder = tmp_path_factory.mktemp("cases")
-    subprocess.run([sys.executable, FIELD_CASES, folder], check=True)
-    return folder
 
 
 @pytest.fixture
@@ -371,7 +360,9 @@ class TestMissingMasks:
             mask = EmptyMask(tmp_path / name)
             assert decode(mask).seen_size() == read_header(mask).seen_size() == (20, 30)
             assert read_mask(mask).size == (20, 30)
-            read = read_pair(Pair("a", tmp_path / name, mask))
+            pair = Pair("a", tmp_path / name, mask)
+            assert content_key(pair) == content_sum(pair.image)  # as it is seen, not as stored
+            read = read_pair(pair)
             assert read.upright
             assert read.image.size == read.mask.size == (20, 30)
 
@@ -445,6 +436,14 @@ class TestParts:
         assert {Path(str(pair.image)).parent for pair in split.validation} == {
             other / "images" / "val"
         }
+
+    def test_a_training_list_does_not_silence_it(self, divided: Path, tmp_path: Path) -> None:
+        names = sorted(file.stem for file in (divided / "images" / "train").iterdir())
+        (tmp_path / "names.txt").write_text("\n".join(names[:2]))
+        config = DataConfig(str(divided), train_list=str(tmp_path / "names.txt"))
+        split = split_data(config, 0)
+        assert (len(split.training), len(split.validation)) == (2, 2)
+        assert "val validates" in split.pairings[0].said[0]
 
     def test_parts_that_do_not_fit(self, divided: Path) -> None:
         (divided / "masks" / "val").rename(divided / "masks" / "dev")

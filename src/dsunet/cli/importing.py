@@ -93,9 +93,9 @@ def _told(result: CocoImport) -> list[str]:
 
 DATA_IMPORT = Command(
     "Make images and masks of annotations in another format: COCO.",
-    "  dsunet data import coco annotations.json --images DIR --output DATA\n"
-    "  dsunet data import coco annotations.json --images DIR --output DATA --classes part,hole\n"
-    "  dsunet data import coco annotations.json --images DIR --output DATA --by-class\n",
+    "  dsunet data import coco annotations.json --images PICTURES --output imported\n"
+    "  dsunet data import coco annotations.json --images PICTURES --output holes --classes hole\n"
+    "  dsunet data import coco annotations.json --images PICTURES --output classes --by-class\n",
     _import_arguments,
     _import,
 )

@@ -103,7 +103,7 @@ def split_data(config: DataConfig, seed: int) -> Split:
             raise DataError(f"{error}; there are {', '.join(troubles)}") from error
         raise
     if config.train_list is not None:
-        pairings = []
+        pairings = [Pairing(said=each.said) for each in pairings]
     if (separate := _separate_validation(config)) is not None:
         pairings.append(separate)
         validation = separate.pairs

@@ -65,7 +65,7 @@ def _row(name: str, scores: Mapping[str, float], measures: Sequence[str], group:
 def _notes(comparison: Comparison, published: Sequence[PublishedResult]) -> tuple[str, ...]:
     count, lost = len(comparison.names), len(comparison.left_out)
     first = next(iter(comparison.evaluations.values()))
-    notes = []
+    notes: list[str] = []
     if first.protocol == "raw":
         notes.append(
             f"Maps are measured as they are (`protocol` raw); Dice and IoU at {first.threshold:g}."
@@ -94,7 +94,7 @@ def _notes(comparison: Comparison, published: Sequence[PublishedResult]) -> tupl
 
 def _false_alarms(comparison: Comparison) -> list[str]:
     """What is said of the images without an object, if there are some."""
-    notes = []
+    notes: list[str] = []
     for method, evaluation in comparison.evaluations.items():
         alarms = evaluation.false_alarms
         if not alarms.images:
