@@ -25,7 +25,7 @@ from dsunet.cli.evaluate import EVALUATE
 from dsunet.cli.features import FEATURES
 from dsunet.cli.importing import DATA_IMPORT
 from dsunet.cli.output import fail, one_line
-from dsunet.cli.parser import Command, Parser, with_hyphens
+from dsunet.cli.parser import Command, Parser, in_plain_words, with_hyphens
 from dsunet.cli.predict import PREDICT
 from dsunet.cli.prune import PRUNE
 from dsunet.cli.reproduce import REPRODUCE
@@ -49,7 +49,21 @@ def main(argv: list[str] | None = None) -> int:
 
     0: done; 1: an error, or some of many images failed; 2: wrong usage; 130: interrupted.
     """
-    argv = sys.argv[1:] if argv is None else argv
+    try:
+        status = _main(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # whoever read our output went away, as `head` does; nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # as rich takes it
+            return 0
+        raise
+    return status
+
+
+def _main(argv: list[str]) -> int:
     # Pillow's remarks on odd files; what matters of them is reported as an error or a note
     warnings.filterwarnings("ignore", module=r"PIL\.")
     for stream in (sys.stdout, sys.stderr):
@@ -60,6 +74,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     if argv[0] == "--version":
         print(f"dsunet {dsunet.__version__}")
+        return 0
+    if (group := _group(argv)) is not None:
+        print(group)
         return 0
     words = 2 if " ".join(argv[:2]) in COMMANDS else 1
     name, rest = " ".join(argv[:words]), argv[words:]
@@ -77,7 +94,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         arguments = parser.parse(rest)
     except (ArgumentError, TypeError, DsunetError) as error:
-        return fail(prog, f"{one_line(error)}; see {prog} --help", 2)
+        hint = parser.meant(str(error))
+        text = with_hyphens(in_plain_words(one_line(error)))
+        return fail(prog, f"{text}{hint}; see {prog} --help", 2)
     if parser.renamed:
         said = "; ".join(f"{old} is called {new} now" for old, new in parser.renamed.items())
         print(f"{prog}: note: {with_hyphens(said)}", file=sys.stderr)
@@ -88,9 +107,7 @@ def main(argv: list[str] | None = None) -> int:
             raise
         return fail(prog, one_line(error), 1)
     except BrokenPipeError:
-        # whoever read our output went away; nothing is wrong
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        raise
     except OSError as error:
         if os.environ.get("DSUNET_DEBUG"):
             raise
@@ -99,9 +116,25 @@ def main(argv: list[str] | None = None) -> int:
         return fail(prog, "interrupted", 130)
 
 
+def _group(argv: list[str]) -> str | None:
+    """What commands there are that begin with a word, if it is asked for with nothing but that."""
+    first, rest = argv[0], argv[1:]
+    names = [name for name in COMMANDS if name.startswith(f"{first} ")]
+    if not names or rest not in ([], ["-h"], ["--help"], ["help"]):
+        return None
+    usage = f"usage: dsunet {first} COMMAND [options]"
+    end = f"dsunet {first} COMMAND --help explains a command with examples."
+    return "\n".join([usage, "", "commands:", *_listed(names), "", end])
+
+
+def _listed(names: list[str]) -> list[str]:
+    """A line for each command."""
+    width = max(map(len, names))
+    return [f"  {name:<{width}}  {COMMANDS[name].summary}" for name in names]
+
+
 def _overview() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    lines = _listed(list(COMMANDS))
     return "\n".join(
         [
             "usage: dsunet COMMAND [options]",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ __all__ = [
     "add_model_argument",
     "add_reading_arguments",
     "fields_of",
+    "in_plain_words",
     "model_of",
     "pick",
     "preset_of",
@@ -45,7 +47,11 @@ class Parser(ArgumentParser):
 
     def __init__(self, command: str, summary: str, examples: str) -> None:
         super().__init__(
-            prog=f"dsunet {command}", description=summary, exit_on_error=False, default_env=False
+            prog=f"dsunet {command}",
+            description=summary,
+            exit_on_error=False,
+            default_env=False,
+            allow_abbrev=False,  # --epoch could mean --epochs, or be a slip
         )
         self.examples = examples
         self.renamed: dict[str, str] = {}
@@ -78,6 +84,14 @@ class Parser(ArgumentParser):
                 given = given if settings is None else [f"--config={yaml.safe_dump(settings)}"]
                 arguments = [*given, *arguments[:i], *rest]
         return self.parse_args(arguments)
+
+    def meant(self, error: str) -> str:
+        """What a flag or setting that is not known may mean, to end the error that names it."""
+        found = re.search(r"[Uu]nrecognized arguments: (--[\w-]+)", error)
+        if found:
+            close = difflib.get_close_matches(_with_underscores(found[1]), self._flags, n=1)
+            return f"; did you mean {with_hyphens(close[0])}?" if close else ""
+        return ""
 
     def _as_flag(self, name: re.Match[str]) -> str:
         """What the settings' documentation calls `so_written` as a flag, if it is one."""
@@ -146,11 +160,36 @@ class Parser(ArgumentParser):
         if unknown:
             theirs = set(unknown) <= set(fields_of(DistillConfig))
             hint = " (of dsunet distill)" if theirs else ""
+            close = [c for name in unknown for c in difflib.get_close_matches(name, known, n=1)]
+            if close and not hint:
+                hint = f"; did you mean {few(close)}?"
             raise ArgumentError(
                 None, f"{config} has settings that {self.prog} does not know: {few(unknown)}{hint}"
             )
         self.renamed |= old
         return settings if old else None
+
+
+def in_plain_words(error: str) -> str:
+    """An error about a flag's value as what was given, what is needed, what to do."""
+    text = " ".join(error.split())
+    found = re.match(r'Parser key "(\w+)": (.*?)(?:Got value|Given value): (.*)$', text)
+    if not found:
+        return error
+    key, about, value = found.groups()
+    kinds = {"float": "a number", "int": "a whole number", "bool": "true or false"}
+    needed = [
+        kinds[kind] for kind in re.findall(r"Expected a <class '(\w+)'>", about) if kind in kinds
+    ]
+    for literal in re.findall(r"Literal\[([^\]]*)\]", about):
+        needed += [word.strip(" '\"") for word in literal.split(",")]
+    if not needed:
+        return error
+    message = f"--{key} is {value}, but needs {' or '.join(dict.fromkeys(needed))}"
+    if re.fullmatch(r"[+-]?\d+,\d+", value) and "a number" in needed:
+        return f"{message}; write {value.replace(',', '.')}"
+    close = difflib.get_close_matches(value, needed, n=1)
+    return f"{message}; did you mean {close[0]}?" if close else message
 
 
 def _with_underscores(argument: str) -> str:
