@@ -117,7 +117,10 @@ def test_objects_are_described(tmp_path: Path) -> None:
     save(np.zeros((20, 30), np.uint8), tmp_path / "masks" / "b.png")
     for stem in "ab":
         save(mask, tmp_path / "maps" / f"{stem}.png")
-    result = compare_folders({"one": tmp_path / "maps"}, tmp_path / "masks")
+    methods = {"one": tmp_path / "maps"}
+    with pytest.raises(DataError, match="129"):
+        compare_folders(methods, tmp_path / "masks")
+    result = compare_folders(methods, tmp_path / "masks", protocol="benchmark")
     assert result.objects["a"] == ObjectFacts(23 / 600, 2, 20, 30)
     assert result.objects["b"] == ObjectFacts(0, 0, 20, 30)
     assert result.evaluations["one"].empty == ["b"]

@@ -125,7 +125,8 @@ def test_train_stop_resume_predict_evaluate(work: Path, capsys: pytest.CaptureFi
     extra = ("--val-fraction", "0.25")  # seven pairs to train on: four steps an epoch
     assert main(train_command("whole", "mynet:tiny", *extra)) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("mynet:tiny: 249 of 249 parameters trained (100.00 %); 7 training")
+    headline = next(line for line in lines if line.startswith("mynet:tiny: "))
+    assert headline.startswith("mynet:tiny: 249 of 249 parameters trained (100.00 %); 7 training")
 
     net = sys.modules["mynet"].Net
     net.calls, net.stop_at = 0, 6
@@ -146,7 +147,7 @@ def test_train_stop_resume_predict_evaluate(work: Path, capsys: pytest.CaptureFi
     assert main([*predict.split(), "--device", "cpu"]) == 0
     scores = dsunet.evaluate("maps", "data/masks", names=Path("cut/val.txt").read_text().split())
     measures = read_metadata("cut/best.safetensors")["training"]["measures"]
-    assert scores == {**measures, "images": 2}
+    assert scores == {**measures, "images": 2, "without_object": 0, "false_alarms": 0}
     note = json.loads(Path("maps/prediction.json").read_text())
     assert note["weights"] == "cut/best.safetensors"
     assert note["model"] == "mynet:tiny"

@@ -126,9 +126,9 @@ def test_targets() -> None:
 def test_the_protocols() -> None:
     """What the paper, its code and SAM2-UNet's say (docs/reproduce.md)."""
     paper, baseline, matched = METHODS["dsunet"], METHODS["sam2unet"], METHODS["sam2unet-matched"]
-    assert paper.train_config() == TrainConfig()
+    assert paper.train_config() == TrainConfig(protocol="benchmark")
     assert paper.loss_config() == LossConfig()
-    assert baseline.train_config() == TrainConfig(epochs=20, batch_size=12)
+    assert baseline.train_config() == TrainConfig(epochs=20, batch_size=12, protocol="benchmark")
     assert baseline.loss_config().output_weights == (1, 1, 1)
     assert baseline.model_config().sam_version == "2.0"
     assert matched.train_config() == paper.train_config()
@@ -262,7 +262,7 @@ def test_a_table_from_nothing(sets: Path, tmp_path: Path) -> None:
     per_seed = []
     for seed in (0, 1):
         maps = out / "maps" / f"sod-dsunet-seed{seed}" / "DUTS-TE"
-        scores = dsunet.evaluate(maps, sets / "DUTS-TE" / "DUTS-TE-Mask")
+        scores = dsunet.evaluate(maps, sets / "DUTS-TE" / "DUTS-TE-Mask", protocol="benchmark")
         written = json.loads(
             (out / "scores" / f"sod-dsunet-seed{seed}" / "DUTS-TE.json").read_text()
         )

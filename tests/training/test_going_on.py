@@ -135,8 +135,9 @@ def test_without_a_gpu_the_small_model_is_trained_and_said(
 ) -> None:
     asked: list[str] = []
 
-    def train(output: str, model: object, *_: object, **__: object) -> None:
+    def train(output: str, model: object, *_: object, **options: object) -> None:
         asked.append(model.name)  # type: ignore[attr-defined]
+        options["on_line"]("found the data")  # type: ignore[operator]
         raise KeyboardInterrupt
 
     monkeypatch.setattr(dsunet, "train", train)

@@ -380,7 +380,6 @@ PREDICT = Command(
     "Segment images and folders of images, with your own weights or those that come with dsunet.",
     "  dsunet predict photo.jpg --save overlay\n"
     "  dsunet predict photo.jpg --save cutout --background white --output photo-cut.jpg\n"
-    "  dsunet predict - --save cutout --output - < photo.jpg > cut.png\n"
     "  dsunet predict photo.jpg --weights RUN --output OUT\n"
     "  dsunet predict DIR/images --list RUN/val.txt --weights RUN/best.safetensors "
     "--output MAPS\n",

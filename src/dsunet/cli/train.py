@@ -78,7 +78,14 @@ def run_training(
     arguments: Namespace, distill: DistillConfig | None = None, command: str = "dsunet train"
 ) -> int:
     """Trains as the flags say; returns the exit status."""
-    model = _model(arguments)
+    notes: list[str] = []
+    model = _model(arguments, notes)
+
+    def say(line: str) -> None:
+        while notes:  # once it is known that there is something to train on
+            print_line(notes.pop(0))
+        print_line(line)
+
     data, recipe = pick(DataConfig, arguments), pick(TrainConfig, arguments)
     loss = pick(LossConfig, arguments)
     try:
@@ -93,7 +100,7 @@ def run_training(
             semantic_weights=arguments.semantic_weights,
             distill=distill,
             resume=arguments.resume,
-            on_line=print_line,
+            on_line=say,
             progress_bar=sys.stderr.isatty() and sys.stdout.isatty(),
         )
     except KeyboardInterrupt:
@@ -110,8 +117,10 @@ def run_training(
     return 0
 
 
-def _model(arguments: Namespace) -> ModelConfig | CustomSource:
+def _model(arguments: Namespace, notes: list[str]) -> ModelConfig | CustomSource:
     """What to train: what `--model` says; else what the run or the weights to start from say.
+
+    What is to be said of that is added to `notes`.
 
     Raises:
         ConfigError: A setting does not fit.
@@ -119,16 +128,16 @@ def _model(arguments: Namespace) -> ModelConfig | CustomSource:
     """
     settings = fields_of(ModelConfig)
     if arguments.model is None:
-        config = _recorded_model(arguments)
+        config = _recorded_model(arguments, notes)
         if config is not None:
             given = {name: arguments[name] for name in settings}
             changed = {name: value for name, value in given.items() if value is not None}
             return dataclasses.replace(config, **changed)
-        arguments.model = _usual_model(arguments)
+        arguments.model = _usual_model(arguments, notes)
     return model_of(arguments, settings)
 
 
-def _recorded_model(arguments: Namespace) -> ModelConfig | None:
+def _recorded_model(arguments: Namespace, notes: list[str]) -> ModelConfig | None:
     """The model of the run to go on with, or of the weights to start from; `None` if neither is."""
     run = Path(arguments.output, "config.yaml")
     if arguments.resume and run.is_file():
@@ -147,7 +156,7 @@ def _recorded_model(arguments: Namespace) -> ModelConfig | None:
         )
     config = config_of(file)
     height_width = f"{config.sam_size}" + (f" and {config.dino_size}" if config.dino_size else "")
-    print_line(f"{config.name} with views of {height_width} px, as the weights say (no --model)")
+    notes.append(f"{config.name} with views of {height_width} px, as the weights say (no --model)")
     return config
 
 
@@ -160,7 +169,7 @@ def _model_of_run(config: Path) -> ModelConfig | None:
     return None
 
 
-def _usual_model(arguments: Namespace) -> str:
+def _usual_model(arguments: Namespace, notes: list[str]) -> str:
     """What is trained where nobody says; the run to go on with may say."""
     run = Path(arguments.output, "config.yaml")
     if arguments.resume and run.is_file():
@@ -169,7 +178,7 @@ def _usual_model(arguments: Namespace) -> str:
     from dsunet.running.place import choose_device
 
     if choose_device(arguments.device).type == "cpu":
-        print_line("no GPU and no --model: dsunet-lite, the small one (--model dsunet-large …)")
+        notes.append("no GPU and no --model: dsunet-lite, the small one (--model dsunet-large …)")
         return "dsunet-lite"
     return "dsunet-large"
 

@@ -12,8 +12,9 @@ from PIL import Image
 
 from dsunet.config.masks import MaskReading
 from dsunet.config.measuring import Measuring, MeasuringProtocol
-from dsunet.data.images import read_labels, read_map
+from dsunet.data.images import Labels, decode, read_labels, read_map
 from dsunet.data.pairs import by_stem, list_images, match_by_stem, select_names
+from dsunet.data.pixels import turn
 from dsunet.data.survey import survey
 from dsunet.errors import ConfigError, DataError, ImageError
 from dsunet.metrics.definitions import ALL_MEASURES, check_measures
@@ -186,7 +187,7 @@ def _measure(task: _Task) -> _Outcome:
     if multiprocessing.parent_process() is not None:  # the cores are busy with other images
         cv2.setNumThreads(1)
     try:
-        labels = read_labels(task.mask, task.reading)
+        labels = _labels(task)
     except ImageError as error:
         return _Outcome(task.name, [_Measured(reason=str(error))] * len(task.maps))
     ignored = None if labels.ignored is None else np.asarray(labels.ignored)
@@ -197,6 +198,23 @@ def _measure(task: _Task) -> _Outcome:
     maps = [_measure_map(path, known, task) for path in task.maps]
     facts = _facts(known) if task.count_objects else None
     return _Outcome(task.name, maps, known.count == 0, facts)
+
+
+def _labels(task: _Task) -> Labels:
+    """The mask as told or as it says by itself; by the paper's protocol also any greys.
+
+    Of those PySODMetrics takes what is above 128, as published values do.
+    """
+    try:
+        return read_labels(task.mask, task.reading)
+    except ImageError:
+        if task.measuring.protocol == "raw" or (task.reading or MaskReading()) != MaskReading():
+            raise
+        decoded = decode(task.mask)
+        grey = decoded.as_map()
+        if grey.max(initial=0) <= 128:  # numbers of classes, say
+            raise
+        return Labels(turn(Image.fromarray(grey), decoded.orientation))
 
 
 def _measure_map(path: Path, truth: Truth, task: _Task) -> _Measured:
