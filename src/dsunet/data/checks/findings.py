@@ -70,6 +70,14 @@ KINDS: dict[str, Kind] = {
     "grey_mask": Kind(
         "warning", "masks with much grey between black and white", "is grey a third class?"
     ),
+    "few_levels": Kind(
+        "warning",
+        "pictures of 16 bits that use few of their levels, so that nearly all are one grey",
+        "stretch them to the full range before",
+    ),
+    "colour_profile": Kind(
+        "warning", "colour profiles that cannot be used", "the pictures are taken as sRGB"
+    ),
     "tiny_object": Kind("warning", "objects are too small for the network's view", ""),
     "square_turned": Kind(
         "warning",

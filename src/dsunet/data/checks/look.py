@@ -15,9 +15,11 @@ from dsunet.config import DataConfig, MaskReading
 from dsunet.data.checks.duplicates import Signature, describe, near_duplicates, sign
 from dsunet.data.checks.findings import KINDS, DataReport, Finding, finding
 from dsunet.data.checks.objects import Objects, can_count, count_objects, describe_lost
+from dsunet.data.colour import profile_trouble
 from dsunet.data.images import Decoded, Header, decode, read_header
 from dsunet.data.pairing import Pairing
 from dsunet.data.pairs import Pair, choose_orientation
+from dsunet.data.pixels import SIXTEEN_BIT
 from dsunet.data.sources import EmptyMask, name_of
 from dsunet.data.split import Split, split_data
 from dsunet.data.survey import MaskSeen, Survey, values_of
@@ -43,6 +45,7 @@ NOT_COMPARED = Finding(
 )
 
 # What a mask may have between black and white before it is odd: soft edges take less.
+_LEVELS = 65535
 _GREY_SHARE = 0.1
 
 
@@ -188,6 +191,7 @@ def _look(full: bool, compare: bool, view: tuple[int, int] | None, pair: Pair) -
             image = decoded = decode(pair.image, preview=64)
             rgb = decoded.as_image()
             signature = sign(pair.image, rgb) if compare else None
+            findings += _colour_findings(decoded)
         else:
             image = read_header(pair.image)
     except ImageError as error:
@@ -210,6 +214,17 @@ def _look(full: bool, compare: bool, view: tuple[int, int] | None, pair: Pair) -
         if header is not None:
             findings += _header_findings(header)
     return Look(findings, signature, seen, objects)
+
+
+def _colour_findings(image: Decoded) -> Iterator[Finding]:
+    if image.pixels.mode in SIXTEEN_BIT:
+        values = np.asarray(image.pixels)
+        least, largest = int(values.min()), int(values.max())
+        if largest - least < _LEVELS / 8:  # 13 bits and less
+            said = f"{image.source} has values from {least} to {largest}, of 0 to {_LEVELS}"
+            yield finding("few_levels", [image.source], said)
+    if trouble := profile_trouble(image.pixels):
+        yield finding("colour_profile", [image.source], f"{image.source} has {trouble}")
 
 
 def _objects_of(mask: Decoded, pair: Pair, view: tuple[int, int] | None) -> Objects | None:
