@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from itertools import pairwise
@@ -111,16 +112,21 @@ def print_table(table: Table) -> None:
         print(visible(with_flags(note)))
 
 
-class Progress:
-    """A progress bar on a terminal, nothing elsewhere; gives a callback (done, all)."""
+LINE_EVERY = 60.0
+"""Seconds between two lines of progress where there is no terminal."""
 
-    def __init__(self, title: str) -> None:
+
+class Progress:
+    """A progress bar on a terminal, a line a minute elsewhere; gives a callback (done, all)."""
+
+    def __init__(self, title: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.title = title
+        self.clock = clock
         self.bar: Any = None
 
-    def __enter__(self) -> Callable[[int, int], None] | None:
+    def __enter__(self) -> Callable[[int, int], None]:
         if not sys.stderr.isatty():
-            return None
+            return self._lines()
         from rich.console import Console
         from rich.progress import (
             BarColumn,
@@ -143,6 +149,28 @@ class Progress:
         self.bar.start()
         task = self.bar.add_task(self.title, total=None)
         return lambda done, total: self.bar.update(task, completed=done, total=total)
+
+    def _lines(self) -> Callable[[int, int], None]:
+        start = said = self.clock()
+        before: int | None = None  # what was done when it began, such as by an earlier run
+
+        def tell(done: int, total: int) -> None:
+            nonlocal said, before
+            before = done - 1 if before is None else before
+            now = self.clock()
+            if now - said < LINE_EVERY or done >= total:
+                return
+            said = now
+            rate = max(done - before, 1) / (now - start)
+            left = (total - done) / rate / 60
+            print(
+                f"{self.title}: {done:,} of {total:,}, {rate:.2g} a second, about "
+                f"{max(1, round(left)):,} min left",
+                file=sys.stderr,
+                flush=True,
+            )
+
+        return tell
 
     def __exit__(self, *exception: object) -> None:
         if self.bar:

@@ -175,6 +175,8 @@ def _usual_model(arguments: Namespace, notes: list[str]) -> str:
     if arguments.resume and run.is_file():
         with contextlib.suppress(OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
             return str(yaml.safe_load(run.read_bytes())["model"])
+    if arguments.pyramid_weights or arguments.semantic_weights:
+        return "dsunet-large"  # the paper's, whose weights these are as a rule
     from dsunet.running.place import choose_device
 
     if choose_device(arguments.device).type == "cpu":
