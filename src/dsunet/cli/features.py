@@ -159,8 +159,7 @@ def _draw(
     jobs = list(dict.fromkeys(job for job, _ in bases))
     with Progress("drawing") as progress:
         for done, job in enumerate(jobs):
-            if progress:
-                progress(done, len(jobs))
+            progress(done, len(jobs))
             try:
                 features = extract_features(
                     model,
