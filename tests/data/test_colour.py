@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms
 
 import dsunet
@@ -55,6 +56,24 @@ def test_a_grey_curve_is_followed(bits: int, tmp_path: Path) -> None:
     path = _saved(Image.fromarray(values), "png", tmp_path, PROFILES["L"])
     # 55/255 of the light is 128 in sRGB
     assert np.abs(np.asarray(read_image(path)).astype(int) - 128).max() <= 1
+
+
+def test_white_is_zero_keeps_its_profile(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    values = np.full((8, 8), 65535 - 55 * 257, np.uint16)
+    profile = (34675, "B", len(PROFILES["L"]), PROFILES["L"], True)
+    tifffile.imwrite(path, values, photometric="miniswhite", extratags=[profile])
+    assert np.abs(np.asarray(read_image(path)).astype(int) - 128).max() <= 1
+
+
+def test_planes_keep_their_profile(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    planes = np.ascontiguousarray(np.moveaxis(LARGE.astype(np.uint16) * 257, 2, 0))
+    tifffile.imwrite(
+        path, planes, photometric="rgb", planarconfig="separate", iccprofile=PROFILES["RGB"]
+    )
+    expected = _in_srgb(PATCHES[0], np.array(icc.ADOBE), 563 / 256)
+    assert np.abs(np.asarray(read_image(path))[4, 4::8] - expected).max() <= 2
 
 
 def test_inks_are_followed(tmp_path: Path) -> None:
@@ -177,6 +196,17 @@ class TestOpacity:
         half = np.asarray(taken.picture)[8, 8] * (127 / 255) + 255 * (128 / 255)
         assert np.abs(seen[8, 8] - half).max() <= 1
         assert (seen == np.asarray(read_image(path))).all()  # as in training
+
+    def test_one_grey_of_16_bits_may_be_transparent(self, tmp_path: Path) -> None:
+        values = np.full((8, 8), 40_000, np.uint16)
+        values[:, :4] = 128 * 257
+        image = Image.fromarray(values)
+        image.save(tmp_path / "a.png", transparency=128 * 257)
+        taken = as_taken(tmp_path / "a.png")
+        assert taken.alpha is not None
+        assert (taken.alpha[:, :4] == 0).all()
+        assert (taken.alpha[:, 4:] == 255).all()
+        assert np.asarray(taken.seen)[0, 0].tolist() == [255, 255, 255]
 
     def test_what_is_opaque_has_none(self) -> None:
         image = Image.fromarray(np.dstack((COLOURS, np.full_like(HALF, 255))))

@@ -42,8 +42,8 @@ def to_srgb(colours: Image.Image) -> Image.Image:
 def profile_trouble(picture: Image.Image) -> str:
     """Why a picture's embedded profile cannot be used; empty if it can, or there is none."""
     profile = picture.info.get("icc_profile")
-    if not isinstance(profile, bytes) or not profile:
-        return ""
+    if not isinstance(profile, bytes) or not profile or picture.mode == "LAB":
+        return ""  # Lab says by itself what it means
     return _transform(profile, _colours_of(picture.mode))[2]
 
 

@@ -49,7 +49,7 @@ __all__ = [
 _T = TypeVar("_T")
 
 # tags of TIFF
-_BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR = 258, 262, 277, 284
+_BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _PROFILE = 258, 262, 277, 284, 34675
 
 # What Pillow may take a file for, whatever its name says. Others stay off: EPS, for one, would be
 # handed to Ghostscript, a program that runs whatever the file says.
@@ -224,7 +224,9 @@ def _read(source: Source, file: BinaryIO, preview: int | None) -> Decoded:
     if image.format == "TIFF":  # which Pillow alone turns while it loads
         pixels = turn_back(pixels, header.orientation)
         if white_is_zero and pixels.mode.startswith("I;16"):  # which Pillow minds for 8 bits alone
-            pixels = Image.fromarray(np.uint16(65535) - np.asarray(pixels))
+            inverted = Image.fromarray(np.uint16(65535) - np.asarray(pixels))
+            inverted.info = pixels.info
+            pixels = inverted
     elif image.format == "PNG":  # whose EXIF may come after the pixels
         header = replace(header, orientation=orientation_of(image))
     return Decoded(**vars(header), pixels=pixels)
@@ -281,6 +283,9 @@ def _read_by_tifffile(source: Source, file: BinaryIO) -> Decoded:
         tag = page.tags.get(ORIENTATION)
         orientation = int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
         pixels = Image.fromarray(np.ascontiguousarray(values))
+        profile = page.tags.get(_PROFILE)
+        if profile is not None and isinstance(profile.value, bytes):
+            pixels.info["icc_profile"] = profile.value
         return Decoded(source, size, "TIFF", orientation, len(tiff.pages) > 1, pixels)
 
 

@@ -103,14 +103,17 @@ def as_colours(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     Raises:
         ImageError: As of `to_rgb`.
     """
+    alpha = None
     if image.mode in SIXTEEN_BIT:
-        image = _with_profile_of(image, Image.fromarray(scale_16_bit(np.asarray(image))))
+        values, clear = np.asarray(image), image.info.get("transparency")
+        if isinstance(clear, int):  # one grey that PNG calls transparent
+            alpha = Image.fromarray((values != clear).view(np.uint8) * np.uint8(255))
+        image = _with_profile_of(image, Image.fromarray(scale_16_bit(values)))
     if image.mode in ("F", "I"):
         kind = "floating-point values" if image.mode == "F" else "signed or 32-bit integers"
         raise ImageError(
             f"the picture holds {kind}, whose range is unknown; save it with 8 or 16 bits"
         )
-    alpha = None
     if image.mode in WITH_ALPHA or "transparency" in image.info:
         with_alpha = image.convert("RGBA")
         alpha = with_alpha.getchannel("A")
