@@ -12,6 +12,7 @@ from PIL import Image
 
 import dsunet
 from dsunet.cli import main
+from dsunet.config import MaskReading
 from dsunet.data.images import Labels
 from dsunet.errors import ConfigError
 from dsunet.metrics import (
@@ -375,16 +376,16 @@ def test_folders_leave_ignored_pixels_out(folders: Path, monkeypatch: pytest.Mon
     """As masks are read, so they are measured by."""
     border = np.zeros((40, 50), np.uint8)
     border[:, :6] = 255
-    read = comparison.read_labels
+    read, told = comparison.read_labels, MaskReading(object_values="255")
 
     def with_border(source: Path, reading: object) -> Labels:
-        assert reading == "as told"
+        assert reading is told
         mask = read(source).mask
         nothing = source.stem == "2"
         return Labels(mask, Image.fromarray(np.full_like(border, 255) if nothing else border))
 
     monkeypatch.setattr(comparison, "read_labels", with_border)
-    result = evaluate_folders("maps", "masks", reading="as told")  # type: ignore[arg-type]
+    result = evaluate_folders("maps", "masks", reading=told)
     assert list(result.failures) == ["2"]
     assert "2.png: all its pixels are ignored" in result.failures["2"]
     for name in ("0", "1"):

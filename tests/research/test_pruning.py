@@ -386,12 +386,25 @@ def test_effects_are_those_of_dropping(folder: Path) -> None:
         assert effect.flops == flops_of(shallow.config)
 
 
+def test_effects_are_measured_by_the_recipes_protocol(folder: Path) -> None:
+    model, pairs = trained(injection="broadcast"), find_pairs(folder)[:2]
+    stretched = evaluate_network(model, pairs, CPU)
+    raw = evaluate_network(model, pairs, CPU, protocol="raw")
+    assert raw["S"] != stretched["S"]
+    assert raw["Dice"] == stretched["Dice"]
+    for protocol, expected in (("raw", raw), ("benchmark", stretched)):
+        effects = effects_of_blocks(model, pairs, CPU, protocol=protocol)  # type: ignore[arg-type]
+        assert effects[0].measures == expected
+
+
 def test_the_most_blocks_within_the_tolerance() -> None:
     scores = [0.9, 0.88, 0.896, 0.7, 0.89]
     effects = [BlockEffect(i, 0, 0, {"S": s}) for i, s in enumerate(scores)]
     assert choose_blocks(effects, 0.005) == 2
     assert choose_blocks(effects, 0.0) == 0
     assert choose_blocks(effects, 0.011) == 4
+    with pytest.raises(ValueError, match="goes by the S-measure, but no validation mask has an"):
+        choose_blocks([BlockEffect(0, 0, 0, {"MAE_without_object": 0.1})], 0.1)
 
 
 def vit_file(path: Path, model: DSUNet) -> Path:

@@ -18,6 +18,7 @@ from dsunet.config import DataConfig, LossConfig, TrainConfig
 from dsunet.data.dataset import Batch
 from dsunet.errors import ConfigError, OutputError
 from dsunet.metrics import OWN_MEASURES, Measures, Truth, measure
+from dsunet.predict import plan_outputs, predict_files
 from dsunet.running.inference import quantise
 from dsunet.training.choosing import FALLBACK, deciding, is_better
 from dsunet.training.folder import recorded_protocol
@@ -93,9 +94,9 @@ def test_pictures_without_an_object_in_validation(pictures: Path, tmp_path: Path
         TrainConfig(epochs=1, batch_size=4, device="cpu", threshold=0.4),
         on_line=lines.append,
     )
-    jobs = dsunet.predict.plan_outputs([held_out / "images"], tmp_path / "maps")
+    jobs = plan_outputs([held_out / "images"], tmp_path / "maps")
     segmenter = dsunet.Segmenter(result.weights, device="cpu")
-    dsunet.predict.predict_files(segmenter, jobs, tmp_path / "maps")
+    predict_files(segmenter, jobs, tmp_path / "maps")
     found = dsunet.evaluate(tmp_path / "maps", held_out / "masks", threshold=0.4)
     assert found["without_object"] == 2
     expected = {key: found[key] for key in OWN_MEASURES} | {
@@ -144,9 +145,9 @@ def test_the_papers_protocol_in_validation(pictures: Path, tmp_path: Path) -> No
         for name in ("raw", "benchmark")
     )
     names = (tmp_path / "raw" / "val.txt").read_text().split()
-    jobs = dsunet.predict.plan_outputs([pictures / "images"], tmp_path / "maps", names=names)
+    jobs = plan_outputs([pictures / "images"], tmp_path / "maps", names=names)
     segmenter = dsunet.Segmenter(paper.weights, device="cpu")
-    dsunet.predict.predict_files(segmenter, jobs, tmp_path / "maps")
+    predict_files(segmenter, jobs, tmp_path / "maps")
     for name, result in (("raw", raw), ("benchmark", paper)):
         found = dsunet.evaluate(tmp_path / "maps", pictures / "masks", names, protocol=name)  # type: ignore[arg-type]
         for key in ("S", "F", "E", "MAE"):

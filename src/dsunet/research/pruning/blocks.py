@@ -10,10 +10,10 @@ from typing import cast
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from dsunet.config import ModelConfig
+from dsunet.config import MeasuringProtocol, ModelConfig
 from dsunet.data.pairs import Pair
 from dsunet.errors import ConfigError
-from dsunet.metrics import Measures
+from dsunet.metrics import OWN_MEASURES, Measures
 from dsunet.network.counting import parameter_counts
 from dsunet.network.encoders import SemanticEncoder
 from dsunet.network.model import DSUNet
@@ -84,6 +84,7 @@ def effects_of_blocks(
     progress: Callable[[int, int], None] | None = None,
     *,
     workers: int = 0,
+    protocol: MeasuringProtocol = "benchmark",
 ) -> list[BlockEffect]:
     """Measures every number of blocks that can be left out, without any further training.
 
@@ -95,6 +96,7 @@ def effects_of_blocks(
         place: Where to compute.
         progress: Called with the images done and their number.
         workers: Processes that read images.
+        protocol: How maps are measured, as `TrainConfig.protocol`.
 
     Returns:
         For 0, 1, 2, … blocks left out.
@@ -110,7 +112,7 @@ def effects_of_blocks(
     assert config is not None
     place.settle(twin).eval()
     depths = range(1, semantic.block_count + 1)
-    measures = {depth: Measures(protocol="benchmark") for depth in depths}
+    measures = {depth: Measures(OWN_MEASURES, protocol) for depth in depths}
     for number, (batch, truth) in enumerate(validation(twin, pairs, workers), start=1):
         assert batch.dino is not None
         sam, dino = batch.sam.to(place.device), batch.dino.to(place.device)
@@ -130,7 +132,7 @@ def effects_of_blocks(
             depths[-1] - depth,
             parameter_counts(twin)["total"] - _parameters_after(semantic, depth),
             flops,
-            measures[depth].compute(),
+            measures[depth].summary(),
         )
         for depth, flops in zip(reversed(depths), _flops_by_depth(config, depths[-1]), strict=True)
     ]
@@ -152,5 +154,10 @@ def _flops_by_depth(config: ModelConfig, blocks: int) -> list[int]:
 
 def choose_blocks(effects: Sequence[BlockEffect], tolerance: float) -> int:
     """The largest number of blocks without which S is at most `tolerance` lower."""
+    if "S" not in effects[0].measures:
+        raise ConfigError(
+            "`drop_semantic_blocks` auto goes by the S-measure, but no validation mask has an "
+            "object; give a number of blocks, or pairs with objects"
+        )
     before = effects[0].measures["S"]
     return max(e.dropped for e in effects if e.measures["S"] >= before - tolerance)

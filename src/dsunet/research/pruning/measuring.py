@@ -11,11 +11,11 @@ import torch
 
 from dsunet.benchmarking.flops import count_flops
 from dsunet.benchmarking.steps import example_views, seconds_of
-from dsunet.config import ModelConfig
+from dsunet.config import MeasuringProtocol, ModelConfig
 from dsunet.data import PairDataset
 from dsunet.data.dataset import Batch
 from dsunet.data.pairs import Pair
-from dsunet.metrics import Measures
+from dsunet.metrics import OWN_MEASURES, Measures
 from dsunet.network.build import build_model
 from dsunet.network.model import DSUNet
 from dsunet.running.inference import predict_probabilities, quantise
@@ -40,28 +40,34 @@ def validation(
 
 
 def evaluate_network(
-    model: DSUNet, pairs: Sequence[Pair], place: Place, *, workers: int = 0
+    model: DSUNet,
+    pairs: Sequence[Pair],
+    place: Place,
+    *,
+    workers: int = 0,
+    protocol: MeasuringProtocol = "benchmark",
 ) -> dict[str, float]:
-    """S, F, E and MAE over some pairs, by the paper's protocol.
+    """The measures of some pairs, computed as validation during training does.
 
     Args:
         model: It is left at `place`, in evaluation mode.
         pairs: The pairs.
         place: Where to compute.
         workers: Processes that read images.
+        protocol: How maps are measured, as `TrainConfig.protocol`.
 
     Raises:
         ImageError: A file cannot be read.
     """
     place.settle(model).eval()
-    measures = Measures(protocol="benchmark")
+    measures = Measures(OWN_MEASURES, protocol)
     for batch, truth in validation(model, pairs, workers):
         sam, dino = (x if x is None else x.to(place.device) for x in (batch.sam, batch.dino))
         assert sam is not None
         with place.autocast():
             (map_,) = predict_probabilities(model, sam, dino, [truth.shape])
         measures.update(quantise(map_), truth)
-    return measures.compute()
+    return measures.summary()
 
 
 @functools.lru_cache

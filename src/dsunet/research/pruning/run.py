@@ -163,7 +163,7 @@ def _carried_out(request: _Request) -> PruneReport:
         unmeasured = "" if split.validation else "; no validation pairs to measure"
         request.say(f"pruning {request.source}{unmeasured}")
         models, effects = _smaller(request, model, split)
-        stages = _stages(models, split.validation, place, request.workers, request.say)
+        stages = _stages(models, split.validation, place, request)
         report = PruneReport(
             request.source.name, folder / "pruned.safetensors", settings, stages, effects, facts
         )
@@ -198,7 +198,12 @@ def _smaller(
     if count == "auto":
         say(f"measuring DINOv2's blocks on {len(split.validation)} pairs")
         effects = effects_of_blocks(
-            model, split.validation, request.place, request.progress, workers=request.workers
+            model,
+            split.validation,
+            request.place,
+            request.progress,
+            workers=request.workers,
+            protocol=request.recipe.protocol,
         )
         count = choose_blocks(effects, settings.tolerance)
         say(f"{count} of DINOv2's blocks can go for at most {settings.tolerance:g} of S")
@@ -343,16 +348,19 @@ def _stages(
     models: Sequence[tuple[str, DSUNet]],
     pairs: Sequence[Pair],
     place: Place,
-    workers: int,
-    say: Callable[[str], None],
+    request: _Request,
 ) -> tuple[Stage, ...]:
     seconds = seconds_in_turns([model for _, model in models], place)
     stages = []
     for (name, model), taken in zip(models, seconds, strict=True):
         if pairs:
-            say(f"measuring on {len(pairs)} pairs: {name}")
+            request.say(f"measuring on {len(pairs)} pairs: {name}")
         counts = parameter_counts(model)
         config = _config(model)
+        measures: dict[str, float] = {}
+        if pairs:
+            protocol, workers = request.recipe.protocol, request.workers
+            measures = evaluate_network(model, pairs, place, workers=workers, protocol=protocol)
         stages.append(
             Stage(
                 name,
@@ -361,7 +369,7 @@ def _stages(
                 counts["trainable"],
                 flops_of(config),
                 tuple(taken),
-                evaluate_network(model, pairs, place, workers=workers) if pairs else {},
+                measures,
             )
         )
     return tuple(stages)
