@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import re
@@ -163,12 +164,12 @@ class Progress:
             said = now
             rate = max(done - before, 1) / (now - start)
             left = (total - done) / rate / 60
-            print(
+            line = (
                 f"{self.title}: {done:,} of {total:,}, {rate:.2g} a second, about "
-                f"{max(1, round(left)):,} min left",
-                file=sys.stderr,
-                flush=True,
+                f"{max(1, round(left)):,} min left"
             )
+            with contextlib.suppress(OSError):  # whoever read it may have gone away
+                print(line, file=sys.stderr, flush=True)
 
         return tell
 
