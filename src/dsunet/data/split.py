@@ -13,13 +13,11 @@ from dsunet.data.catalogue.sets import task_named
 from dsunet.data.folders import parts_of
 from dsunet.data.pairing import Pairing, pair_up
 from dsunet.data.pairs import Pair, read_names, select_pairs, split_pairs
-from dsunet.data.sources import Source, content_stamp, open_source
+from dsunet.data.sources import Source, content_stamp, content_sum
 from dsunet.errors import DataError, ImageError
 from dsunet.support.files import encode_text
 
 __all__ = ["Split", "data_name", "split_data"]
-
-_ENDS = 16_384
 
 
 def data_name(config: DataConfig) -> str:
@@ -58,8 +56,7 @@ class Split:
     def content(self) -> str:
         """Changes when a pair is added, removed or renamed, or an image or mask is another one.
 
-        Unlike `fingerprint` it stays where the files are moved or copied. Of every file its length
-        and both ends count, so that it takes no longer than opening them all.
+        Unlike `fingerprint` it stays where the files are moved or copied. Every byte counts.
         """
         digest = hashlib.sha256()
         for pair in [*self.training, *self.validation]:
@@ -70,14 +67,9 @@ class Split:
 
 
 def _piece_of(source: Source) -> bytes:
-    """A file's length and a hash of its first and last `_ENDS` bytes; nothing if it is missing."""
+    """The sum of a file's bytes; nothing if it cannot be read."""
     try:
-        with open_source(source) as file:
-            length = file.seek(0, 2)
-            file.seek(0)
-            start = file.read(_ENDS)
-            file.seek(max(0, length - _ENDS))
-            return f"{length} ".encode() + hashlib.sha256(start + file.read(_ENDS)).digest()
+        return content_sum(source)
     except (OSError, ImageError):
         return b""  # a dangling link, say; the check will tell
 
