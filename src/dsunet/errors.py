@@ -6,8 +6,9 @@ the message as one line and exits with status 1. From Python the classes let a c
 apart. Any other exception is a mistake in dsunet, and shows as one.
 """
 
+import difflib
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 __all__ = [
     "CheckpointError",
@@ -22,6 +23,8 @@ __all__ = [
     "OutputError",
     "TrainingError",
     "WeightsError",
+    "closest",
+    "did_you_mean",
     "few",
 ]
 
@@ -72,6 +75,17 @@ class TrainingError(DsunetError):
 
 class MissingPackageError(DsunetError):
     """An optional dependency is needed and not installed."""
+
+
+def closest(given: str, known: Iterable[str]) -> str:
+    """The known name that is most like one that is not; empty if none is like it."""
+    return next(iter(difflib.get_close_matches(given, known, n=1)), "")
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """`did you mean …?` with the `closest` name; empty if there is none."""
+    close = closest(given, known)
+    return f"did you mean {close}?" if close else ""
 
 
 def few(names: Collection[object], limit: int = 5) -> str:

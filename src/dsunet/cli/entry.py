@@ -7,7 +7,6 @@ written with hyphens.
 
 from __future__ import annotations
 
-import difflib
 import io
 import os
 import sys
@@ -39,7 +38,7 @@ from dsunet.cli.weights import (
     WEIGHTS_LIST,
     WEIGHTS_VERIFY,
 )
-from dsunet.errors import DsunetError
+from dsunet.errors import DsunetError, did_you_mean
 
 __all__ = ["COMMANDS", "main"]
 
@@ -50,8 +49,10 @@ def main(argv: list[str] | None = None) -> int:
     0: done; 1: an error, or some of many images failed; 2: wrong usage; 130: interrupted.
     """
     try:
-        status = _main(sys.argv[1:] if argv is None else argv)
-        sys.stdout.flush()
+        try:
+            return _main(sys.argv[1:] if argv is None else argv)
+        finally:  # help ends by SystemExit
+            sys.stdout.flush()
     except BrokenPipeError:
         # whoever read our output went away, as `head` does; nothing is wrong
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -60,7 +61,6 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(end.__context__, BrokenPipeError):  # as rich takes it
             return 0
         raise
-    return status
 
 
 def _main(argv: list[str]) -> int:
@@ -83,8 +83,7 @@ def _main(argv: list[str]) -> int:
     if name not in COMMANDS:
         if any(known.startswith(f"{name} ") for known in COMMANDS):
             name = " ".join(argv[:2])  # the first word alone is no command
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(COMMANDS)}"
+        hint = did_you_mean(name, COMMANDS) or f"known: {', '.join(COMMANDS)}"
         return fail("dsunet", f"there is no command {name!r}; {hint}", 2)
     command = COMMANDS[name]
     set_parsing_settings(docstring_parse_attribute_docstrings=True)

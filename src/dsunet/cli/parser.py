@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from dsunet.config import MODEL_PRESETS, DistillConfig, MaskReading, ModelConfig, model_config
 from dsunet.config.renamed import RENAMED, todays
-from dsunet.errors import ConfigError, few
+from dsunet.errors import ConfigError, closest, did_you_mean, few
 from dsunet.support.imports import is_import_path, resolve
 
 if TYPE_CHECKING:
@@ -88,10 +87,8 @@ class Parser(ArgumentParser):
     def meant(self, error: str) -> str:
         """What a flag or setting that is not known may mean, to end the error that names it."""
         found = re.search(r"[Uu]nrecognized arguments: (--[\w-]+)", error)
-        if found:
-            close = difflib.get_close_matches(_with_underscores(found[1]), self._flags, n=1)
-            return f"; did you mean {with_hyphens(close[0])}?" if close else ""
-        return ""
+        hint = did_you_mean(_with_underscores(found[1]), self._flags) if found else ""
+        return f"; {with_hyphens(hint)}" if hint else ""
 
     def _as_flag(self, name: re.Match[str]) -> str:
         """What the settings' documentation calls `so_written` as a flag, if it is one."""
@@ -160,9 +157,9 @@ class Parser(ArgumentParser):
         if unknown:
             theirs = set(unknown) <= set(fields_of(DistillConfig))
             hint = " (of dsunet distill)" if theirs else ""
-            close = [c for name in unknown for c in difflib.get_close_matches(name, known, n=1)]
-            if close and not hint:
-                hint = f"; did you mean {few(close)}?"
+            meant = [close for name in unknown if (close := closest(name, known))]
+            if meant and not hint:
+                hint = f"; did you mean {few(meant)}?"
             raise ArgumentError(
                 None, f"{config} has settings that {self.prog} does not know: {few(unknown)}{hint}"
             )
@@ -188,8 +185,8 @@ def in_plain_words(error: str) -> str:
     message = f"--{key} is {value}, but needs {' or '.join(dict.fromkeys(needed))}"
     if re.fullmatch(r"[+-]?\d+,\d+", value) and "a number" in needed:
         return f"{message}; write {value.replace(',', '.')}"
-    close = difflib.get_close_matches(value, needed, n=1)
-    return f"{message}; did you mean {close[0]}?" if close else message
+    hint = did_you_mean(value, needed)
+    return f"{message}; {hint}" if hint else message
 
 
 def _with_underscores(argument: str) -> str:

@@ -7,7 +7,7 @@ import dataclasses
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from jsonargparse import Namespace
@@ -23,14 +23,7 @@ from dsunet.cli.parser import (
     model_of,
     pick,
 )
-from dsunet.config import (
-    DataConfig,
-    DistillConfig,
-    LossConfig,
-    ModelConfig,
-    TrainConfig,
-    model_config,
-)
+from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
 from dsunet.config.renamed import todays
 from dsunet.errors import ConfigError
 
@@ -127,31 +120,42 @@ def _model(arguments: Namespace, notes: list[str]) -> ModelConfig | CustomSource
         CheckpointError: The weights do not say of which model they are.
     """
     settings = fields_of(ModelConfig)
-    if arguments.model is None:
-        config = _recorded_model(arguments, notes)
-        if config is not None:
-            given = {name: arguments[name] for name in settings}
-            changed = {name: value for name, value in given.items() if value is not None}
-            return dataclasses.replace(config, **changed)
+    if arguments.model is None and (run := _run_to_go_on_with(arguments)):
+        arguments.model = run["model"]
+        for name in settings:
+            arguments[name] = run.get(name) if arguments[name] is None else arguments[name]
+    elif arguments.model is None and arguments.weights not in _NO_FILES:
+        given = {name: arguments[name] for name in settings}
+        changed = {name: value for name, value in given.items() if value is not None}
+        return dataclasses.replace(_model_in(arguments.weights, notes), **changed)
+    elif arguments.model is None:
         arguments.model = _usual_model(arguments, notes)
     return model_of(arguments, settings)
 
 
-def _recorded_model(arguments: Namespace, notes: list[str]) -> ModelConfig | None:
-    """The model of the run to go on with, or of the weights to start from; `None` if neither is."""
-    run = Path(arguments.output, "config.yaml")
-    if arguments.resume and run.is_file():
-        return _model_of_run(run)
-    if arguments.weights in ("default", "encoders", "full", "none"):
-        return None
+# What `--weights` may be that is no file.
+_NO_FILES = ("default", "encoders", "full", "none")
+
+
+def _run_to_go_on_with(arguments: Namespace) -> dict[str, Any]:
+    """Its settings; nothing if there is none, or they cannot be read, which is told of later."""
+    if arguments.resume:
+        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
+            settings = todays(yaml.safe_load(Path(arguments.output, "config.yaml").read_bytes()))
+            return settings if isinstance(settings.get("model"), str) else {}
+    return {}
+
+
+def _model_in(weights: str, notes: list[str]) -> ModelConfig:
+    """The model that a run's or a file's weights are of."""
     from dsunet.weights.formats import ModelFile
     from dsunet.weights.identify import config_of
     from dsunet.weights.opened import open_weights
 
-    file = open_weights(arguments.weights).file
+    file = open_weights(weights).file
     if not isinstance(file, ModelFile):
         raise ConfigError(
-            f"--weights {arguments.weights} holds {file.describe()} alone, not a whole model; give "
+            f"--weights {weights} holds {file.describe()} alone, not a whole model; give "
             f"it as --{file.role}-weights"
         )
     config = config_of(file)
@@ -160,21 +164,8 @@ def _recorded_model(arguments: Namespace, notes: list[str]) -> ModelConfig | Non
     return config
 
 
-def _model_of_run(config: Path) -> ModelConfig | None:
-    """The model in a run's settings; `None` of one of the user's own, or if it cannot be read."""
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-        settings = todays(yaml.safe_load(config.read_bytes()))
-        fields = {name: settings[name] for name in fields_of(ModelConfig) if name in settings}
-        return model_config(settings["model"], **fields)
-    return None
-
-
 def _usual_model(arguments: Namespace, notes: list[str]) -> str:
-    """What is trained where nobody says; the run to go on with may say."""
-    run = Path(arguments.output, "config.yaml")
-    if arguments.resume and run.is_file():
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-            return str(yaml.safe_load(run.read_bytes())["model"])
+    """What is trained where nobody says."""
     if arguments.pyramid_weights or arguments.semantic_weights:
         return "dsunet-large"  # the paper's, whose weights these are as a rule
     from dsunet.running.place import choose_device

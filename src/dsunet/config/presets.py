@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from typing import Any
 
 from dsunet.config.network import ModelConfig
 from dsunet.config.renamed import todays
-from dsunet.errors import ConfigError
+from dsunet.errors import ConfigError, did_you_mean
 
 __all__ = ["MODEL_PRESETS", "model_config"]
 
@@ -91,11 +90,11 @@ def model_config(name: str = "dsunet-large", **overrides: Any) -> ModelConfig:
         ConfigError: The preset or a field is unknown, or a value does not fit.
     """
     if name not in MODEL_PRESETS:
-        close = difflib.get_close_matches(name, MODEL_PRESETS, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        known = f"known: {', '.join(sorted(MODEL_PRESETS))}"
+        hints = [hint for hint in (did_you_mean(name, MODEL_PRESETS), known) if hint]
         raise ConfigError(
-            f"model {name!r} is unknown; {hint}known: {', '.join(sorted(MODEL_PRESETS))}; one of "
-            "your own is named by its import path, PACKAGE.MODULE:NAME"
+            f"model {name!r} is unknown; {' '.join(hints)}; one of your own is named by its import "
+            "path, PACKAGE.MODULE:NAME"
         )
     overrides = todays(overrides)
     fields = {field.name for field in dataclasses.fields(ModelConfig)} - {"name"}

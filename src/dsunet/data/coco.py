@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import shutil
@@ -16,7 +15,7 @@ from PIL import Image
 
 from dsunet.data.images import read_header
 from dsunet.data.outlines import decode_runs, fill_polygon, runs_to_mask
-from dsunet.errors import DataError, ImageError, OutputError, few
+from dsunet.errors import DataError, ImageError, OutputError, did_you_mean, few
 from dsunet.support.files import write_json, write_png
 
 __all__ = ["CocoImport", "CocoSet", "Picture", "import_coco", "read_coco"]
@@ -180,10 +179,8 @@ def _chosen(known: dict[int, str], wanted: Sequence[str] | None) -> dict[int, st
         return known
     for each in wanted:
         if each not in known.values() and each not in map(str, known):
-            close = difflib.get_close_matches(each, known.values(), n=1)
-            hint = (
-                f"did you mean {close[0]}?" if close else f"known: {few(list(known.values()), 20)}"
-            )
+            hint = did_you_mean(each, known.values())
+            hint = hint or f"known: {few(list(known.values()), 20)}"
             raise DataError(f"the file has no class {each!r}; {hint}")
     return {
         number: name for number, name in known.items() if name in wanted or str(number) in wanted

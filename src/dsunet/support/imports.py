@@ -6,7 +6,6 @@ file is never imported.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import hashlib
 import importlib
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from dsunet.errors import CustomModelError
+from dsunet.errors import CustomModelError, did_you_mean
 
 __all__ = ["explain", "import_path", "is_import_path", "resolve", "sum_of_code"]
 
@@ -63,8 +62,7 @@ def resolve(spec: str) -> Callable[..., object]:
         found = functools.reduce(getattr, name.split("."), module)
     except AttributeError as error:
         callables = [n for n, value in vars(module).items() if callable(value) and n[0] != "_"]
-        close = difflib.get_close_matches(name, callables, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(callables) or 'none'}"
+        hint = did_you_mean(name, callables) or f"it has {', '.join(callables) or 'none'}"
         raise CustomModelError(
             f"{spec}: there is no {name!r} in {getattr(module, '__file__', module_name)}; {hint}"
         ) from error
