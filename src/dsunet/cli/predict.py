@@ -208,6 +208,8 @@ def _predict_one(arguments: Namespace, options: Options) -> int:
     notes = []
     if file.frames:
         notes.append(f"{image} has several pages or frames, of which the first was taken")
+    if file.profile_trouble:
+        notes.append(f"{image} was taken as sRGB, because it has {file.profile_trouble}")
     if file.whole:
         notes.append("nothing reaches the threshold, so the output is as large as the image")
     if arguments.output != STREAM:

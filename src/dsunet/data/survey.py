@@ -15,11 +15,11 @@ from dsunet.config import MaskReading
 from dsunet.config.masks import MaskValue, value_name
 from dsunet.data.images import Decoded, decode
 from dsunet.data.levels import classes_of, flat_counts, may_be_flat, tally
-from dsunet.data.masks import Stored, labels_of, listed, offered
+from dsunet.data.masks import MaskLabels, Stored, labels_of, listed, offered
 from dsunet.data.sources import Source
 from dsunet.errors import DataError, ImageError
 
-__all__ = ["MaskSeen", "Survey", "survey", "values_of"]
+__all__ = ["MaskSeen", "Survey", "look_at_mask", "survey"]
 
 _MANY = 4096  # of so many values, of colours most of all, the most frequent are kept
 _NEAR = 48  # how far the one colour of two masks may be apart
@@ -222,13 +222,13 @@ def survey(
 
 def _look(reading: MaskReading, source: Source) -> MaskSeen | None:
     try:
-        return values_of(decode(source), reading)
+        return look_at_mask(decode(source), reading)[0]
     except ImageError:
         return None
 
 
-def values_of(mask: Decoded, reading: MaskReading) -> MaskSeen:
-    """What one mask holds.
+def look_at_mask(mask: Decoded, reading: MaskReading) -> tuple[MaskSeen, MaskLabels | None]:
+    """What one mask holds, and its labels as it is stored; none where they are unclear.
 
     Raises:
         ImageError: Its pixels cannot be used at all.
@@ -238,6 +238,7 @@ def values_of(mask: Decoded, reading: MaskReading) -> MaskSeen:
     if len(counts) > _MANY:
         counts = dict(Counter(counts).most_common(_MANY))
     share, group, met, trouble = None, "", frozenset[MaskValue](), ""
+    labels: MaskLabels | None = None
     try:
         labels = labels_of(stored, reading)
     except ImageError as error:
@@ -247,7 +248,7 @@ def values_of(mask: Decoded, reading: MaskReading) -> MaskSeen:
         counted = is_object if labels.ignored is None else is_object[~labels.ignored]
         share = float(counted.mean()) if counted.size else None
         group, met = labels.group, labels.met
-    return MaskSeen(
+    seen = MaskSeen(
         str(mask.source),
         stored.kind,
         counts,
@@ -259,6 +260,7 @@ def values_of(mask: Decoded, reading: MaskReading) -> MaskSeen:
         stored.largest > 255,
         trouble,
     )
+    return seen, labels
 
 
 def _flat_greys(stored: Stored) -> dict[int, int]:

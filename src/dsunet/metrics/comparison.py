@@ -101,7 +101,8 @@ def compare_folders(
         raise ConfigError("no method is given; at least one folder of maps is needed")
     files = _files(methods, masks, names)
     if protocol == "raw":  # the paper's takes what is above 128, whatever there is
-        survey([mask for _, mask, _ in files], reading).raise_if_unclear()
+        values = survey([mask for _, mask, _ in files], reading, workers=workers)
+        values.raise_if_unclear()
     tasks = [_Task(*each, keys, measuring, reading, count_objects) for each in files]
     gathered = {method: Measures(keys, protocol, threshold) for method in methods}
     evaluations = {method: Evaluation(protocol=protocol, threshold=threshold) for method in methods}

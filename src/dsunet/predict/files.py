@@ -16,6 +16,7 @@ import torch
 from dsunet.config import Options
 from dsunet.data.colour import profile_trouble
 from dsunet.data.images import decode
+from dsunet.data.sources import Source
 from dsunet.errors import ConfigError, CustomModelError, DeviceError, ImageError, OutputError
 from dsunet.predict.encoding import LARGEST, Kept, kept_of
 from dsunet.predict.inputs import Taken
@@ -34,7 +35,14 @@ from dsunet.support.files import (
 )
 from dsunet.support.processes import available_cores
 
-__all__ = ["Report", "check_draft", "check_size", "predict_files", "spare_cores"]
+__all__ = [
+    "Report",
+    "ToSegment",
+    "check_draft",
+    "predict_files",
+    "read_to_segment",
+    "spare_cores",
+]
 
 
 @dataclass
@@ -144,16 +152,26 @@ def spare_cores(device: torch.device) -> int:
     return min(4, max(0, available_cores() - busy))
 
 
+class ToSegment(NamedTuple):
+    """An image that has been read."""
+
+    taken: Taken
+    prepared: Any
+    """What `Segmenter.probabilities` takes of it."""
+    kept: Kept
+    """What its outputs keep of its file."""
+    frames: bool
+    """Whether it has more pages or frames than the first."""
+    profile_trouble: str
+    """Why its colour profile cannot be used; empty if it can, or there is none."""
+
+
 class _Ready(NamedTuple):
-    """An image that has been read, or why it could not be."""
+    """A job whose image has been read, or why it could not be."""
 
     job: Job
-    taken: Taken | None = None
-    prepared: Any = None
+    image: ToSegment | None = None
     reason: str = ""
-    frames: bool = False
-    kept: Kept = Kept()
-    trouble: str = ""
 
 
 @dataclass
@@ -192,32 +210,32 @@ class _Writing:
     def _write_all(self, writers: Executor, batch: list[_Ready]) -> Iterator[Future[Job]]:
         """Computes the maps of a batch and has them written."""
         try:
-            maps = self.segmenter.probabilities([each.prepared for each in batch])
+            images = [each.image for each in batch if each.image is not None]
+            maps = self.segmenter.probabilities([image.prepared for image in images])
         except CustomModelError as error:
             if self.segmenter.engine.batches:
                 raise
             self._fail(batch[0].job.image, str(error))
             return
-        for each, probability in zip(batch, maps, strict=True):
-            assert each.taken is not None
-            result = Segmentation(each.taken.picture, probability, each.taken.alpha)
-            yield writers.submit(self._write, result, each)
+        for each, image, probability in zip(batch, images, maps, strict=True):
+            result = Segmentation(image.taken.picture, probability, image.taken.alpha)
+            yield writers.submit(self._write, result, each.job, image.kept)
 
     def _without_failures(self, ready: Iterable[_Ready]) -> Iterator[_Ready]:
         """Passes on what could be read, and notes the rest at once."""
         for each in ready:
-            if each.frames:
-                self.report.first_frames.append(each.job.image)
-            if each.trouble:
-                self.report.odd_profiles.append((each.job.image, each.trouble))
-            if each.taken is None:
+            if each.image is None:
                 self._fail(each.job.image, each.reason)
-            else:
-                yield each
+                continue
+            if each.image.frames:
+                self.report.first_frames.append(each.job.image)
+            if trouble := each.image.profile_trouble:
+                self.report.odd_profiles.append((each.job.image, trouble))
+            yield each
 
-    def _write(self, result: Segmentation, ready: _Ready) -> Job:
+    def _write(self, result: Segmentation, job: Job, kept: Kept) -> Job:
         """Writes all outputs of an image."""
-        options, job = self.options, ready.job
+        options = self.options
         box = None
         if options.crop_to_object:
             box = result.box(options.object_from)
@@ -225,7 +243,7 @@ class _Writing:
                 self.report.without_object.append(job.image)
         for kind in options.save:
             path = output_path(self.folder, kind, options.save, job, options.format)
-            write_atomically(path, made(kind, result, options, box, ready.kept))
+            write_atomically(path, made(kind, result, options, box, kept))
         return job
 
     def _count(self, job: Job) -> None:
@@ -256,20 +274,32 @@ def _read(job: Job, segmenter: Segmenter, options: Options) -> _Ready:
     if job.trouble:
         return _Ready(job, reason=job.trouble)
     try:
-        upright = not options.ignore_orientation
-        decoded = decode(job.image, preview=segmenter.largest_side if options.draft else None)
-        taken = Taken(*decoded.as_colours(upright=upright))
-        width, height = decoded.seen_size(upright=upright)
-        check_size(width, height, options)
-        prepared = segmenter.prepare(taken.seen, (height, width))
+        return _Ready(job, read_to_segment(job.image, segmenter, options))
     except ImageError as error:
         return _Ready(job, reason=str(error))
-    kept = kept_of(decoded, upright=upright, exif=options.keep_exif, gps=options.keep_gps)
-    trouble = profile_trouble(decoded.pixels)
-    return _Ready(job, taken, prepared, frames=decoded.frames, kept=kept, trouble=trouble)
 
 
-def check_size(width: int, height: int, options: Options) -> None:
+def read_to_segment(image: Source, segmenter: Segmenter, options: Options) -> ToSegment:
+    """Reads an image and makes the network's views of it.
+
+    Raises:
+        ImageError: It cannot be read, or is too large for the format to write.
+    """
+    upright = not options.ignore_orientation
+    decoded = decode(image, preview=segmenter.largest_side if options.draft else None)
+    taken = Taken(*decoded.as_colours(upright=upright))
+    width, height = decoded.seen_size(upright=upright)
+    _check_size(width, height, options)
+    return ToSegment(
+        taken,
+        segmenter.prepare(taken.seen, (height, width)),
+        kept_of(decoded, upright=upright, exif=options.keep_exif, gps=options.keep_gps),
+        decoded.frames,
+        profile_trouble(decoded.pixels),
+    )
+
+
+def _check_size(width: int, height: int, options: Options) -> None:
     """Raises `ImageError` for a picture that the format to write cannot hold."""
     largest = LARGEST[options.format]
     if max(width, height) > largest:

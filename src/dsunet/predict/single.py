@@ -7,12 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from dsunet.config import Options
-from dsunet.data.images import decode
 from dsunet.data.sources import IMAGE_SUFFIXES, Source
 from dsunet.errors import OutputError
-from dsunet.predict.encoding import FORMATS, format_of, kept_of
-from dsunet.predict.files import check_draft, check_size
-from dsunet.predict.inputs import Taken
+from dsunet.predict.encoding import FORMATS, format_of
+from dsunet.predict.files import check_draft, read_to_segment
 from dsunet.predict.outputs import check_options, made
 from dsunet.predict.pictures import Segmentation
 from dsunet.predict.segmenter import Segmenter
@@ -30,6 +28,8 @@ class Made(bytes):
     """Whether it was to be cropped to its object, but has none."""
     frames: bool = False
     """Whether the image has more pages or frames than the first."""
+    profile_trouble: str = ""
+    """Why the image's colour profile cannot be used, if it has one."""
 
 
 def is_single(output: str) -> bool:
@@ -95,16 +95,11 @@ def predict_one(segmenter: Segmenter, image: Source, options: Options) -> Made:
     """
     check_options(options)
     check_draft(options, segmenter)
-    upright = not options.ignore_orientation
-    decoded = decode(image, preview=segmenter.largest_side if options.draft else None)
-    taken = Taken(*decoded.as_colours(upright=upright))
-    width, height = decoded.seen_size(upright=upright)
-    check_size(width, height, options)
-    prepared = segmenter.prepare(taken.seen, (height, width))
-    result = Segmentation(taken.picture, segmenter.probabilities([prepared])[0], taken.alpha)
+    read = read_to_segment(image, segmenter, options)
+    [probability] = segmenter.probabilities([read.prepared])
+    result = Segmentation(read.taken.picture, probability, read.taken.alpha)
     box = result.box(options.object_from) if options.crop_to_object else None
-    kept = kept_of(decoded, upright=upright, exif=options.keep_exif, gps=options.keep_gps)
-    file = Made(made(options.save[0], result, options, box, kept))
+    file = Made(made(options.save[0], result, options, box, read.kept))
     file.whole = options.crop_to_object and box is None
-    file.frames = decoded.frames
+    file.frames, file.profile_trouble = read.frames, read.profile_trouble
     return file

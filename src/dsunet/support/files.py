@@ -42,7 +42,7 @@ __all__ = [
 PREFIX, SUFFIX = ".dsunet-", ".tmp"
 
 PNG_LEVEL = 2
-"""How hard zlib tries at pictures: of 1 to 9, where 6 is usual and takes four times as long."""
+"""How hard zlib tries at pictures: of 1 to 9, where 6 is usual and takes several times as long."""
 
 _held: set[str] = set()  # files that this process has locked
 _guard = threading.Lock()

@@ -68,16 +68,25 @@ def flat_settings(
     return {key: list(v) if isinstance(v, tuple) else v for key, v in flat.items()}
 
 
+def _recorded(folder: Path) -> dict[str, Any]:
+    """A run's settings; empty if they cannot be read, which is told of when they are compared."""
+    try:
+        settings = yaml.safe_load((folder / "config.yaml").read_bytes())
+    except (OSError, yaml.YAMLError, ValueError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
+
+
 def recorded_batch(folder: Path, recipe: TrainConfig) -> TrainConfig:
     """The recipe with the numbers that were found for `batch_size="auto"` when a run started.
 
     A folder without such numbers leaves it as it is.
     """
+    before = _recorded(folder)
     try:
-        before = yaml.safe_load((folder / "config.yaml").read_bytes())
         batch, accumulate = int(before["batch_size"]), int(before["accumulate"])
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
-        return recipe  # a broken file is named when it is compared
+    except (KeyError, TypeError, ValueError):
+        return recipe
     return dataclasses.replace(recipe, batch_size=batch, accumulate=accumulate)
 
 
@@ -86,11 +95,8 @@ def recorded_protocol(folder: Path, recipe: TrainConfig) -> TrainConfig:
 
     Measures by two protocols cannot be compared, so such a run goes on with the one that it has.
     """
-    try:
-        before = yaml.safe_load((folder / "config.yaml").read_bytes())
-    except (OSError, yaml.YAMLError):
-        return recipe  # a broken file is named when it is compared
-    if not isinstance(before, dict) or "protocol" in before:
+    before = _recorded(folder)
+    if not before or "protocol" in before:
         return recipe
     return dataclasses.replace(recipe, protocol="benchmark")
 
@@ -165,13 +171,9 @@ def _more_epochs(before: dict[str, Any], settings: dict[str, Any]) -> bool:
 
 def more_epochs(folder: Path, settings: dict[str, Any]) -> tuple[int, int] | None:
     """How many epochs a run was laid out for, and how many it is asked for now; `None` if alike."""
-    try:
-        before = yaml.safe_load((folder / "config.yaml").read_bytes())
-        return (
-            (int(before["epochs"]), settings["epochs"]) if _more_epochs(before, settings) else None
-        )
-    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError):
-        return None
+    before = _recorded(folder)
+    longer = _more_epochs(before, settings)
+    return (int(before["epochs"]), settings["epochs"]) if longer else None
 
 
 def _check_same(folder: Path, before: dict[str, Any], settings: dict[str, Any]) -> None:
@@ -192,7 +194,7 @@ def _check_same(folder: Path, before: dict[str, Any], settings: dict[str, Any]) 
     before = {**defaults, "protocol": "benchmark", **todays(before)}
     caches = (before["feature_cache"], settings["feature_cache"])
     free = set(_FREE)
-    if _content_of(folder) is not None:  # which is compared instead
+    if "content" in _noted_data(folder):  # which is compared instead
         free |= _PLACES
     if _more_epochs(before, settings):
         free |= {"epochs"}
@@ -210,18 +212,18 @@ def _check_same(folder: Path, before: dict[str, Any], settings: dict[str, Any]) 
         )
 
 
-def _content_of(folder: Path) -> str | None:
-    """What the run's data were when it began, see `Split.content`; `None` if nobody noted it."""
+def _noted_data(folder: Path) -> dict[str, Any]:
+    """What a run's `data.json` says; empty if it cannot be read."""
     try:
-        content = json.loads((folder / "data.json").read_bytes())["content"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return content if isinstance(content, str) else None
+        noted = json.loads((folder / "data.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
 
 
-def _require_the_same_content(folder: Path, split: Split) -> None:
-    before = _content_of(folder)
-    if before is not None and before != split.content():
+def _require_the_same_content(folder: Path, noted: dict[str, Any], split: Split) -> None:
+    """Raises `OutputError` if the run's data were others, see `Split.content`."""
+    if "content" in noted and noted["content"] != split.content():
         raise OutputError(
             f"the data set has changed since the run in {folder} was started: files of the same "
             f"names hold something else; put them back, or {_anew(folder)}"
@@ -243,13 +245,11 @@ def checked_data(
     """What is to be written to `data.json`; nothing if the same files were found good before."""
     fingerprint = split.fingerprint()
     if going_on:
-        _require_the_same_content(folder, split)
-        try:
-            before = json.loads((folder / "data.json").read_bytes())
-            if before["fingerprint"] == fingerprint and before["check"] in ("full", data.check):
-                return None
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # checked again
+        noted = _noted_data(folder)
+        _require_the_same_content(folder, noted, split)
+        looked_at = noted.get("check") in ("full", data.check)
+        if looked_at and noted.get("fingerprint") == fingerprint:
+            return None
     pairs = len(split.training) + len(split.validation)
     if pairs > 1000 and data.check == "full":
         say(f"reading {pairs:,} pairs to check them (`check` headers is quicker)")

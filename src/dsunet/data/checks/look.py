@@ -10,19 +10,21 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from dsunet.config import DataConfig, MaskReading
+from dsunet.config import DataConfig
 from dsunet.data.checks.duplicates import Signature, describe, near_duplicates, sign
 from dsunet.data.checks.findings import KINDS, DataReport, Finding, finding
 from dsunet.data.checks.objects import Objects, can_count, count_objects, describe_lost
 from dsunet.data.colour import profile_trouble
 from dsunet.data.images import Decoded, Header, decode, read_header
+from dsunet.data.masks import MaskLabels
 from dsunet.data.pairing import Pairing
 from dsunet.data.pairs import Pair, choose_orientation
-from dsunet.data.pixels import SIXTEEN_BIT
-from dsunet.data.sources import EmptyMask, name_of
+from dsunet.data.pixels import SIXTEEN_BIT, turn
+from dsunet.data.sources import EmptyMask, Source, name_of
 from dsunet.data.split import Split, split_data
-from dsunet.data.survey import MaskSeen, Survey, values_of
+from dsunet.data.survey import MaskSeen, Survey, look_at_mask
 from dsunet.errors import DataError, ImageError, few
 from dsunet.support.processes import available_cores
 
@@ -201,9 +203,11 @@ def _look(full: bool, compare: bool, view: tuple[int, int] | None, pair: Pair) -
             pass
         elif full:
             mask = decoded = decode(pair.mask)
-            seen = values_of(decoded, pair.reading)
-            findings += _mask_findings(decoded, seen, pair.reading)
-            objects = _objects_of(decoded, pair, view)
+            seen, labels = look_at_mask(decoded, pair.reading)
+            findings += _mask_findings(pair.mask, seen, labels)
+            if view is not None and labels is not None:
+                shown = turn(Image.fromarray(labels.mask), decoded.orientation)
+                objects = count_objects(pair.mask, shown, view)
         else:
             mask = read_header(pair.mask)
     except ImageError as error:
@@ -225,15 +229,6 @@ def _colour_findings(image: Decoded) -> Iterator[Finding]:
             yield finding("few_levels", [image.source], said)
     if trouble := profile_trouble(image.pixels):
         yield finding("colour_profile", [image.source], f"{image.source} has {trouble}")
-
-
-def _objects_of(mask: Decoded, pair: Pair, view: tuple[int, int] | None) -> Objects | None:
-    if view is None:
-        return None
-    try:
-        return count_objects(pair.mask, mask.as_labels(pair.reading).mask, view)
-    except ImageError:  # told of by its values
-        return None
 
 
 def _header_findings(header: Header) -> Iterator[Finding]:
@@ -258,17 +253,17 @@ def _orientation_findings(pair: Pair, image: Header, mask: Header) -> Iterator[F
         yield finding("square_turned", [pair.image, pair.mask])
 
 
-def _mask_findings(mask: Decoded, seen: MaskSeen, reading: MaskReading) -> Iterator[Finding]:
-    if seen.trouble:
-        yield finding("mask_values", [mask.source], f"{mask.source}: {seen.trouble}")
+def _mask_findings(source: Source, seen: MaskSeen, labels: MaskLabels | None) -> Iterator[Finding]:
+    if labels is None:
+        yield finding("mask_values", [source], f"{source}: {seen.trouble}")
         return
-    values = np.asarray(mask.as_labels(reading, upright=False).mask)
+    values = labels.mask
     if seen.share == 0:
-        yield finding("empty_mask", [mask.source])
+        yield finding("empty_mask", [source])
     elif seen.share == 1:
-        yield finding("full_mask", [mask.source])
+        yield finding("full_mask", [source])
     elif seen.share is None:
-        yield finding("ignored_mask", [mask.source])
+        yield finding("ignored_mask", [source])
     grey = float(((values > 25) & (values < 230)).mean())
     if grey > _GREY_SHARE:
-        yield finding("grey_mask", [mask.source], f"{mask.source} is grey in {100 * grey:.0f} %")
+        yield finding("grey_mask", [source], f"{source} is grey in {100 * grey:.0f} %")
