@@ -101,7 +101,8 @@ def _cleaned(content: Any, gps: bool) -> Image.Exif | None:
 def encode(picture: Image.Image, format: str = "png", kept: Kept = Kept()) -> bytes:  # noqa: A002, B008 -- as Pillow calls it; never changed
     """A picture as a file's content.
 
-    PNG is compressed at a low level, see `PNG_LEVEL`: quicker, and a little larger. WebP loses nothing; JPEG is of quality 95 with colours at full size.
+    PNG is compressed at a low level, see `PNG_LEVEL`: quicker, and a little larger. WebP loses
+    nothing; JPEG is of quality 95 with colours at full size.
 
     Args:
         picture: Grey, RGB or RGBA, RGBA not for jpg.
