@@ -56,6 +56,14 @@ def test_settings_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "does not know: epoch; did you mean epochs?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("written", [["--data", "#set"], ["--data=#set"]])
+def test_texts_that_begin_with_a_hash_are_no_comments(
+    written: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *written, "--model", "dsunet-nano", "--output", "x"]) == 1
+    assert "there is no folder #set" in capsys.readouterr().err
+
+
 def test_models(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--model", "dsunet-lit", "--data", "d", "--output", "x"]) == 1
     assert "did you mean dsunet-lite?" in capsys.readouterr().err

@@ -41,6 +41,16 @@ def test_masks_green(check) -> None:  # type: ignore[no-untyped-def]
     assert "#00ff00" in said
 
 
+@pytest.mark.parametrize("flags", [["--object-values", "#00ff00"], ["--object-values=#00ff00"]])
+def test_a_colour_may_be_told(flags: list[str], check) -> None:  # type: ignore[no-untyped-def]
+    status, said = check("masks-green", *flags)
+    assert status == 0
+    assert "object: #00ff00, as told" in said
+    status, said = check("masks-green", "--object-values", "#ff0000", "--ignore-value", "#0000ff")
+    assert status == 1
+    assert "no mask holds #ff0000 or #0000ff" in said
+
+
 def test_masks_inverted(check) -> None:  # type: ignore[no-untyped-def]
     status, said = check("masks-inverted")
     assert status == 0

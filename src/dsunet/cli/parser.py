@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
@@ -82,7 +82,27 @@ class Parser(ArgumentParser):
                 # the settings themselves, if the file has some by their old names
                 given = given if settings is None else [f"--config={yaml.safe_dump(settings)}"]
                 arguments = [*given, *arguments[:i], *rest]
-        return self.parse_args(arguments)
+        parsed = self.parse_args(arguments)
+        for dest, text in self._hashes(arguments):
+            parsed[dest] = text
+        return parsed
+
+    def _hashes(self, arguments: list[str]) -> Iterator[tuple[str, str]]:
+        """Texts that begin with #, such as colours, of optional settings.
+
+        jsonargparse reads them as YAML, where they are comments, and so nothing.
+        """
+        texts = {
+            option: action.dest
+            for action in self._actions
+            for option in action.option_strings
+            if str in get_args(getattr(action, "_typehint", None))
+        }
+        for argument, after in zip(arguments, [*arguments, ""][1:], strict=False):
+            flag, equals, value = argument.partition("=")
+            text = value if equals else after
+            if flag in texts and text.startswith("#"):
+                yield texts[flag], text
 
     def meant(self, error: str) -> str:
         """What a flag or setting that is not known may mean, to end the error that names it."""
