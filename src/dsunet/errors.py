@@ -79,7 +79,7 @@ class MissingPackageError(DsunetError):
 
 def closest(given: str, known: Iterable[str]) -> str:
     """The known name that is most like one that is not; empty if none is like it."""
-    return next(iter(difflib.get_close_matches(given, known, n=1)), "")
+    return next(iter(difflib.get_close_matches(given, known, n=1, cutoff=0.7)), "")
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:

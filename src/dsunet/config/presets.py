@@ -90,11 +90,10 @@ def model_config(name: str = "dsunet-large", **overrides: Any) -> ModelConfig:
         ConfigError: The preset or a field is unknown, or a value does not fit.
     """
     if name not in MODEL_PRESETS:
-        known = f"known: {', '.join(sorted(MODEL_PRESETS))}"
-        hints = [hint for hint in (did_you_mean(name, MODEL_PRESETS), known) if hint]
+        hint = did_you_mean(name, MODEL_PRESETS)
         raise ConfigError(
-            f"model {name!r} is unknown; {' '.join(hints)}; one of your own is named by its import "
-            "path, PACKAGE.MODULE:NAME"
+            f"model {name!r} is unknown; known: {', '.join(sorted(MODEL_PRESETS))}; one of your "
+            f"own is named by its import path, PACKAGE.MODULE:NAME{hint and f'; {hint}'}"
         )
     overrides = todays(overrides)
     fields = {field.name for field in dataclasses.fields(ModelConfig)} - {"name"}
