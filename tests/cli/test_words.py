@@ -74,7 +74,9 @@ def test_other_errors_stay_as_they_are() -> None:
         assert in_plain_words(error) == error
 
 
-@pytest.mark.parametrize("command", [["--help"], ["models"], ["models", "--help"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], pytest.param(["models"], marks=pytest.mark.slow), ["models", "--help"]]
+)
 def test_whoever_reads_may_go_away(command: list[str]) -> None:
     """As `| head -1` does; also when what is printed fits into the pipe's buffer."""
     with subprocess.Popen(

@@ -72,12 +72,9 @@ def application(environ, start_response):
 
 @pytest.mark.parametrize(
     "settings",
-    [
-        [],
-        pytest.param(["int8"], marks=pytest.mark.slow),
-        pytest.param(["compile"], marks=pytest.mark.slow),
-    ],
+    [[], ["int8"], ["compile"]],
 )
+@pytest.mark.slow
 def test_a_forked_process_computes_with_one_thread(settings: list[str]) -> None:
     """And the one that it is forked from keeps its own."""
     done = subprocess.run(

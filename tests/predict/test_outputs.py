@@ -210,6 +210,7 @@ class TestOneFile:
         with Image.open(folder / f"{image.stem}.png") as same:
             assert (np.asarray(same) == pixels).all()
 
+    @pytest.mark.slow
     def test_streams_in_and_out(self, pictures: Path) -> None:
         image = min((pictures / "images").iterdir())
         done = subprocess.run(

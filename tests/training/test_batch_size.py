@@ -102,6 +102,7 @@ def kept_by_a_step(batch: int) -> int:
     return sum(kept.values())
 
 
+@pytest.mark.slow
 def test_what_is_calculated_is_what_a_step_keeps() -> None:
     """The height is at the end of the forward pass, or little above."""
     network = nano().train()

@@ -39,6 +39,7 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return read_checkpoint(folder / "last.safetensors")[1]
 
 
+@pytest.mark.slow
 def test_checkpointing_may_change_on_resume(pictures: Path, tmp_path: Path) -> None:
     """A run that goes on with it equals one that never had it."""
     data = DataConfig(str(pictures), workers=0)

@@ -81,12 +81,13 @@ def interrupted(
 @pytest.mark.parametrize(
     ("number", "group"),
     [
-        pytest.param(signal.SIGINT, False, marks=pytest.mark.slow),
-        pytest.param(signal.SIGTERM, False, marks=pytest.mark.slow),
+        (signal.SIGINT, False),
+        (signal.SIGTERM, False),
         (signal.SIGTERM, True),  # as `timeout`, Docker, systemd and SLURM send it
-        pytest.param(signal.SIGHUP, True, marks=pytest.mark.slow),
+        (signal.SIGHUP, True),
     ],
 )
+@pytest.mark.slow
 def test_interrupting_inside_an_epoch_saves(
     pictures: Path,
     tmp_path: Path,

@@ -50,13 +50,10 @@ def same_metrics(first: Path, second: Path) -> bool:
     ("accumulate", "average", "workers"),
     [
         (2, 0.8, 0),
-        *(
-            pytest.param(accumulate, average, 2, marks=pytest.mark.slow)
-            for accumulate in (1, 2)
-            for average in (0.0, 0.8)
-        ),
+        *((accumulate, average, 2) for accumulate in (1, 2) for average in (0.0, 0.8)),
     ],
 )
+@pytest.mark.slow
 def test_a_run_goes_on_inside_an_epoch(
     pictures: Path,
     tmp_path: Path,

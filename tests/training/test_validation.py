@@ -65,7 +65,14 @@ def test_the_measure_that_decides(best_by: str) -> None:
     assert not is_better(FALLBACK, 0.2, 0.1)
 
 
-@pytest.mark.parametrize(("best_by", "best"), [("S", 2), ("MAE", 3), ("Dice", 1)])
+@pytest.mark.parametrize(
+    ("best_by", "best"),
+    [
+        pytest.param("S", 2, marks=pytest.mark.slow),
+        ("MAE", 3),
+        pytest.param("Dice", 1, marks=pytest.mark.slow),
+    ],
+)
 def test_the_best_epoch_is_by_the_chosen_measure(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best_by: str, best: int
 ) -> None:
@@ -137,6 +144,7 @@ def test_a_validation_set_of_normals_alone(pictures: Path, tmp_path: Path) -> No
     assert result.weights.name == "best.safetensors"
 
 
+@pytest.mark.slow
 def test_the_papers_protocol_in_validation(pictures: Path, tmp_path: Path) -> None:
     data = {"data": str(pictures), "val_fraction": 0.5, "limit": 6, "workers": 0}
     recipe = {"epochs": 1, "lr": 1e-12, "min_lr": 0}
