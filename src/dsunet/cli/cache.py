@@ -73,7 +73,7 @@ def _build(arguments: Namespace) -> int:
     data = pick(DataConfig, arguments)
     recipe = pick(TrainConfig, arguments)
     place = Place.chosen(recipe.device, recipe.precision)
-    split = split_data(data, recipe.seed)
+    split = split_data(data, recipe.seed).seen_with(config.intensity)
     torch.manual_seed(recipe.seed)  # random weights are to be those of a training
     model = create_from_config(
         config,

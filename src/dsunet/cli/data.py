@@ -62,6 +62,11 @@ def _data_check_arguments(parser: Parser) -> None:
         type=int | tuple[int, int],
         help="Side, or height and width, of the view in pixels, where it is not the model's.",
     )
+    parser.add_argument(
+        "--intensity",
+        help="Which stored values of images are black and white: full (the range of 8 or 16 bits), "
+        "percentile (of each image, so that 1 % of it is cut), or two numbers, as 0,4095.",
+    )
 
 
 def _data_check(arguments: Namespace) -> int:
@@ -73,11 +78,11 @@ def _data_check(arguments: Namespace) -> int:
         raise ConfigError(f"--sheet is {arguments.sheet!r}, but needs a name that ends with .png")
     if arguments.rows < 1:
         raise ConfigError(f"--rows is {arguments.rows}, but needs at least 1")
-    model = model_of(arguments, ("sam_size",))
+    model = model_of(arguments, ("sam_size", "intensity"))
     if found := _public_sets(arguments):
         return _check_public_sets(found, arguments)
     config = pick(DataConfig, arguments)
-    split = split_data(config, arguments.seed)
+    split = split_data(config, arguments.seed).seen_with(model.intensity or "full")
     with Progress("checking") as progress:
         size = model.sam_size
         view = None if size is None else as_size(size)

@@ -163,7 +163,7 @@ def _draw(
             try:
                 features = extract_features(
                     model,
-                    read_image(job.image),
+                    read_image(job.image, intensity=model.intensity),
                     depths=settings.depths,
                     crop=arguments.crop,
                     sam_size=arguments.size,

@@ -296,7 +296,7 @@ def model_of(arguments: Namespace, settings: Sequence[str] = ()) -> ModelConfig 
 
     Args:
         arguments: The command's.
-        settings: Those of them that change the preset; its sizes are those of a network, too.
+        settings: Those of them that change the preset; sizes and intensity are a network's, too.
 
     Raises:
         ConfigError: There is no such preset, or a setting is none of the model's.
@@ -307,11 +307,11 @@ def model_of(arguments: Namespace, settings: Sequence[str] = ()) -> ModelConfig 
         return model_config(name, **given)
     from dsunet.network.source import CustomSource
 
-    sizes = {size: given.pop(size, None) for size in ("sam_size", "dino_size")}
+    own = {name: given.pop(name, None) for name in ("sam_size", "dino_size", "intensity")}
     others = [f"--{setting}" for setting, value in given.items() if value is not None]
     if others:
         raise ConfigError(f"{others[0]} is a setting of dsunet's models, not of {name}")
-    return CustomSource(name, resolve(name), **sizes)
+    return CustomSource(name, resolve(name), **own)
 
 
 def preset_of(arguments: Namespace, why: str, settings: Sequence[str] = ()) -> ModelConfig:

@@ -114,6 +114,12 @@ def _predict_arguments(parser: Parser) -> None:
         help="Take images as they are stored, whatever their EXIF orientation says.",
     )
     parser.add_argument(
+        "--intensity",
+        help="Which stored values of images are black and white, where it is not as the weights "
+        "say: full (the range of 8 or 16 bits), percentile (of each image, so that 1 % of it is "
+        "cut), or two numbers, as 0,4095.",
+    )
+    parser.add_argument(
         "--resume",
         action="store_true",
         help="Skip images whose outputs are there already, made by the same weights and options.",
@@ -317,6 +323,7 @@ def _segmenter(arguments: Namespace, model: CustomSource | str) -> Segmenter:
         fold_batchnorm=arguments.fold_batchnorm,
         int8=arguments.int8,
         compile=arguments.compile,
+        intensity=arguments.intensity,
     )
 
 
@@ -335,6 +342,8 @@ def _whose_weights(arguments: Namespace, segmenter: Segmenter) -> list[str]:
             f"{arguments.model} has no --weights: its maps are those of the weights that it makes "
             "itself"
         )
+    if segmenter.intensity != "full":
+        lines.append(f"values of images from black to white: {segmenter.intensity}")
     return [*lines, f"on {segmenter.device}, {segmenter.engine.precision}"]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dsunet.config.checking import require, require_choices
+from dsunet.config.intensity import as_intensity
 from dsunet.config.renamed import has_old_names
 
 __all__ = [
@@ -74,6 +75,12 @@ class ModelConfig:
     """Side of DINOv2's view in pixels, or height and width as `[182,252]`; multiples of the patch
     size (14)."""
 
+    intensity: str = "full"
+    """Which stored values of pictures are black and white: `full` is the range of 8 or 16 bits;
+    `percentile`, of each picture, so that 1 % of it is cut; or two numbers for all, as 0,4095 for
+    12 bits in 16. Kept in the weights, and so used by prediction; floats, signed and 32-bit numbers
+    need one of the last two."""
+
     injection: Injection = "final"
     """Where DINOv2 enters: `final` (last layer into the last level: the paper), `none` (ablation
     A), `hierarchical` (four depths into four levels: B), `broadcast` (last layer into all: C)."""
@@ -128,6 +135,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         require_choices(self)
+        object.__setattr__(self, "intensity", as_intensity(self.intensity))
         for field in ("sam_size", "dino_size"):
             value = getattr(self, field)
             if isinstance(value, list):  # as YAML and JSON give it
@@ -206,10 +214,7 @@ class ModelConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary for JSON and YAML; `ModelConfig(**it)` gives the same back."""
-        return {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in dataclasses.asdict(self).items()
-        }
+        return _plain(dataclasses.asdict(self))
 
 
 @dataclass(frozen=True)
@@ -226,8 +231,12 @@ class CustomConfig:
     dino_size: int | tuple[int, int] | None = None
     """The same of a second view, for networks that take two."""
 
+    intensity: str = "full"
+    """Which stored values of pictures are black and white, as of `ModelConfig`."""
+
     def __post_init__(self) -> None:
         require(isinstance(self.name, str), "name", self.name, "needs to be text")
+        object.__setattr__(self, "intensity", as_intensity(self.intensity))
         for field in ("sam_size", "dino_size"):
             value = getattr(self, field)
             if isinstance(value, list):  # as YAML and JSON give it
@@ -243,7 +252,12 @@ class CustomConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """A plain dictionary for JSON; `custom` tells it from that of a `ModelConfig`."""
-        return {
-            "custom" if key == "name" else key: list(value) if isinstance(value, tuple) else value
-            for key, value in dataclasses.asdict(self).items()
-        }
+        settings = dataclasses.asdict(self)
+        return _plain({"custom": settings.pop("name"), **settings})
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a file: lists for tuples, and without what most files need not say."""
+    if settings["intensity"] == "full":  # which files of before know nothing of
+        del settings["intensity"]
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in settings.items()}

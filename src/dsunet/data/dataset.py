@@ -176,6 +176,7 @@ class PairDataset(Dataset[Sample]):
         stored: Where feature maps of the images may be.
         unlabelled: Images without masks, which come after the pairs; their masks are empty.
         lessons: What a teacher says of the pairs' images and of the unlabelled ones.
+        intensity: Which values of unlabelled images are black and white; pairs say it of theirs.
     """
 
     def __init__(
@@ -193,6 +194,7 @@ class PairDataset(Dataset[Sample]):
         stored: KeptMaps | None = None,
         unlabelled: Sequence[Source] = (),
         lessons: Teaching | None = None,
+        intensity: str = "full",
     ) -> None:
         self.pairs = list(pairs)
         self.sam_size = sam_size
@@ -207,6 +209,7 @@ class PairDataset(Dataset[Sample]):
         self.stored = stored
         self.unlabelled = list(unlabelled)
         self.lessons = lessons
+        self.intensity = intensity
 
     def __len__(self) -> int:
         return len(self.pairs) + len(self.unlabelled)
@@ -245,7 +248,7 @@ class PairDataset(Dataset[Sample]):
             image, mask, _, ignored = read_pair(self.pairs[index], self.preview)
             return self.pairs[index].name, image, mask, ignored
         source = self.unlabelled[index - len(self.pairs)]
-        image = read_image(source)
+        image = read_image(source, intensity=self.intensity)
         return stem_of(source), image, Image.new("L", image.size), None
 
     def _lesson(

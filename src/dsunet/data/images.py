@@ -49,7 +49,8 @@ __all__ = [
 _T = TypeVar("_T")
 
 # tags of TIFF
-_BITS, _PHOTOMETRIC, _SAMPLES, _PLANAR, _PROFILE = 258, 262, 277, 284, 34675
+_BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR = 258, 259, 262, 277, 284
+_TILE_WIDTH, _SAMPLE_FORMAT, _PROFILE = 322, 339, 34675
 
 # What Pillow may take a file for, whatever its name says. Others stay off: EPS, for one, would be
 # handed to Ghostscript, a program that runs whatever the file says.
@@ -120,10 +121,14 @@ class Decoded(Header):
 
     pixels: Image.Image
     """Not turned yet; smaller than `size` says if a preview was asked for."""
+    intensity: str = "full"
+    """Which values are black and white where it is read as a picture, see `ModelConfig`."""
+    deep: np.ndarray | None = None
+    """H×W×C uint16, where Pillow has but 8 of 16 bits, and they are needed."""
 
     def as_image(self, *, upright: bool = True) -> Image.Image:
         """8-bit RGB, see `to_rgb`; raises `ImageError` as that does."""
-        image = self._convert(as_rgb)
+        image = self._convert(lambda pixels: as_rgb(pixels, self.intensity, self.deep))
         return turn(image, self.orientation) if upright else image
 
     def as_colours(self, *, upright: bool = True) -> tuple[Image.Image, np.ndarray | None]:
@@ -132,7 +137,7 @@ class Decoded(Header):
         Returns:
             8-bit RGB, and H×W uint8 or, of an opaque picture, `None`.
         """
-        colours, alpha = self._convert(as_colours)
+        colours, alpha = self._convert(lambda pixels: as_colours(pixels, self.intensity, self.deep))
         if upright:
             colours = turn(colours, self.orientation)
             alpha = None if alpha is None else turn(alpha, self.orientation)
@@ -180,13 +185,14 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
-def decode(source: Source, *, preview: int | None = None) -> Decoded:
+def decode(source: Source, *, preview: int | None = None, intensity: str = "full") -> Decoded:
     """Reads a file's first page or frame.
 
     Args:
         source: What to read. The content decides the format, not the name.
         preview: Read JPEGs at a size of about this many pixels a side or more, which is quicker;
             every byte is still read.
+        intensity: Which of its values are black and white, see `dsunet.config.ModelConfig`.
 
     Raises:
         ImageError: It is missing, empty, cut off, of an unknown format, or has more pixels than
@@ -197,14 +203,14 @@ def decode(source: Source, *, preview: int | None = None) -> Decoded:
         return Decoded(**vars(header), pixels=Image.new("L", header.size))
     try:
         with open_source(source) as file:
-            return _read(source, file, preview)
+            return _read(source, file, preview, intensity)
     except ImageError as error:
         raise ImageError(f"{source}: {error}") from error
     except Exception as error:  # Pillow's decoders raise many kinds
         raise _unreadable(source, error) from error
 
 
-def _read(source: Source, file: BinaryIO, preview: int | None) -> Decoded:
+def _read(source: Source, file: BinaryIO, preview: int | None, intensity: str) -> Decoded:
     start = file.read(4)
     file.seek(0)
     try:
@@ -212,13 +218,14 @@ def _read(source: Source, file: BinaryIO, preview: int | None) -> Decoded:
     except UnidentifiedImageError:
         if start not in (b"II*\0", b"MM\0*"):
             raise
-        return _read_by_tifffile(source, file)
-    if image.format == "TIFF" and _is_misread(image):
-        return _read_by_tifffile(source, file)
+        return _read_by_tifffile(source, file, intensity)
+    if image.format == "TIFF" and _is_misread(image, intensity):
+        return _read_by_tifffile(source, file, intensity)
     header = _header(source, image)
     if preview is not None:
         image.draft(None, (preview, preview))
     white_is_zero = image.format == "TIFF" and _tag(image, _PHOTOMETRIC) == 0
+    loses_bits = image.format == "PNG" and _loses_bits(image)
     image.load()
     pixels = image.copy()  # free of the file and of its other frames
     if image.format == "TIFF":  # which Pillow alone turns while it loads
@@ -229,16 +236,47 @@ def _read(source: Source, file: BinaryIO, preview: int | None) -> Decoded:
             pixels = inverted
     elif image.format == "PNG":  # whose EXIF may come after the pixels
         header = replace(header, orientation=orientation_of(image))
-    return Decoded(**vars(header), pixels=pixels)
+    deep = _deep_png(file) if loses_bits and intensity != "full" else None
+    return Decoded(**vars(header), pixels=pixels, intensity=intensity, deep=deep)
 
 
-def _is_misread(image: Image.Image) -> bool:
-    """Whether Pillow would drop channels of a TIFF, or take planes of 16 bits for 8."""
+def _loses_bits(image: Image.Image) -> bool:
+    """Whether Pillow, before it loads a PNG, is about to take 8 bits of 16 of its colours."""
+    return image.mode in ("RGB", "RGBA") and any(
+        isinstance(tile.args, str) and tile.args.endswith(";16B")
+        for tile in getattr(image, "tile", ())
+    )
+
+
+def _deep_png(file: BinaryIO) -> np.ndarray:
+    """The values of a PNG with 16 bits a colour, H×W×C uint16; Pillow has read it before."""
+    import torch
+    from torchvision.io import ImageReadMode, decode_image  # type: ignore[import-untyped]
+
+    file.seek(0)
+    content = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
+    return np.asarray(decode_image(content, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy())
+
+
+def _is_misread(image: Image.Image, intensity: str) -> bool:
+    """Whether Pillow would drop channels of a TIFF, or take 16 bits or signed ones for 8."""
     samples = _tag(image, _SAMPLES) or 1
-    bits = image.tag_v2.get(_BITS, (8,))  # type: ignore[attr-defined]
-    planar_16 = _tag(image, _PLANAR) == 2 and set(bits) != {8}
+    bits = set(image.tag_v2.get(_BITS, (8,)))  # type: ignore[attr-defined]
+    planar_16 = _tag(image, _PLANAR) == 2 and bits != {8}
     one_channel = image.mode in ("1", "L", "P", "I", "F") or image.mode.startswith("I;")
-    return samples > 1 and (planar_16 or one_channel)
+    signed_8 = bits == {8} and set(_tag(image, _SAMPLE_FORMAT) or ()) == {2}
+    whole_32 = image.mode == "I" and bits == {32}  # taken for signed ones
+    loses_bits = bits == {16} and intensity != "full"
+    return (
+        (samples > 1 and (planar_16 or one_channel or loses_bits))
+        or (signed_8 and _is_plain(image))
+        or (whole_32 and _is_plain(image) and (_tag(image, _SAMPLE_FORMAT) or (1,))[0] == 1)
+    )
+
+
+def _is_plain(image: Image.Image) -> bool:
+    """Whether a TIFF is neither compressed nor tiled."""
+    return (_tag(image, _COMPRESSION) or 1) == 1 and _tag(image, _TILE_WIDTH) is None
 
 
 def _tag(image: Image.Image, number: int) -> Any:
@@ -258,7 +296,7 @@ def _header(source: Source, image: Image.Image) -> Header:
     return Header(source, size, str(image.format), orientation, frames)
 
 
-def _read_by_tifffile(source: Source, file: BinaryIO) -> Decoded:
+def _read_by_tifffile(source: Source, file: BinaryIO, intensity: str) -> Decoded:
     """TIFFs that Pillow does not take, such as RGB that claims to be grey (MinIsBlack)."""
     import tifffile
 
@@ -270,23 +308,29 @@ def _read_by_tifffile(source: Source, file: BinaryIO) -> Decoded:
         _check_pixels(*size)
         if page.compression != 1 or page.is_tiled:  # which could hide a bomb
             raise ImageError("a compressed or tiled TIFF of this kind is not supported; convert it")
-        if page.imagedepth != 1 or samples not in (1, 3, 4) or dtype not in (np.uint8, np.uint16):
+        fits = samples in (1, 3, 4) and dtype in (np.uint8, np.uint16)
+        one_number = samples == 1 and dtype is not None and dtype.kind in "iuf"
+        if dtype is None or page.imagedepth != 1 or not (fits or one_number):
             raise ImageError(
                 f"a TIFF of {samples} samples a pixel of type {dtype} is not supported; needed are "
-                "1, 3 or 4 of 8 or 16 bits: convert it"
+                "1, 3 or 4 of 8 or 16 bits, or one number: convert it"
             )
-        values = page.asarray()
+        values, deep = page.asarray(), None
         if page.axes == "SYX":
             values = np.moveaxis(values, 0, -1)
         if samples > 1 and dtype == np.uint16:
-            values = scale_16_bit(values)
+            deep, values = values, scale_16_bit(values)
+        elif not fits:
+            whole = dtype.kind in "iu" and np.abs(values.astype(np.float64)).max() < 2**31
+            values = values.astype(np.int32 if whole else np.float32)
         tag = page.tags.get(ORIENTATION)
         orientation = int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
         pixels = Image.fromarray(np.ascontiguousarray(values))
         profile = page.tags.get(_PROFILE)
         if profile is not None and isinstance(profile.value, bytes):
             pixels.info["icc_profile"] = profile.value
-        return Decoded(source, size, "TIFF", orientation, len(tiff.pages) > 1, pixels)
+        frames = len(tiff.pages) > 1
+        return Decoded(source, size, "TIFF", orientation, frames, pixels, intensity, deep)
 
 
 def _check_pixels(width: int, height: int) -> None:
@@ -310,13 +354,18 @@ def _reason(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def read_image(source: Source, *, upright: bool = True) -> Image.Image:
+def read_image(source: Source, *, upright: bool = True, intensity: str = "full") -> Image.Image:
     """An image file as `to_rgb` gives it; of an animated or multi-page file the first frame.
+
+    Args:
+        source: What to read.
+        upright: Turn it as its EXIF orientation says.
+        intensity: Which of its values are black and white, see `dsunet.config.ModelConfig`.
 
     Raises:
         ImageError: It cannot be decoded, see `decode`.
     """
-    return decode(source).as_image(upright=upright)
+    return decode(source, intensity=intensity).as_image(upright=upright)
 
 
 def read_mask(source: Source, *, upright: bool = True) -> Image.Image:

@@ -48,6 +48,8 @@ class Pair:
     mask: Source
     reading: MaskReading = field(default_factory=MaskReading)
     """What the mask's values mean."""
+    intensity: str = "full"
+    """Which values of the image are black and white, see `dsunet.config.ModelConfig`."""
 
     def __post_init__(self) -> None:
         if isinstance(self.mask, EmptyMask):  # which has no values
@@ -80,7 +82,8 @@ def read_pair(pair: Pair, preview: int | None = None) -> PairImages:
         ImageError: A file cannot be decoded.
         DataError: They differ in size.
     """
-    image, mask = decode(pair.image, preview=preview), decode(pair.mask)
+    image = decode(pair.image, preview=preview, intensity=pair.intensity)
+    mask = decode(pair.mask)
     upright, mask_upright = choose_orientation(image, mask)
     labels = mask.as_labels(pair.reading, upright=mask_upright)
     return PairImages(image.as_image(upright=upright), labels.mask, upright, labels.ignored)

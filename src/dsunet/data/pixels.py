@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from dsunet.data.colour import to_srgb
+from dsunet.data.intensity import stretch
 from dsunet.errors import ImageError
 
 __all__ = [
@@ -71,15 +72,17 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
     Raises:
         ImageError: It holds floating-point values, or signed or 32-bit integers, whose range nobody
-            knows.
+            knows unless `intensity` says it.
     """
     image.load()  # TIFFs are turned, and forget their orientation, while they load
     return turn(as_rgb(image), orientation_of(image))
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
-    """As `to_rgb`, but not turned."""
-    return over_white(*as_colours(image))
+def as_rgb(
+    image: Image.Image, intensity: str = "full", deep: np.ndarray | None = None
+) -> Image.Image:
+    """As `to_rgb`, but not turned; further arguments as of `as_colours`."""
+    return over_white(*as_colours(image, intensity, deep))
 
 
 def over_white(colours: Image.Image, alpha: Image.Image | None) -> Image.Image:
@@ -92,10 +95,17 @@ def over_white(colours: Image.Image, alpha: Image.Image | None) -> Image.Image:
     return Image.alpha_composite(white, picture).convert("RGB")
 
 
-def as_colours(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+def as_colours(
+    image: Image.Image, intensity: str = "full", deep: np.ndarray | None = None
+) -> tuple[Image.Image, Image.Image | None]:
     """A picture's colours as 8-bit RGB, in sRGB by its profile, and apart from them its opacity.
 
     Colours stay as they are stored also where nothing is seen of them; nothing is turned.
+
+    Args:
+        image: The picture.
+        intensity: Which of its values are black and white, see `dsunet.config.ModelConfig`.
+        deep: Its values with 16 bits, H×W×C uint16, where Pillow has 8 of them.
 
     Returns:
         The colours, without a profile, and the opacity, 8-bit grey; `None` if it is opaque.
@@ -104,16 +114,25 @@ def as_colours(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         ImageError: As of `to_rgb`.
     """
     alpha = None
+    told = intensity != "full"
     if image.mode in SIXTEEN_BIT:
         values, clear = np.asarray(image), image.info.get("transparency")
+        counts = None
         if isinstance(clear, int):  # one grey that PNG calls transparent
-            alpha = Image.fromarray((values != clear).view(np.uint8) * np.uint8(255))
-        image = _with_profile_of(image, Image.fromarray(scale_16_bit(values)))
+            counts = values != clear
+            alpha = Image.fromarray(counts.view(np.uint8) * np.uint8(255))
+        grey = stretch(values, intensity, counts) if told else scale_16_bit(values)
+        image = _with_profile_of(image, Image.fromarray(grey))
+        told = False
     if image.mode in ("F", "I"):
-        kind = "floating-point values" if image.mode == "F" else "signed or 32-bit integers"
-        raise ImageError(
-            f"the picture holds {kind}, whose range is unknown; save it with 8 or 16 bits"
-        )
+        if not told:
+            kind = "floating-point values" if image.mode == "F" else "signed or 32-bit integers"
+            raise ImageError(
+                f"the picture holds {kind}, whose range is unknown; tell it (`intensity` "
+                "percentile, or LOW,HIGH), or save it with 8 or 16 bits"
+            )
+        image = _with_profile_of(image, Image.fromarray(stretch(np.asarray(image), intensity)))
+        told = False
     if image.mode in WITH_ALPHA or "transparency" in image.info:
         with_alpha = image.convert("RGBA")
         alpha = with_alpha.getchannel("A")
@@ -122,8 +141,23 @@ def as_colours(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
         image = _with_profile_of(image, colours)
     elif image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("L" if image.mode == "1" else "RGB")
+    if told:
+        image = _stretched(image, intensity, alpha, deep)
     colours = _with_profile_of(None, to_srgb(image).convert("RGB"))
     return colours, alpha if alpha is not None and alpha.getextrema()[0] != 255 else None
+
+
+def _stretched(
+    colours: Image.Image, intensity: str, alpha: Image.Image | None, deep: np.ndarray | None
+) -> Image.Image:
+    """Colours without alpha, stretched by the values of what is seen of them."""
+    if colours.mode == "CMYK":
+        colours = _with_profile_of(None, to_srgb(colours).convert("RGB"))
+    values = np.asarray(colours)
+    if deep is not None:
+        values = deep[..., :3] if deep.shape[2] > 2 else deep[..., 0]
+    counts = None if alpha is None else np.asarray(alpha) > 0
+    return _with_profile_of(colours, Image.fromarray(stretch(values, intensity, counts)))
 
 
 def _with_profile_of(source: Image.Image | None, picture: Image.Image) -> Image.Image:

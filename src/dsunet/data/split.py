@@ -37,9 +37,22 @@ class Split:
     reading: MaskReading = field(default_factory=MaskReading)
     """What the masks' values mean; that of every pair."""
 
+    intensity: str = "full"
+    """Which values of images are black and white; that of every pair."""
+
+    def seen_with(self, intensity: str) -> Split:
+        """The same, with images that are read as `intensity` says."""
+        return replace(
+            self,
+            training=[replace(pair, intensity=intensity) for pair in self.training],
+            validation=[replace(pair, intensity=intensity) for pair in self.validation],
+            intensity=intensity,
+        )
+
     def fingerprint(self) -> str:
         """Changes when a file is added, removed, renamed or written to."""
         parts = [] if self.reading == MaskReading() else [repr(self.reading)]
+        parts += [] if self.intensity == "full" else [self.intensity]
         for pair in [*self.training, *self.validation]:
             for source in (pair.image, pair.mask):
                 try:

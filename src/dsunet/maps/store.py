@@ -26,6 +26,7 @@ import numpy as np
 
 from dsunet.data.dataset import Slot
 from dsunet.data.images import Header, decode, read_header
+from dsunet.data.intensity import mark_of
 from dsunet.data.pairs import Pair, choose_orientation
 from dsunet.data.sources import Source, content_stamp, open_source
 from dsunet.errors import DataError, OutputError
@@ -55,7 +56,8 @@ def content_key(pair: Pair, preview: int | None = None) -> bytes:
     """What tells the picture that the network sees from others: 32 bytes.
 
     The SHA-256 of the image's file; where the picture is taken as it is stored although its EXIF
-    says otherwise, or read as a preview (see `read_pair`), of a mark behind it, too.
+    says otherwise, read as a preview (see `read_pair`), or not by the full range of its values, of
+    a mark behind it, too.
 
     Raises:
         DataError: A file cannot be read, or image and mask differ in size.
@@ -71,6 +73,7 @@ def content_key(pair: Pair, preview: int | None = None) -> bytes:
             key.update(b"as stored")
     if preview is not None and image.format in ("JPEG", "MPO"):
         key.update(f"preview {preview}".encode())
+    key.update(mark_of(pair.intensity))
     return key.digest()
 
 

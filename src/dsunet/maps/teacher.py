@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dsunet.data.dataset import PairDataset
+from dsunet.data.intensity import mark_of
 from dsunet.data.pairs import Pair
 from dsunet.data.sources import Source, content_stamp, content_sum
 from dsunet.data.views import Views, make_views
@@ -50,6 +52,7 @@ def open_store(
     pairs: Sequence[Pair],
     unlabelled: Sequence[Source],
     budget: Budget,
+    intensity: str = "full",
 ) -> StoredImages:
     """The store of a teacher's maps, with room for every image.
 
@@ -59,24 +62,31 @@ def open_store(
         pairs: The training pairs.
         unlabelled: The images without masks.
         budget: The most that the maps may take of the disk.
+        intensity: Which values of the images without masks are black and white.
 
     Raises:
         OutputError: They would take more than that or than the disk has, or the folder cannot be
             used.
     """
     count = len(pairs) + len(unlabelled)
-    group = Group(count, _look_at(pairs, unlabelled))
+    group = Group(count, _look_at(pairs, unlabelled, intensity))
     opened = open_images(
         TEACHER_MAPS, root, kind.encoder, kind, [group], budget, f"{count:,} images"
     )
     return opened.groups[0]
 
 
-def _look_at(pairs: Sequence[Pair], unlabelled: Sequence[Source]) -> Iterator[Seen]:
+def _look_at(pairs: Sequence[Pair], unlabelled: Sequence[Source], intensity: str) -> Iterator[Seen]:
+    mark = mark_of(intensity)
     for source, pair in [*((pair.image, pair) for pair in pairs), *((s, None) for s in unlabelled)]:
         stamp = content_stamp(source)  # first: what is written later shows
         # an image without a mask is taken upright, of which `content_key` is the plain sum
-        yield content_sum(source) if pair is None else content_key(pair), stamp
+        if pair is not None:
+            key = content_key(pair)
+        else:
+            key = content_sum(source)
+            key = hashlib.sha256(key + mark).digest() if mark else key
+        yield key, stamp
 
 
 _Row = tuple[int, Views | None, str]

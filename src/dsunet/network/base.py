@@ -90,6 +90,11 @@ class SegmentationModel(nn.Module):
         second = config.dino_size if takes_two else None
         return as_size(config.sam_size), None if second is None else as_size(second)
 
+    @property
+    def intensity(self) -> str:
+        """Which stored values of pictures are black and white for it, see `ModelConfig`."""
+        return "full" if self.config is None else self.config.intensity
+
     # -- what it consists of
 
     def parts(self) -> dict[str, list[nn.Parameter]]:

@@ -38,9 +38,15 @@ class CustomSource:
     sam_size: Size | None = None
     """In place of the size that the model says."""
     dino_size: Size | None = None
+    intensity: str | None = None
+    """Which stored values of pictures are black and white, see `ModelConfig`; by default those that
+    its weights were trained with, or else the full range."""
 
     def __post_init__(self) -> None:
-        CustomConfig(self.name, _given(self.sam_size, 352), self.dino_size)  # checks the sizes
+        told = self.intensity or "full"
+        config = CustomConfig(self.name, _given(self.sam_size, 352), self.dino_size, told)
+        if self.intensity is not None:  # as it is kept
+            object.__setattr__(self, "intensity", config.intensity)
 
     @classmethod
     def of(cls, model: CustomSource | str | Callable[..., object]) -> CustomSource:
@@ -101,7 +107,10 @@ class CustomSource:
                 "dsunet.CustomModel(network, dino_size=…) if it takes two"
             )
         model.config = CustomConfig(
-            self.name, _given(self.sam_size, sizes[0]), _given(self.dino_size, sizes[1])
+            self.name,
+            _given(self.sam_size, sizes[0]),
+            _given(self.dino_size, sizes[1]),
+            self.intensity or model.config.intensity,
         )
         return model
 

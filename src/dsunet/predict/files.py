@@ -286,7 +286,8 @@ def read_to_segment(image: Source, segmenter: Segmenter, options: Options) -> To
         ImageError: It cannot be read, or is too large for the format to write.
     """
     upright = not options.ignore_orientation
-    decoded = decode(image, preview=segmenter.largest_side if options.draft else None)
+    preview = segmenter.largest_side if options.draft else None
+    decoded = decode(image, preview=preview, intensity=segmenter.intensity)
     taken = Taken(*decoded.as_colours(upright=upright))
     width, height = decoded.seen_size(upright=upright)
     _check_size(width, height, options)

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from dsunet.data.images import decode
+from dsunet.data.intensity import stretch
 from dsunet.data.pixels import as_colours, orientation_of, over_white, scale_16_bit, turn
 from dsunet.data.sources import Bytes
 from dsunet.errors import ImageError
@@ -73,7 +74,7 @@ def as_picture(image: Given | torch.Tensor) -> Image.Image:
     return as_taken(image).seen
 
 
-def as_taken(image: Given | torch.Tensor) -> Taken:
+def as_taken(image: Given | torch.Tensor, intensity: str = "full") -> Taken:
     """An image as 8-bit RGB, turned as its EXIF orientation says, and its opacity.
 
     Args:
@@ -84,30 +85,32 @@ def as_taken(image: Given | torch.Tensor) -> Taken:
             the channels in front: H×W, 1×H×W, 3×H×W or 4×H×W, on any device. Their values are
             uint8, uint16 (0..65535) or floats in 0..1. The order is RGB, never OpenCV's BGR, which
             `array[..., ::-1]` turns into it. What is transparent is put on white.
+        intensity: Which values are black and white, see `dsunet.config.ModelConfig`; unless it is
+            `full`, arrays and tensors may hold any numbers. Opacity keeps its own range.
 
     Raises:
         ImageError: It cannot be decoded, or is nothing of the kind.
     """
     if isinstance(image, str | os.PathLike):
-        return Taken(*decode(Path(image)).as_colours())
+        return Taken(*decode(Path(image), intensity=intensity).as_colours())
     if isinstance(image, bytes | bytearray | memoryview):
-        return Taken(*decode(Bytes(bytes(image))).as_colours())
+        return Taken(*decode(Bytes(bytes(image)), intensity=intensity).as_colours())
     if isinstance(image, Image.Image):
-        return _of_picture(image)
+        return _of_picture(image, intensity)
     if isinstance(image, torch.Tensor):
-        return _of_tensor(image)
+        return _of_tensor(image, intensity)
     if isinstance(image, np.ndarray):
-        return _of_array(image)
+        return _of_array(image, intensity)
     if callable(getattr(image, "read", None)):
-        return Taken(*decode(_content_of(image)).as_colours())
+        return Taken(*decode(_content_of(image), intensity=intensity).as_colours())
     raise ImageError(f"an object of type {type(image).__name__} is no image; {_NEEDED}")
 
 
-def _of_picture(image: Image.Image) -> Taken:
+def _of_picture(image: Image.Image, intensity: str) -> Taken:
     if 0 in image.size:
         raise ImageError(f"the picture is {image.width}×{image.height} px, but needs at least one")
     image.load()  # TIFFs are turned, and forget their orientation, while they load
-    colours, alpha = as_colours(image)
+    colours, alpha = as_colours(image, intensity)
     orientation = orientation_of(image)
     return Taken(
         turn(colours, orientation),
@@ -115,7 +118,7 @@ def _of_picture(image: Image.Image) -> Taken:
     )
 
 
-def _of_array(array: np.ndarray) -> Taken:
+def _of_array(array: np.ndarray, intensity: str) -> Taken:
     if isinstance(array, np.ma.MaskedArray):
         raise ImageError("an array of type MaskedArray is no image; fill what is masked (.filled)")
     plain = np.asarray(array)
@@ -125,10 +128,11 @@ def _of_array(array: np.ndarray) -> Taken:
             f"the array has shape {plain.shape} and type {plain.dtype}, but H×W (grey), or H×W×1, "
             "H×W×3 (RGB) or H×W×4 (RGBA) is needed, not empty"
         )
-    return _of_values(plain, f"the array has shape {plain.shape} and type {plain.dtype}")
+    said = f"the array has shape {plain.shape} and type {plain.dtype}"
+    return _of_values(plain, said, intensity)
 
 
-def _of_tensor(tensor: torch.Tensor) -> Taken:
+def _of_tensor(tensor: torch.Tensor, intensity: str) -> Taken:
     shape, kind = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
     what = f"the tensor has shape {shape} and type {kind}"
     fits = tensor.ndim == 2 or (tensor.ndim == 3 and shape[0] in _CHANNELS)
@@ -140,15 +144,24 @@ def _of_tensor(tensor: torch.Tensor) -> Taken:
     if tensor.is_floating_point():
         tensor = tensor.double() if kind == "float64" else tensor.float()
     values = tensor.detach().cpu().resolve_conj().resolve_neg().numpy()
-    return _of_values(values if values.ndim == 2 else np.moveaxis(values, 0, 2), what)
+    return _of_values(values if values.ndim == 2 else np.moveaxis(values, 0, 2), what, intensity)
 
 
-def _of_values(values: np.ndarray, what: str) -> Taken:
+def _of_values(values: np.ndarray, what: str, intensity: str) -> Taken:
     """Of H×W or H×W×C values; `what` begins the message."""
-    pixels = _as_8_bit(values, what)
+    if intensity == "full":
+        pixels = _as_8_bit(values, what)
+    elif values.dtype.kind not in "iuf":
+        raise ImageError(f"{what}, but numbers are needed")
+    elif values.ndim == 3 and values.shape[2] == 4:
+        opacity = _as_8_bit(values[..., 3:], what)
+        colours = stretch(values[..., :3], intensity, opacity[..., 0] > 0)
+        pixels = np.concatenate([colours, opacity], axis=2)
+    else:
+        pixels = stretch(values, intensity)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
-    return _of_picture(Image.fromarray(np.ascontiguousarray(pixels)))
+    return _of_picture(Image.fromarray(np.ascontiguousarray(pixels)), "full")
 
 
 def _as_8_bit(values: np.ndarray, what: str) -> np.ndarray:
@@ -157,12 +170,15 @@ def _as_8_bit(values: np.ndarray, what: str) -> np.ndarray:
     if values.dtype.kind == "u" and values.dtype.itemsize == 2:
         return scale_16_bit(values)
     if values.dtype.kind != "f":
-        raise ImageError(f"{what}, but uint8, uint16 or floats in 0..1 are needed")
+        raise ImageError(
+            f"{what}, but uint8, uint16 or floats in 0..1 are needed; of other numbers, tell which "
+            "are black and white (`intensity`)"
+        )
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and high <= 1):  # nor is NaN
         raise ImageError(
             f"{what} with values from {low:g} to {high:g}, but floats need to be in 0..1; scale "
-            "them, or give uint8"
+            "them, give uint8, or tell which values are black and white by `intensity`"
         )
     return np.round(values.astype(np.float64) * 255).astype(np.uint8)
 

@@ -64,6 +64,7 @@ def _way(segmenter: Segmenter, options: Options) -> dict[str, Any]:
         **segmenter.settings,
         "precision": segmenter.engine.precision,
         "device": str(segmenter.device),
+        "intensity": segmenter.intensity,
         **asdict(options),
         "save": list(options.save),
         "threshold": options.object_from,
@@ -88,7 +89,7 @@ def _changed(note: Path, made: dict[str, Any], segmenter: Segmenter) -> list[str
         # which there was nothing of before
         new = ("draft", "crop_to_object", "keep_exif", "keep_gps", "cut_at_threshold")
         before = {**dict.fromkeys([*segmenter.settings, *new], False), **before}
-        before = {"format": "png", "background": None, **before}
+        before = {"format": "png", "background": None, "intensity": "full", **before}
         before.setdefault("precision", made["precision"])
         return [key for key in made if key not in _TOLD and before[key] != made[key]]
     except (ValueError, KeyError, TypeError):

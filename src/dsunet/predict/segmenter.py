@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dsunet.config.intensity import as_intensity
 from dsunet.config.renamed import takes_old_names
 from dsunet.errors import ConfigError, ImageError
 from dsunet.network.source import CustomSource
@@ -48,6 +49,8 @@ class Recipe:
     sam_size: int | Size | None = None
     """In place of the size that a model of the user's own says, see `CustomSource`."""
     dino_size: int | Size | None = None
+    intensity: str | None = None
+    """In place of what the weights say."""
 
     def build(self) -> Segmenter:
         """The segmenter; on a machine like the first one its maps are the same.
@@ -69,6 +72,7 @@ class Recipe:
             pyramid_weights=self.pyramid_weights,
             semantic_weights=self.semantic_weights,
             engine=self.engine,
+            intensity=self.intensity,
             **self.settings,
         )
 
@@ -94,6 +98,8 @@ class Segmenter:
         compile: Let `torch.compile` make code for this machine at the first image, which takes a
             while, and once more for another batch size; the same but for the last digits.
         engine: What computes: `torch`, or `auto` for what fits the model.
+        intensity: Which stored values of images are black and white, see `ModelConfig`; by default
+            as the weights say.
 
     Raises:
         CheckpointError: The file is missing, broken or not ours.
@@ -105,6 +111,7 @@ class Segmenter:
         engine: What computes the maps; see `dsunet.predict.engines.base.Engine`.
         weights: The file that its weights are from, as far as they are from one.
         identity: What tells a model of your own from another one; empty for dsunet's.
+        intensity: Which stored values of images are black and white.
     """
 
     @takes_old_names
@@ -121,8 +128,10 @@ class Segmenter:
         int8: bool = False,
         compile: bool = False,  # noqa: A002 -- as torch calls it
         engine: str = "auto",
+        intensity: str | None = None,
     ) -> None:
         check_engine(engine)
+        told = None if intensity is None else as_intensity(intensity)
         work_after_fork()
         place = choose_device(device)
         dtype = choose_precision(precision, place)
@@ -132,11 +141,16 @@ class Segmenter:
         self.engine: Engine[Any] = choose_engine(engine, opened, place, dtype, settings)
         self.weights = opened.weights
         self.identity = dict(opened.identity or {})
+        self.intensity = told or opened.intensity
         self._source = opened.source
-        self._recipe = self._noted(opened, engine, encoders)
+        self._recipe = self._noted(opened, engine, encoders, told)
 
     def _noted(
-        self, opened: Opened, engine: str, encoders: dict[str, str | Path | None]
+        self,
+        opened: Opened,
+        engine: str,
+        encoders: dict[str, str | Path | None],
+        intensity: str | None,
     ) -> Recipe | None:
         """The recipe, with paths as they are meant now; `None` for a network in memory."""
         source = opened.source
@@ -154,6 +168,7 @@ class Segmenter:
             engine=engine,
             sam_size=source.sam_size if source else None,
             dino_size=source.dino_size if source else None,
+            intensity=intensity,
         )
 
     @property
@@ -261,7 +276,7 @@ class Segmenter:
                 - a path, or the content of a file as bytes or as a binary file open for reading;
                 - a PIL image;
                 - an array H×W or H×W×1 (grey), H×W×3 (RGB) or H×W×4 (RGBA): uint8, uint16 or floats
-                  in 0..1;
+                  in 0..1; with an `intensity` any numbers;
                 - a tensor H×W, 1×H×W, 3×H×W or 4×H×W of such values, on any device;
                 - a list, a tuple or an iterator of any of these, or a tensor B×C×H×W.
             batch_size: Of several, images per pass. Other sizes than 1 may change the last digit.
@@ -279,9 +294,9 @@ class Segmenter:
             raise ConfigError(f"`batch_size` is {batch_size}, but needs at least 1")
         images = several(image)
         if images is None:
-            return self._segment([as_taken(cast(Picture, image))])[0]
+            return self._segment([as_taken(cast(Picture, image), self.intensity)])[0]
         size = batch_size if self.engine.batches else 1
-        taken = (_taken(number, each) for number, each in enumerate(images))
+        taken = (_taken(number, each, self.intensity) for number, each in enumerate(images))
         found: list[Segmentation] = []
         while batch := list(islice(taken, size)):
             found += self._segment(batch)
@@ -313,9 +328,9 @@ class Segmenter:
         return self.engine.probabilities(prepared)
 
 
-def _taken(number: int, image: Picture | torch.Tensor) -> Taken:
+def _taken(number: int, image: Picture | torch.Tensor, intensity: str) -> Taken:
     try:
-        return as_taken(image)
+        return as_taken(image, intensity)
     except ImageError as error:
         raise ImageError(f"image {number} of those given: {error}") from error
 

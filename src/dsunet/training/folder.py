@@ -191,7 +191,8 @@ def _check_same(folder: Path, before: dict[str, Any], settings: dict[str, Any]) 
         for cls in (DataConfig, TrainConfig)
         for field in dataclasses.fields(cls)
     }
-    before = {**defaults, "protocol": "benchmark", **todays(before)}
+    read = "full" if settings.get("intensity") else None
+    before = {**defaults, "protocol": "benchmark", "intensity": read, **todays(before)}
     caches = (before["feature_cache"], settings["feature_cache"])
     free = set(_FREE)
     if "content" in _noted_data(folder):  # which is compared instead

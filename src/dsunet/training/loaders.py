@@ -68,7 +68,7 @@ def make_loaders(
     """
     assert isinstance(recipe.batch_size, int)
     sizes = network.view_sizes
-    training = _training_set(sizes, split, unlabelled, data, recipe, cache, lessons)
+    training = _training_set(network, split, unlabelled, data, recipe, cache, lessons)
     order = EpochSampler(len(training), seed=recipe.seed, rank=rank, world=recipe.devices)
     load = partial(
         pair_loader,
@@ -88,7 +88,7 @@ def make_loaders(
 
 
 def _training_set(
-    sizes: tuple[tuple[int, int], tuple[int, int] | None],
+    network: SegmentationModel,
     split: Split,
     unlabelled: Sequence[Path],
     data: DataConfig,
@@ -98,7 +98,7 @@ def _training_set(
 ) -> PairDataset:
     return PairDataset(
         split.training,
-        *sizes,
+        *network.view_sizes,
         flips=(data.horizontal_flip, data.vertical_flip),
         crop=data.crop,
         colour=data.colour,
@@ -107,4 +107,5 @@ def _training_set(
         stored=cache.training if cache is not None else None,
         unlabelled=unlabelled,
         lessons=lessons,
+        intensity=network.intensity,
     )

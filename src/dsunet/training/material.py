@@ -51,7 +51,7 @@ def find_material(request: Request) -> Material:
         TrainingError: The recipe needs a compiler, and there is none.
     """
     data, recipe, distill = request.data, request.recipe, request.distill
-    split = split_data(data, recipe.seed)
+    split = split_data(data, recipe.seed).seen_with(request.model.intensity or "full")
     if recipe.early_stop is not None and not split.validation:
         raise ConfigError(
             "early_stop needs a validation set: give `val`, `val_list` or `val_fraction`"

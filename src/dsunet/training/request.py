@@ -17,6 +17,7 @@ from dsunet.network.source import CustomSource
 from dsunet.running.place import Place
 from dsunet.training.folder import flat_settings, recorded_batch, recorded_protocol
 from dsunet.training.teacher import check_teacher
+from dsunet.weights.opened import open_weights
 
 __all__ = ["Request", "Sources", "settled"]
 
@@ -90,7 +91,8 @@ def settled(request: Request) -> Request:
     """
     going_on = request.resume and (request.folder / "config.yaml").is_file()
     say = request.say if request.is_first else _unheard
-    request = replace(request, going_on=going_on, say=say)
+    model = _with_intensity(request.model, request.sources.weights)
+    request = replace(request, going_on=going_on, say=say, model=model)
     if request.recipe.batch_size == "auto" and (going_on or not request.is_first):
         request = replace(request, recipe=recorded_batch(request.folder, request.recipe))
         if request.recipe.batch_size == "auto" and not request.is_first:
@@ -104,6 +106,17 @@ def settled(request: Request) -> Request:
         check_teacher(request.distill, request.folder)
     _check_devices(request.place.device, request.recipe.devices)
     return request
+
+
+def _with_intensity(
+    model: ModelConfig | CustomSource, weights: str | Path | None
+) -> ModelConfig | CustomSource:
+    """A network of the user's own sees pictures as the weights to start from did, unless told."""
+    is_own = isinstance(model, CustomSource) and model.intensity is None
+    if not is_own or weights in ("default", "encoders", "full", None):
+        return model
+    found = open_weights(weights).custom
+    return model if found is None else replace(model, intensity=found.intensity)
 
 
 def _check_devices(device: torch.device, count: int) -> None:

@@ -152,7 +152,8 @@ def open_teacher(
         DsunetError: Maps are missing or cannot be made or kept; each error says why.
         ConfigError: Settings do not fit the teacher or the student.
     """
-    images = PairDataset(pairs, (1, 1), None, unlabelled=unlabelled)
+    seen = student.intensity
+    images = PairDataset(pairs, (1, 1), None, unlabelled=unlabelled, intensity=seen)
     folder = None if _is_named(config) else _map_folder(Path(config.teacher))
     if folder is not None:
         return _given_maps(config, folder, images, output_weights, say)
@@ -168,7 +169,8 @@ def open_teacher(
     depths = config.feature_levels if levels else ()
     kind = _kind_of(model, distillation.identity, depths, shapes, place, recipe.cache_type)
     root = cache_root(config.teacher_cache)
-    stored = open_store(root, kind, pairs, unlabelled, budget or Budget(recipe.cache_budget))
+    most = budget or Budget(recipe.cache_budget)
+    stored = open_store(root, kind, pairs, unlabelled, most, seen)
     _complete(model, stored, images, place, workers, say)
     lessons = Lessons(StoredMaps(stored, _sources(images)), tuple(own[1:] for own, _ in levels))
     return Teaching(_name(config), lessons, distillation)

@@ -85,7 +85,12 @@ def load_custom(path: str | Path | Weights, source: CustomSource) -> CustomModel
                 f"{file.path} is of {file.about['model'].get('name')}, one of dsunet's models, not "
                 f"of {source.name}; leave `model` out"
             )
-        source = replace(source, sam_size=config.sam_size, dino_size=config.dino_size)
+        source = replace(
+            source,
+            sam_size=config.sam_size,
+            dino_size=config.dino_size,
+            intensity=source.intensity or config.intensity,
+        )
     model = source.network()
     if file.about is None and not file.tensors.keys() <= model.state_dict().keys():
         file = replace(file, tensors={f"network.{n}": t for n, t in file.tensors.items()})

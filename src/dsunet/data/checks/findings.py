@@ -72,8 +72,8 @@ KINDS: dict[str, Kind] = {
     ),
     "few_levels": Kind(
         "warning",
-        "pictures of 16 bits that use few of their levels, so that nearly all are one grey",
-        "stretch them to the full range before",
+        "pictures that use few of their levels, so that nearly all is one grey",
+        "`intensity` percentile, or LOW,HIGH, stretches them",
     ),
     "colour_profile": Kind(
         "warning", "colour profiles that cannot be used", "the pictures are taken as sRGB"

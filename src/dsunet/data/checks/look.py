@@ -47,7 +47,6 @@ NOT_COMPARED = Finding(
 )
 
 # What a mask may have between black and white before it is odd: soft edges take less.
-_LEVELS = 65535
 _GREY_SHARE = 0.1
 
 
@@ -190,10 +189,10 @@ def _look(full: bool, compare: bool, view: tuple[int, int] | None, pair: Pair) -
     objects: Objects | None = None
     try:
         if full:
-            image = decoded = decode(pair.image, preview=64)
+            image = decoded = decode(pair.image, preview=64, intensity=pair.intensity)
             rgb = decoded.as_image()
             signature = sign(pair.image, rgb) if compare else None
-            findings += _colour_findings(decoded)
+            findings += _colour_findings(decoded, rgb)
         else:
             image = read_header(pair.image)
     except ImageError as error:
@@ -220,12 +219,15 @@ def _look(full: bool, compare: bool, view: tuple[int, int] | None, pair: Pair) -
     return Look(findings, signature, seen, objects)
 
 
-def _colour_findings(image: Decoded) -> Iterator[Finding]:
-    if image.pixels.mode in SIXTEEN_BIT:
-        values = np.asarray(image.pixels)
+def _colour_findings(image: Decoded, rgb: Image.Image) -> Iterator[Finding]:
+    if image.intensity == "full":
+        if image.pixels.mode in SIXTEEN_BIT:
+            values, top = np.asarray(image.pixels), 65535
+        else:
+            values, top = np.asarray(rgb.convert("L")), 255
         least, largest = int(values.min()), int(values.max())
-        if largest - least < _LEVELS / 8:  # 13 bits and less
-            said = f"{image.source} has values from {least} to {largest}, of 0 to {_LEVELS}"
+        if 0 < largest - least < top / 8:  # 13 bits and less of 16
+            said = f"{image.source} has values from {least} to {largest}, of 0 to {top}"
             yield finding("few_levels", [image.source], said)
     if trouble := profile_trouble(image.pixels):
         yield finding("colour_profile", [image.source], f"{image.source} has {trouble}")

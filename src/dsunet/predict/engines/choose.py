@@ -40,6 +40,13 @@ class Opened:
     identity: Mapping[str, str | None] | None = None
     """What tells a model of the user's own from another one, see `CustomSource.identity`."""
 
+    @property
+    def intensity(self) -> str:
+        """Which stored values of images are black and white, as the model says."""
+        if isinstance(self.model, SegmentationModel):
+            return self.model.intensity
+        return (self.source.intensity if self.source is not None else None) or "full"
+
 
 def open_model(
     model: Given, weights: str | Path | None, encoders: Mapping[str, str | Path | None]

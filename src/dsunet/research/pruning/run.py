@@ -152,6 +152,7 @@ def _carried_out(request: _Request) -> PruneReport:
     place, data, folder, settings = request.place, request.data, request.folder, request.settings
     split = Split([], [], []) if data is None else split_data(data, request.recipe.seed)
     model = _load(request)
+    split = split.seen_with(model.intensity)
     _check(model, settings, split)
     check_writable(folder)
     _check_folder(folder, request.resume)
