@@ -91,11 +91,16 @@ def test_twins(field_cases: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
 
 
 def test_twelve_bit(check) -> None:  # type: ignore[no-untyped-def]
-    """That few levels are used is told; to stretch them is still the user's work."""
+    """That few levels are used is told, and how to stretch them; so told, all is well."""
     status, said = check("twelve-bit")
     assert status == 0
     assert "use few of their levels" in said
     assert re.search(r"s00.tif has values from \d+ to \d{4}, of 0 to 65535", said)
+    assert "--intensity percentile, or LOW,HIGH" in said
+    for told in ("percentile", "0,4095"):
+        status, said = check("twelve-bit", "--intensity", told)
+        assert status == 0
+        assert "few of their levels" not in said
 
 
 def test_tiny_object(check) -> None:  # type: ignore[no-untyped-def]

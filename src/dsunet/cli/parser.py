@@ -64,7 +64,7 @@ class Parser(ArgumentParser):
 
     def parse(self, argv: list[str]) -> Namespace:
         """Parses the arguments; raises `ArgumentError` with one clear line."""
-        written = [_with_underscores(argument) for argument in argv]
+        written = self._with_negative([_with_underscores(argument) for argument in argv])
         arguments = self._with_values([self._todays(argument) for argument in written])
         flags = {argument.partition("=")[0] for argument in written}
         for old, new in self.renamed.items():
@@ -86,6 +86,17 @@ class Parser(ArgumentParser):
         for dest, text in self._hashes(arguments):
             parsed[dest] = text
         return parsed
+
+    def _with_negative(self, arguments: list[str]) -> list[str]:
+        """A value that begins with a negative number, as -1000,400, is no flag."""
+        joined: list[str] = []
+        for argument in arguments:
+            before = joined[-1] if joined else ""
+            if re.match(r"-[\d.]+,", argument) and before in self._flags:
+                joined[-1] = f"{before}={argument}"
+            else:
+                joined.append(argument)
+        return joined
 
     def _hashes(self, arguments: list[str]) -> Iterator[tuple[str, str]]:
         """Texts that begin with #, such as colours, of optional settings.

@@ -225,7 +225,7 @@ def _read(source: Source, file: BinaryIO, preview: int | None, intensity: str) -
     if preview is not None:
         image.draft(None, (preview, preview))
     white_is_zero = image.format == "TIFF" and _tag(image, _PHOTOMETRIC) == 0
-    loses_bits = image.format == "PNG" and _loses_bits(image)
+    loses_bits = intensity != "full" and _loses_bits(image)
     image.load()
     pixels = image.copy()  # free of the file and of its other frames
     if image.format == "TIFF":  # which Pillow alone turns while it loads
@@ -236,26 +236,39 @@ def _read(source: Source, file: BinaryIO, preview: int | None, intensity: str) -
             pixels = inverted
     elif image.format == "PNG":  # whose EXIF may come after the pixels
         header = replace(header, orientation=orientation_of(image))
-    deep = _deep_png(file) if loses_bits and intensity != "full" else None
+    deep = _deep_values(file, header) if loses_bits else None
     return Decoded(**vars(header), pixels=pixels, intensity=intensity, deep=deep)
 
 
 def _loses_bits(image: Image.Image) -> bool:
-    """Whether Pillow, before it loads a PNG, is about to take 8 bits of 16 of its colours."""
-    return image.mode in ("RGB", "RGBA") and any(
-        isinstance(tile.args, str) and tile.args.endswith(";16B")
-        for tile in getattr(image, "tile", ())
-    )
+    """Whether Pillow, before it loads a picture, is about to take 8 bits of 16 of its colours."""
+    if image.format == "TIFF":
+        return image.mode in ("RGB", "RGBA") and set(_tag(image, _BITS) or ()) == {16}
+    tiles = getattr(image, "tile", ()) if image.format == "PNG" else ()
+    return image.mode in ("RGB", "RGBA") and any(str(t.args).endswith(";16B") for t in tiles)
 
 
-def _deep_png(file: BinaryIO) -> np.ndarray:
-    """The values of a PNG with 16 bits a colour, H×W×C uint16; Pillow has read it before."""
-    import torch
-    from torchvision.io import ImageReadMode, decode_image  # type: ignore[import-untyped]
-
+def _deep_values(file: BinaryIO, header: Header) -> np.ndarray:
+    """The values of a picture with 16 bits a colour, H×W×C uint16; Pillow has read it before."""
+    try:
+        import cv2
+    except ImportError:
+        raise ImageError(
+            "it has 16 bits a colour, and to stretch them (`intensity`) the package OpenCV is "
+            "needed: pip install 'dsunet[evaluate]'"
+        ) from None
     file.seek(0)
-    content = torch.frombuffer(bytearray(file.read()), dtype=torch.uint8)
-    return np.asarray(decode_image(content, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy())
+    values = cv2.imdecode(np.frombuffer(file.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    width, height = header.size
+    turned = header.format == "TIFF" and header.orientation > 1
+    fits = values is not None and values.dtype == np.uint16 and values.shape[:2] == (height, width)
+    if values is None or not fits or turned or values.ndim != 3:
+        raise ImageError(
+            "it has 16 bits a colour, stored in a way of which only 8 can be read, too few for "
+            "`intensity`; save it as PNG, or as TIFF without compression"
+        )
+    order = [2, 1, 0, 3][: values.shape[2]] if values.shape[2] > 2 else [0, 1]
+    return np.ascontiguousarray(values[..., order])
 
 
 def _is_misread(image: Image.Image, intensity: str) -> bool:
@@ -266,7 +279,7 @@ def _is_misread(image: Image.Image, intensity: str) -> bool:
     one_channel = image.mode in ("1", "L", "P", "I", "F") or image.mode.startswith("I;")
     signed_8 = bits == {8} and set(_tag(image, _SAMPLE_FORMAT) or ()) == {2}
     whole_32 = image.mode == "I" and bits == {32}  # taken for signed ones
-    loses_bits = bits == {16} and intensity != "full"
+    loses_bits = intensity != "full" and _is_plain(image) and _loses_bits(image)
     return (
         (samples > 1 and (planar_16 or one_channel or loses_bits))
         or (signed_8 and _is_plain(image))
