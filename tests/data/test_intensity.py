@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import struct
 import sys
 import zlib
@@ -350,4 +349,5 @@ def test_a_negative_number_first(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for flags in (["--intensity", "-1000,400"], ["--intensity=-1000,400"]):
         out = str(tmp_path / f"{len(flags)}.png")
         assert main(["predict", str(tmp_path / "ct.tif"), *flags, "--output", out]) == 0
-    assert Image.open(io.BytesIO((tmp_path / "1.png").read_bytes())).size == (16, 16)
+    with Image.open(tmp_path / "1.png") as written:
+        assert written.size == (16, 16)

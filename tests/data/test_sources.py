@@ -44,7 +44,7 @@ def test_bytes_are_decoded_as_their_file_is(tmp_path: Path) -> None:
         (bytes(500), "the given bytes start with zeros; their copying may have failed"),
         (b"%PDF-1.7\n", "the given bytes are a PDF document; give"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n", "the given bytes are a PostScript document"),
-        (b"\0\0\0\x18ftypheic\0\0\0\0", "the given bytes are an HEIC picture: convert it"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "the given bytes are an HEIC picture"),
         (b"anything", "the given bytes are no readable image .its content is of no known format"),
         (awkward.bomb(), "the given bytes: its .*pixels are more than the 89,478,485"),
     ],

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, print_failures, print_table, visible
-from dsunet.cli.parser import LIST_HELP, Command, Parser, add_reading_arguments, reading_of
+from dsunet.cli.parser import (
+    LIST_HELP,
+    Command,
+    Parser,
+    add_max_pixels,
+    add_reading_arguments,
+    reading_of,
+)
 from dsunet.config import Measuring, MeasuringProtocol
 from dsunet.errors import ConfigError, DataError, few
 
@@ -83,6 +90,7 @@ def _compare_arguments(parser: Parser) -> None:
         "above 0 and at most 1.",
     )
     add_reading_arguments(parser)
+    add_max_pixels(parser)
 
 
 def _compare(arguments: Namespace) -> int:

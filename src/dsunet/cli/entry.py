@@ -11,6 +11,7 @@ import io
 import os
 import sys
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 
 from jsonargparse import ArgumentError, set_parsing_settings
 
@@ -38,7 +39,7 @@ from dsunet.cli.weights import (
     WEIGHTS_LIST,
     WEIGHTS_VERIFY,
 )
-from dsunet.errors import DsunetError, did_you_mean
+from dsunet.errors import ConfigError, DsunetError, did_you_mean
 
 __all__ = ["COMMANDS", "main"]
 
@@ -100,7 +101,8 @@ def _main(argv: list[str]) -> int:
         said = "; ".join(f"{old} is called {new} now" for old, new in parser.renamed.items())
         print(f"{prog}: note: {with_hyphens(said)}", file=sys.stderr)
     try:
-        return command.run(arguments)
+        with _pixels_allowed(arguments.get("max_pixels")):
+            return command.run(arguments)
     except DsunetError as error:
         if os.environ.get("DSUNET_DEBUG"):
             raise
@@ -113,6 +115,17 @@ def _main(argv: list[str]) -> int:
         return fail(prog, f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
     except KeyboardInterrupt:
         return fail(prog, "interrupted", 130)
+
+
+def _pixels_allowed(most: int | None) -> AbstractContextManager[None]:
+    """Lets a command decode larger pictures, if it is asked to."""
+    if most is None:
+        return nullcontext()
+    if most < 1:
+        raise ConfigError(f"--max-pixels is {most}, but needs at least 1")
+    from dsunet.data.limits import pixels_allowed
+
+    return pixels_allowed(most)
 
 
 def _group(argv: list[str]) -> str | None:

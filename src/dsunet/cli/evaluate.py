@@ -13,6 +13,7 @@ from dsunet.cli.parser import (
     LIST_HELP,
     Command,
     Parser,
+    add_max_pixels,
     add_reading_arguments,
     pick,
     reading_of,
@@ -39,6 +40,7 @@ def _evaluate_arguments(parser: Parser) -> None:
     )
     parser.add_class_arguments(Measuring)
     add_reading_arguments(parser)
+    add_max_pixels(parser)
 
 
 def _evaluate(arguments: Namespace) -> int:

@@ -13,6 +13,7 @@ from dsunet.cli.parser import (
     Command,
     Parser,
     add_encoder_arguments,
+    add_max_pixels,
     add_model_argument,
     preset_of,
 )
@@ -97,6 +98,7 @@ def _features_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="Replace figures that are there already."
     )
+    add_max_pixels(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "Command",
     "Parser",
     "add_encoder_arguments",
+    "add_max_pixels",
     "add_model_argument",
     "add_reading_arguments",
     "fields_of",
@@ -288,6 +289,16 @@ def add_model_argument(
         default=default,
         help=f"{what}: a preset ({', '.join(MODEL_PRESETS)}), or a network of your own, as "
         f"PACKAGE.MODULE:NAME of what makes it; {own}.",
+    )
+
+
+def add_max_pixels(parser: Parser) -> None:
+    """`--max-pixels`, which `dsunet.cli.entry` obeys for every command that has it."""
+    parser.add_argument(
+        "--max_pixels",
+        type=int,
+        help="Decode pictures of up to so many pixels; by default 89,478,485, for fear of files "
+        "made to fill the memory.",
     )
 
 

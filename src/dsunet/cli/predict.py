@@ -16,6 +16,7 @@ from dsunet.cli.parser import (
     Command,
     Parser,
     add_encoder_arguments,
+    add_max_pixels,
     add_model_argument,
     model_of,
 )
@@ -119,6 +120,7 @@ def _predict_arguments(parser: Parser) -> None:
         "say: full (the range of 8 or 16 bits), percentile (of each image, so that 1 % of it is "
         "cut), or two numbers, as 0,4095.",
     )
+    add_max_pixels(parser)
     parser.add_argument(
         "--resume",
         action="store_true",

@@ -90,6 +90,10 @@ class DataConfig:
     """How the files are checked before the start: `full` reads every one; `headers` is quicker, but
     finds no cut-off files, odd masks and near-duplicates."""
 
+    max_pixels: int | None = None
+    """Decode pictures of up to so many pixels; by default 89,478,485, for fear of files made to
+    fill the memory."""
+
     workers: int = 2
     """Processes that decode and resize images beside the training; 0 uses the training's own."""
 
@@ -135,6 +139,8 @@ class DataConfig:
         for field in ("horizontal_flip", "vertical_flip", "crop", "colour"):
             require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "needs [0, 1]")
         require(self.workers >= 0, "workers", self.workers, "needs at least 0")
+        most = self.max_pixels
+        require(most is None or most >= 1, "max_pixels", most, "needs at least 1")
         for field in ("object_values", "ignore_value"):  # as the reading has checked them
             object.__setattr__(self, field, getattr(self.reading, field))
 

@@ -29,6 +29,7 @@ from dsunet.data.sources import (
     EmptyMask,
     Source,
     foreign_content,
+    has_heif,
     name_of,
     open_source,
 )
@@ -54,7 +55,10 @@ _TILE_WIDTH, _SAMPLE_FORMAT, _PROFILE = 322, 339, 34675
 
 # What Pillow may take a file for, whatever its name says. Others stay off: EPS, for one, would be
 # handed to Ghostscript, a program that runs whatever the file says.
-_FORMATS = ("JPEG", "MPO", "PNG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "AVIF", "PPM")
+_FORMATS = (
+    *("JPEG", "MPO", "PNG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "JPEG2000", "AVIF", "PPM"),
+    "HEIF",  # where pillow-heif is installed
+)
 
 # Names that usually stand for a format.
 _SUFFIXES = {
@@ -69,10 +73,11 @@ _SUFFIXES = {
     "JPEG2000": {".jp2"},
     "AVIF": {".avif"},
     "PPM": {".pbm", ".pgm", ".pnm", ".ppm"},
+    "HEIF": {".heic", ".heif", ".hif"},
 }
 
 # Formats whose values are only near those that were saved; WebP, AVIF and JPEG 2000 may be.
-_LOSSY = {"JPEG", "MPO", "WEBP", "AVIF", "JPEG2000"}
+_LOSSY = {"JPEG", "MPO", "WEBP", "AVIF", "JPEG2000", "HEIF"}
 
 # tifffile logs what it dislikes about a file; the error that it raises is what we report
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -182,6 +187,10 @@ class Decoded(Header):
 def _formats() -> tuple[str, ...]:
     """Those of `_FORMATS` that this Pillow has."""
     Image.init()
+    if has_heif():
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener(thumbnails=False)
     return tuple(name for name in _FORMATS if name in Image.OPEN)
 
 
@@ -357,7 +366,8 @@ def _check_pixels(width: int, height: int) -> None:
 def _too_large(size: str = "") -> str:
     return (
         f"its {size}pixels are more than the {Image.MAX_IMAGE_PIXELS:,} that are decoded, for fear "
-        "of files made to fill the memory; make it smaller"
+        "of files made to fill the memory; make it smaller, or allow more (`max_pixels`; in Python "
+        "PIL.Image.MAX_IMAGE_PIXELS)"
     )
 
 

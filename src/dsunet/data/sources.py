@@ -7,6 +7,7 @@ import hashlib
 import io
 import stat
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
@@ -21,6 +22,7 @@ __all__ = [
     "content_stamp",
     "content_sum",
     "foreign_content",
+    "has_heif",
     "is_image_name",
     "name_of",
     "open_source",
@@ -29,22 +31,23 @@ __all__ = [
 
 IMAGE_SUFFIXES = frozenset(
     (
-        *(".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg"),
+        *(".avif", ".bmp", ".gif", ".heic", ".heif", ".hif", ".jfif", ".jp2", ".jpeg", ".jpg"),
         *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
     )
 )
-"""Endings that are taken for images. HEIC and HEIF are known, so that they are not left out in
-silence, but cannot be decoded."""
+"""Endings that are taken for images. HEIC and HEIF are among them also where pillow-heif is not
+installed, so that they are not left out in silence."""
+
+_HEIF = "an HEIC picture"
+_NEEDS_HEIF = "pip install 'dsunet[heic]' reads them, or convert it to JPEG or PNG"
 
 # What else a file may turn out to be: where its mark is, the mark, and the name.
 _FOREIGN = (
-    (4, b"ftypheic", "an HEIC picture: convert it to JPEG or PNG"),
-    (4, b"ftypheix", "an HEIC picture: convert it to JPEG or PNG"),
-    (4, b"ftypheis", "an HEIC picture: convert it to JPEG or PNG"),
-    (4, b"ftyphevc", "an HEIC picture: convert it to JPEG or PNG"),
-    (4, b"ftypmsf1", "an HEIF picture: convert it to JPEG or PNG"),
+    *(
+        (4, f"ftyp{brand}".encode(), _HEIF)
+        for brand in ("heic", "heix", "heim", "heis", "hevc", "hevx", "msf1", "mif1")
+    ),
     (4, b"ftypavi", "an AVIF picture that is broken, or that this Pillow cannot read"),
-    (4, b"ftypmif1", "an HEIF picture: convert it to JPEG or PNG"),
     (4, b"ftyp", "a video"),
     (0, b"%PDF", "a PDF document"),
     (0, b"%!PS", "a PostScript document"),
@@ -168,6 +171,11 @@ def _size(source: Source) -> int:
     return source.size if isinstance(source, TarMember) else content_stamp(source)[0]
 
 
+def has_heif() -> bool:
+    """Whether the package is there that HEIC pictures are read with."""
+    return find_spec("pillow_heif") is not None
+
+
 def foreign_content(source: Source) -> str | None:
     """What a file is, if it is certain that it is no image, or none that we read.
 
@@ -186,5 +194,8 @@ def foreign_content(source: Source) -> str | None:
         return f"{starts} with zeros; {its} copying may have failed"
     for offset, mark, name in _FOREIGN:
         if start.lstrip()[offset:].lower().startswith(mark.lower()):
+            if name is _HEIF:
+                broken = f"{name} that is broken, or of a kind that pillow-heif cannot read"
+                name = broken if has_heif() else f"{name}: {_NEEDS_HEIF}"
             return f"they are {name}" if they else f"it is {name}"
     return None

@@ -37,6 +37,8 @@ class _Task(NamedTuple):
     measuring: Measuring
     reading: MaskReading | None
     count_objects: bool
+    max_pixels: int | None
+    """Of pictures that are decoded, `PIL.Image.MAX_IMAGE_PIXELS`."""
 
 
 class _Measured(NamedTuple):
@@ -103,7 +105,8 @@ def compare_folders(
     if protocol == "raw":  # the paper's takes what is above 128, whatever there is
         values = survey([mask for _, mask, _ in files], reading, workers=workers)
         values.raise_if_unclear()
-    tasks = [_Task(*each, keys, measuring, reading, count_objects) for each in files]
+    most = Image.MAX_IMAGE_PIXELS
+    tasks = [_Task(*each, keys, measuring, reading, count_objects, most) for each in files]
     gathered = {method: Measures(keys, protocol, threshold) for method in methods}
     evaluations = {method: Evaluation(protocol=protocol, threshold=threshold) for method in methods}
     result = Comparison(evaluations, {}, [], [])
@@ -187,6 +190,7 @@ def _nothing(result: Comparison) -> str:
 def _measure(task: _Task) -> _Outcome:
     if multiprocessing.parent_process() is not None:  # the cores are busy with other images
         cv2.setNumThreads(1)
+        Image.MAX_IMAGE_PIXELS = task.max_pixels
     try:
         labels = _labels(task)
     except ImageError as error:

@@ -7,9 +7,11 @@ import multiprocessing.queues
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDataLoaderIter
 
@@ -78,7 +80,7 @@ def make_loader(
         persistent_workers=keep_workers and readers.workers > 0,
         pin_memory=pin_memory,
         collate_fn=together,
-        worker_init_fn=_start_reader,
+        worker_init_fn=partial(_start_reader, Image.MAX_IMAGE_PIXELS),
         interrupted=interrupted,
     )
 
@@ -183,13 +185,14 @@ def _lost(reason: str) -> DsunetError:
     return DsunetError(f"{reason}; use fewer `workers`, 0 for none")
 
 
-def _start_reader(number: int) -> None:
-    """The start of a process that reads.
+def _start_reader(max_pixels: int | None, number: int) -> None:
+    """The start of a process that reads; larger pictures than here are refused there, too.
 
     What cannot be handed over ends it. Else that batch alone would be missing, and be waited for
     for ever.
     """
     stay_with_parent(number)
+    Image.MAX_IMAGE_PIXELS = max_pixels
     feeder: Any = multiprocessing.queues.Queue
     feeder._on_queue_feeder_error = staticmethod(_end)
 

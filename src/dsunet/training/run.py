@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
 from dsunet.config.renamed import takes_old_names
+from dsunet.data.limits import pixels_allowed
 from dsunet.errors import MissingPackageError
 from dsunet.metrics.cuts import BestThreshold, describe_threshold
 from dsunet.network.source import CustomSource
@@ -99,7 +100,8 @@ def train(
     sources = Sources(weights, pyramid_weights, semantic_weights)
     say = on_line or logger.info
     request = Request(Path(output), own, *how, sources, distill, resume, say, progress_bar)
-    return _carried_out(request)
+    with pixels_allowed(data.max_pixels):
+        return _carried_out(request)
 
 
 def distill(
