@@ -75,7 +75,8 @@ def test_other_errors_stay_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["--help"], pytest.param(["models"], marks=pytest.mark.slow), ["models", "--help"]]
+    "command",
+    [["--help"], pytest.param(["models"], marks=pytest.mark.slow), ["train", "--help-all"]],
 )
 def test_whoever_reads_may_go_away(command: list[str]) -> None:
     """As `| head -1` does; also when what is printed fits into the pipe's buffer."""

@@ -70,7 +70,7 @@ def _main(argv: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may be no valid text
             stream.reconfigure(errors="backslashreplace")
-    if not argv or argv[0] in ("-h", "--help", "help"):
+    if not argv or argv[0] in ("-h", "--help", "--help-all", "help"):
         print(_overview())
         return 0
     if argv[0] == "--version":
@@ -132,7 +132,7 @@ def _group(argv: list[str]) -> str | None:
     """What commands there are that begin with a word, if it is asked for with nothing but that."""
     first, rest = argv[0], argv[1:]
     names = [name for name in COMMANDS if name.startswith(f"{first} ")]
-    if not names or rest not in ([], ["-h"], ["--help"], ["help"]):
+    if not names or rest not in ([], ["-h"], ["--help"], ["--help-all"], ["help"]):
         return None
     usage = f"usage: dsunet {first} COMMAND [options]"
     end = f"dsunet {first} COMMAND --help explains a command with examples."
@@ -156,7 +156,8 @@ def _overview() -> str:
             "commands:",
             *lines,
             "",
-            "dsunet COMMAND --help explains a command with examples; dsunet --version.",
+            "dsunet COMMAND --help explains a command with examples, --help-all with every flag of",
+            "the long ones; dsunet --version.",
             "Set DSUNET_DEBUG=1 to see where an error came from.",
         ]
     )

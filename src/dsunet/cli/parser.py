@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
+from dsunet.cli.layers import basics_only
 from dsunet.config import MODEL_PRESETS, DistillConfig, MaskReading, ModelConfig, model_config
 from dsunet.config.renamed import RENAMED, todays
 from dsunet.errors import ConfigError, closest, did_you_mean, few
@@ -56,16 +58,23 @@ class Parser(ArgumentParser):
         self.examples = examples
         self.renamed: dict[str, str] = {}
         """What was given by its old name, each with today's."""
+        self.all_flags = False
 
     def format_help(self, formatter: Any = None) -> str:
-        text = super().format_help() if formatter is None else super().format_help(formatter)
+        """The help of the flags that most runs need; of all after `--help-all`."""
+        with contextlib.nullcontext(0) if self.all_flags else basics_only(self._actions) as hidden:
+            text = super().format_help() if formatter is None else super().format_help(formatter)
         text = re.sub(r"`([a-z]\w*)`", self._as_flag, text)
         text = re.sub(r",\s+default:\s+null\)", ")", with_hyphens(text))
-        return f"{text}\nexamples:\n{self.examples}"
+        more = f"\n{hidden} more flags: {self.prog} --help-all\n" if hidden else ""
+        return f"{text}\nexamples:\n{self.examples}{more}"
 
     def parse(self, argv: list[str]) -> Namespace:
         """Parses the arguments; raises `ArgumentError` with one clear line."""
         written = self._with_negative([_with_underscores(argument) for argument in argv])
+        if "--help_all" in written:
+            self.all_flags = True
+            written = ["--help"]
         arguments = self._with_values([self._todays(argument) for argument in written])
         flags = {argument.partition("=")[0] for argument in written}
         for old, new in self.renamed.items():
