@@ -35,11 +35,11 @@ QUICK = {
     "predict": "--device cpu",
     "cache build": "--workers 0 --device cpu --sam-size 128 --dino-size 112",
     "prune": "--workers 0 --device cpu --batch-size 2 --calibration 4",
-    "reproduce": "--device cpu --size nano --limit 2 --epochs 1 --batch-size 2 --workers 0 "
+    "reproduce": "--device cpu --model-size nano --limit 2 --epochs 1 --batch-size 2 --workers 0 "
     "--seeds 0 --methods ablation-a",
     "benchmark": "--device cpu --model dsunet-nano --train-semantic false --sam-size 128 "
     "--dino-size 112 --repeats 1",
-    "features": "--device cpu --maps mean,pca --formats png --size 128",
+    "features": "--device cpu --maps mean,pca --formats png --sam-size 128",
 }
 
 

@@ -12,7 +12,9 @@ import yaml
 
 import dsunet
 from dsunet.cli import main
+from dsunet.cli.entry import COMMANDS
 from dsunet.cli.output import with_flags
+from dsunet.cli.parser import Parser
 from dsunet.config import DistillConfig, ModelConfig, PruneConfig
 from dsunet.config.renamed import RENAMED, as_on_disk, todays
 from dsunet.errors import ConfigError
@@ -134,3 +136,38 @@ def test_the_hubs_settings_keep_their_names(tmp_path: Path) -> None:
     settings = json.loads((tmp_path / "config.json").read_text())
     assert settings == as_on_disk(nano().config.to_dict())  # type: ignore[union-attr]
     assert dsunet.DSUNet.from_pretrained(tmp_path).config == nano().config
+
+
+@pytest.mark.parametrize(
+    ("command", "old", "new"),
+    [
+        ("features", ["--size", "128"], ("sam_size", 128)),
+        ("features", ["--crop=false"], ("centre_crop", False)),
+        ("reproduce", ["--size", "nano"], ("model_size", "nano")),
+    ],
+)
+def test_flags_that_meant_something_else_in_one_command(
+    command: str, old: list[str], new: tuple[str, object]
+) -> None:
+    parser = Parser(command, "", "")
+    COMMANDS[command].add_arguments(parser)
+    needed = {"features": ["photo.jpg"], "reproduce": ["III", "--benchmarks", "data"]}[command]
+    parsed = parser.parse([*needed, "--output", "out", *old])
+    assert parsed[new[0]] == new[1]
+    assert parser.renamed == {old[0].partition("=")[0]: f"--{new[0]}"}
+
+
+def test_each_shared_name_means_one_thing() -> None:
+    """What several commands have by one name has one meaning, and one kind of value."""
+    kinds: dict[str, set[str]] = {"size": set(), "crop": set(), "workers": set()}
+    for name, command in COMMANDS.items():
+        parser = Parser(name, "", "")
+        command.add_arguments(parser)
+        for action in parser._actions:
+            if action.dest in kinds:
+                typed = getattr(action, "_typehint", None) or action.type
+                kinds[action.dest].add(str(typed))
+                if action.dest == "workers":
+                    assert "rocess" in action.help or "hreads" in action.help, name
+    assert len(kinds["size"]) == 1
+    assert len(kinds["crop"]) == 1

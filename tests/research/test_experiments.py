@@ -358,7 +358,7 @@ def test_one_failure_does_not_stop_the_others(
     monkeypatch.chdir(tmp_path)
     (sets / "DUTS-TE" / "DUTS-TE-Image" / "te03.jpg").write_bytes(b"no picture")
     arguments = ["reproduce", "III", "--benchmarks", str(sets), "--output", "out"]
-    arguments += "--size nano --epochs 1 --batch-size 2 --device cpu --workers 0".split()
+    arguments += "--model-size nano --epochs 1 --batch-size 2 --device cpu --workers 0".split()
     arguments += [
         "--methods",
         "ablation-a",
@@ -495,7 +495,7 @@ def test_maps_from_elsewhere(made: Path, tmp_path: Path) -> None:
 def test_dry_run(sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     arguments = ["reproduce", "VIII", "--benchmarks", str(sets), "--output", str(out)]
-    assert main([*arguments, "--size", "nano", "--dry-run", "--methods", "ablation-b"]) == 0
+    assert main([*arguments, "--model-size", "nano", "--dry-run", "--methods", "ablation-b"]) == 0
     shown = capsys.readouterr().out
     assert "not found, and left out: COD10K" in shown
     assert re.search(r"cod-ablation-b-seed0 +50 +6 +3 +\d", shown), shown
@@ -520,7 +520,9 @@ def test_wrong_usage(sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
 def test_killed_reproduction_comes_to_the_same_tables(tmp_path: Path) -> None:
     """DSU-Net, SAM2-UNet, A, B, C on real images; killed at random moments, all comes out alike."""
     sets = real_sets(tmp_path / "data")
-    limits = "--limit 6 --epochs 2 --batch-size 2 --device cpu --workers 0 --size nano".split()
+    limits = (
+        "--limit 6 --epochs 2 --batch-size 2 --device cpu --workers 0 --model-size nano".split()
+    )
     command = [sys.executable, "-m", "dsunet.cli", "reproduce", "sod", "--benchmarks", str(sets)]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = subprocess.run([*command, "--output", whole, *limits], capture_output=True, text=True)

@@ -73,7 +73,9 @@ def _compare_arguments(parser: Parser) -> None:
     )
     parser.add_argument("--rows", type=int, default=6, help="How many such images to show.")
     parser.add_argument(
-        "--workers", type=int, default=0, help="Processes to share the work; 0 for one per core."
+        "--workers",
+        type=int,
+        help="Processes that share the work; 0 for none but this one. By default one per core.",
     )
     parser.add_argument(
         "--protocol",
@@ -104,7 +106,7 @@ def _compare(arguments: Namespace) -> int:
     published = published_rows(arguments.published) if arguments.published else []
     names = read_names(arguments.list) if arguments.list else None
     _check_figures(arguments)
-    workers = arguments.workers or available_cores()
+    workers = available_cores() if arguments.workers is None else arguments.workers
     with Progress("comparing") as progress:
         result = compare_folders(
             asked.methods,
@@ -146,7 +148,7 @@ def _asked(arguments: Namespace) -> _Asked:
     from dsunet.metrics import ALL_MEASURES
     from dsunet.metrics.definitions import check_measures
 
-    if arguments.workers < 0:
+    if (arguments.workers or 0) < 0:
         raise ConfigError(f"--workers is {arguments.workers}, but needs at least 0")
     if arguments.rows < 1:
         raise ConfigError(f"--rows is {arguments.rows}, but needs at least 1")

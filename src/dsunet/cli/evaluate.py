@@ -36,7 +36,9 @@ def _evaluate_arguments(parser: Parser) -> None:
     parser.add_argument("--json", type=str, help="Write means and every image's values here.")
     parser.add_argument("--csv", type=str, help="Write a row per image here.")
     parser.add_argument(
-        "--workers", type=int, default=0, help="Processes to share the work; 0 for one per core."
+        "--workers",
+        type=int,
+        help="Processes that share the work; 0 for none but this one. By default one per core.",
     )
     parser.add_class_arguments(Measuring)
     add_reading_arguments(parser)
@@ -49,9 +51,9 @@ def _evaluate(arguments: Namespace) -> int:
     from dsunet.support.processes import available_cores
 
     names = read_names(arguments.list) if arguments.list else None
-    if arguments.workers < 0:
+    if (arguments.workers or 0) < 0:
         raise ConfigError(f"--workers is {arguments.workers}, but needs at least 0")
-    workers = arguments.workers or available_cores()
+    workers = available_cores() if arguments.workers is None else arguments.workers
     measuring: Measuring = pick(Measuring, arguments)
     check_outputs(arguments.json, arguments.csv)
     with Progress("evaluating") as progress:

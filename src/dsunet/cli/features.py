@@ -74,14 +74,14 @@ def _features_arguments(parser: Parser) -> None:
         help="DINOv2's blocks to look at; by default 2,8,18,24 of 24, scaled for other depths.",
     )
     parser.add_argument(
-        "--crop",
+        "--centre_crop",
         type=bool,
         default=True,
         help="Resize images on their short side and crop them from the middle, as the paper's "
         "figures do; false resizes them as a whole, as prediction does.",
     )
     parser.add_argument(
-        "--size", type=int, help="Side of Hiera's view in pixels; by default the model's."
+        "--sam_size", type=int, help="Side of Hiera's view in pixels; by default the model's."
     )
     parser.add_argument(
         "--dino_size", type=int, help="Side of DINOv2's view in pixels; by default the model's."
@@ -167,8 +167,8 @@ def _draw(
                     model,
                     read_image(job.image, intensity=model.intensity),
                     depths=settings.depths,
-                    crop=arguments.crop,
-                    sam_size=arguments.size,
+                    crop=arguments.centre_crop,
+                    sam_size=arguments.sam_size,
                     dino_size=arguments.dino_size,
                 )
             except ImageError as error:
@@ -176,7 +176,7 @@ def _draw(
                 continue
             except torch.OutOfMemoryError as error:
                 raise DeviceError(
-                    "the device is out of memory; use a smaller --size, or --device cpu"
+                    "the device is out of memory; use a smaller --sam-size, or --device cpu"
                 ) from error
             figures = draw_features(
                 features, settings.kinds, title, positions=arguments.tsne_positions

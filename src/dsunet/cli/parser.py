@@ -15,7 +15,8 @@ from jsonargparse import ArgumentError, ArgumentParser, Namespace
 
 from dsunet.cli.layers import basics_only
 from dsunet.config import MODEL_PRESETS, DistillConfig, MaskReading, ModelConfig, model_config
-from dsunet.config.renamed import RENAMED, todays
+from dsunet.config.recipes import find_recipe
+from dsunet.config.renamed import RENAMED, RENAMED_FLAGS, todays
 from dsunet.errors import ConfigError, closest, did_you_mean, few
 from dsunet.support.imports import is_import_path, resolve
 
@@ -56,6 +57,7 @@ class Parser(ArgumentParser):
             allow_abbrev=False,  # --epoch could mean --epochs, or be a slip
         )
         self.examples = examples
+        self.old_names = {**RENAMED, **RENAMED_FLAGS.get(command, {})}
         self.renamed: dict[str, str] = {}
         """What was given by its old name, each with today's."""
         self.all_flags = False
@@ -87,8 +89,10 @@ class Parser(ArgumentParser):
             name, equals, value = argument.partition("=")
             if name == "--config":
                 given = arguments[i : i + (1 if equals else 2)]
-                settings = self._check_config(Path(value if equals else given[-1]))
+                file = find_recipe(value if equals else given[-1])
+                settings = self._check_config(file)
                 rest = arguments[i + len(given) :]
+                given = [f"--config={file}"]
                 # the settings themselves, if the file has some by their old names
                 given = given if settings is None else [f"--config={yaml.safe_dump(settings)}"]
                 arguments = [*given, *arguments[:i], *rest]
@@ -139,10 +143,11 @@ class Parser(ArgumentParser):
         """A flag by today's name."""
         name, equals, value = argument.partition("=")
         old = name.removeprefix("--")
-        if old == name or old not in RENAMED or f"--{RENAMED[old]}" not in self._flags:
+        new = self.old_names.get(old)
+        if old == name or new is None or f"--{new}" not in self._flags:
             return argument
-        self.renamed[f"--{old}"] = f"--{RENAMED[old]}"
-        return f"--{RENAMED[old]}{equals}{value}"
+        self.renamed[f"--{old}"] = f"--{new}"
+        return f"--{new}{equals}{value}"
 
     @property
     def _flags(self) -> set[str]:
@@ -174,8 +179,6 @@ class Parser(ArgumentParser):
         Raises:
             ArgumentError: The file is no YAML, has aliases, or a setting that is not known.
         """
-        if not config.is_file():
-            return None
         try:
             content = config.read_bytes()
             if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content)):

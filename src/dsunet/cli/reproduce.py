@@ -38,7 +38,7 @@ def _reproduce_arguments(parser: Parser) -> None:
         help="A rehearsal: train on this many pairs, test on this many of each set.",
     )
     parser.add_argument(
-        "--size",
+        "--model_size",
         default="large",
         help="Size of the networks: large is the paper's; base, small, tiny; nano needs no "
         "pretrained encoders.",
@@ -102,7 +102,7 @@ def _reproduce(arguments: Namespace) -> int:
     )
 
     protocol = Protocol(
-        arguments.size,
+        arguments.model_size,
         _numbers(arguments.seeds),
         arguments.epochs,
         arguments.batch_size,
@@ -210,7 +210,7 @@ REPRODUCE = Command(
     "Train, test and print the paper's tables beside the published ones.",
     "  dsunet reproduce III --benchmarks DATA --output OUT --dry-run\n"
     "  dsunet reproduce cod --benchmarks DATA --output OUT --encoders WEIGHTS --seeds 0,1,2\n"
-    "  dsunet reproduce all --benchmarks DATA --output TRY --size nano --limit 40 --epochs 2\n",
+    "  dsunet reproduce all --benchmarks DATA --output TRY --model-size nano --limit 40\n",
     _reproduce_arguments,
     _reproduce,
 )

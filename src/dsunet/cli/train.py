@@ -36,7 +36,10 @@ __all__ = ["TRAIN", "add_train_arguments", "run_training"]
 def add_train_arguments(parser: Parser, *aliases: str) -> None:
     """The flags of a training; `aliases` are further names of `--model`."""
     parser.add_argument(
-        "--config", action="config", help="YAML file with any of these settings; flags beat it."
+        "--config",
+        action="config",
+        help="YAML file with any of these settings, or the name of a "
+        "recipe that comes with dsunet, such as duts-lite; flags beat it.",
     )
     parser.add_argument("--output", type=str, required=True, help="The run's folder.")
     own = "of the settings below it takes --sam_size, and --dino_size if it has two views"

@@ -9,7 +9,15 @@ from typing import Any, TypeVar
 
 from dsunet.errors import ConfigError
 
-__all__ = ["RENAMED", "as_on_disk", "has_old_names", "takes_old_names", "todays", "todays_name"]
+__all__ = [
+    "RENAMED",
+    "RENAMED_FLAGS",
+    "as_on_disk",
+    "has_old_names",
+    "takes_old_names",
+    "todays",
+    "todays_name",
+]
 
 RENAMED = {
     "dino_depth": "semantic_depth",
@@ -25,6 +33,12 @@ RENAMED = {
     "train_hiera": "train_pyramid",
 }
 """Old names, each with today's. Weights files go on having the old ones."""
+
+RENAMED_FLAGS = {
+    "features": {"crop": "centre_crop", "size": "sam_size"},
+    "reproduce": {"size": "model_size"},
+}
+"""Old names of flags of single commands, which mean something else in the others."""
 
 _ON_DISK = {new: old for old, new in RENAMED.items()}
 
