@@ -23,6 +23,7 @@ from dsunet.support.files import stopped_writing
 from dsunet.training.callbacks import DurableCheckpoints, RunFolder, SafeInterrupt
 from dsunet.training.loaders import Loaders
 from dsunet.training.module import SegmentationModule
+from dsunet.training.progress import StepLines
 
 __all__ = ["explained", "fit", "make_trainer", "quiet", "strategy_for"]
 
@@ -60,12 +61,13 @@ def make_trainer(
         recipe: The recipe.
         place: Where to train, and in what.
         strategy: As `strategy_for` gives it.
-        progress_bar: Show Lightning's progress bar.
+        progress_bar: Show Lightning's progress bar; otherwise long epochs give a line a minute.
     """
     device = place.device
     callbacks: list[L.Callback] = [run_folder, interrupt]
-    if progress_bar:
-        callbacks.append(RichProgressBar(leave=False))
+    callbacks.append(
+        RichProgressBar(leave=False) if progress_bar else StepLines(run_folder.print_line)
+    )
     return L.Trainer(
         accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device.type],
         devices=[device.index] if device.index is not None else recipe.devices,
