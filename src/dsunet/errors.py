@@ -26,6 +26,7 @@ __all__ = [
     "closest",
     "did_you_mean",
     "few",
+    "perhaps",
 ]
 
 
@@ -78,14 +79,25 @@ class MissingPackageError(DsunetError):
 
 
 def closest(given: str, known: Iterable[str]) -> str:
-    """The known name that is most like one that is not; empty if none is like it."""
-    return next(iter(difflib.get_close_matches(given, known, n=1, cutoff=0.7)), "")
+    """The known name that is most like one that is not; empty if none is like it.
+
+    Capitals and small letters are alike.
+    """
+    names = {name.lower(): name for name in known}
+    found = difflib.get_close_matches(given.lower(), names, n=1, cutoff=0.7)
+    return names[found[0]] if found else ""
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
     """`did you mean …?` with the `closest` name; empty if there is none."""
     close = closest(given, known)
     return f"did you mean {close}?" if close else ""
+
+
+def perhaps(given: object, known: Iterable[str]) -> str:
+    """What `did_you_mean` says, to end a message; empty if it says nothing."""
+    hint = did_you_mean(str(given), known)
+    return f"; {hint}" if hint else ""
 
 
 def few(names: Collection[object], limit: int = 5) -> str:

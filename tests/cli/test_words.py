@@ -91,3 +91,33 @@ def test_whoever_reads_may_go_away(command: list[str]) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ("predict photo.jpg --save overlays", "did you mean overlay?"),
+        ("predict photo.jpg --format wepb", "did you mean webp?"),
+        ("predict photo.jpg --output x.pgn", "did you mean x.png? A folder of that name is meant"),
+        ("predict photo.jpg --output x.jpgg", "did you mean x.jpg?"),
+        ("train --data x --output y --best-by iou", "did you mean IoU?"),
+        ("train --benchmarks x --task sodd --output y", "did you mean sod?"),
+        ("train --data x --output y --model dsunet-light", "did you mean dsunet-lite?"),
+        ("features x --model dsunet-nano --output y --maps meen", "did you mean mean?"),
+        ("reproduce cood --benchmarks x --output y", "did you mean cod?"),
+        ("reproduce sod --benchmarks x --output y --model-size larg", "did you mean large?"),
+    ],
+)
+def test_slips_in_values_have_a_hint(
+    arguments: str, hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments.split()) in (1, 2)
+    error = capsys.readouterr().err.strip()
+    assert hint in error
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize("output", ["my.maps", "v1.0", "x.pgn/", "out"])
+def test_folders_may_have_dots(output: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", "absent.jpg", "--output", output]) == 1
+    assert "there is no file or folder absent.jpg" in capsys.readouterr().err

@@ -60,7 +60,9 @@ def test_in_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("images", "masks"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for number in range(4):
-            Image.new("L", (32, 32)).save(tmp_path / "data" / name / f"{number}.png")
+            picture = Image.new("L", (32, 32))
+            picture.paste(255 if name == "masks" else 200, (8, 8, 20, 20))
+            picture.save(tmp_path / "data" / name / f"{number}.png")
     ticks = itertools.count(0, 70)
     monkeypatch.setattr(
         trainer, "StepLines", lambda print_line: StepLines(print_line, lambda: float(next(ticks)))

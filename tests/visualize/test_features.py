@@ -394,7 +394,7 @@ def test_one_broken_image_loses_no_other(
 
 def test_a_preset_with_random_weights_is_the_same_every_time(tmp_path: Path) -> None:
     IMAGE.save(tmp_path / "a.png")
-    preset = ["--model", "dsunet-nano", "--size", 128, "--dino-size", 56, "--formats", "png"]
+    preset = ["--model", "dsunet-nano", "--sam-size", 128, "--dino-size", 56, "--formats", "png"]
     for name in "bc":
         assert run(tmp_path / "a.png", *preset, "--output", tmp_path / name) == 0
         torch.rand(3)
@@ -413,8 +413,8 @@ def test_a_preset_with_random_weights_is_the_same_every_time(tmp_path: Path) -> 
         ("--output o --model dsunet-nano --formats gif", "--formats is 'gif'"),
         ("--output o --model dsunet-nano --depths two", "--depths is 'two'"),
         ("--output o --model dsunet-nano --depths 2,9", "depths is '2,9', but needs block"),
-        ("--output o --model dsunet-nano --size 100", "sides need to be multiples of 32"),
-        ("--output o --model dsunet-nano --size 0", "--size is 0, but needs at least 1"),
+        ("--output o --model dsunet-nano --sam-size 100", "sides need to be multiples of 32"),
+        ("--output o --model dsunet-nano --sam-size 0", "--sam-size is 0, but needs at least 1"),
         ("--output o --model dsunet-nano --tsne-positions 0", "--tsne-positions is 0"),
         ("--output o --weights absent", "there is no weights file"),
         ("--output o --weights ../custom.safetensors", "a file of mynet:tiny; features are of"),

@@ -19,7 +19,7 @@ from dsunet.cli.parser import (
     reading_of,
 )
 from dsunet.config import Measuring, MeasuringProtocol
-from dsunet.errors import ConfigError, DataError, few
+from dsunet.errors import ConfigError, DataError, few, perhaps
 
 if TYPE_CHECKING:
     from dsunet.metrics import Comparison
@@ -159,7 +159,10 @@ def _asked(arguments: Namespace) -> _Asked:
     pair = _pair(arguments.differ, list(methods))
     key = arguments.differ_by or ("S" if "S" in measures else measures[0])
     if key not in measures:
-        raise ConfigError(f"--differ-by is {key!r}, but needs one of {', '.join(measures)}")
+        raise ConfigError(
+            f"--differ-by is {key!r}, but needs one of {', '.join(measures)}"
+            + perhaps(key, measures)
+        )
     return _Asked(methods, measures, pair, key, _measuring(arguments))
 
 

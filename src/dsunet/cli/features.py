@@ -206,7 +206,7 @@ def _checked(arguments: Namespace) -> _Settings:
         raise ConfigError(f"--formats is {arguments.formats!r}, but needs png, pdf or png,pdf")
     if arguments.model is not None:
         preset_of(arguments, OURS)
-    for flag, least in (("size", 1), ("dino_size", 1), ("tsne_positions", 30)):
+    for flag, least in (("sam_size", 1), ("dino_size", 1), ("tsne_positions", 30)):
         if arguments[flag] is not None and arguments[flag] < least:
             raise ConfigError(f"--{flag} is {arguments[flag]}, but needs at least {least}")
     if arguments.depths is None:

@@ -17,7 +17,7 @@ from dsunet.cli.layers import basics_only
 from dsunet.config import MODEL_PRESETS, DistillConfig, MaskReading, ModelConfig, model_config
 from dsunet.config.recipes import find_recipe
 from dsunet.config.renamed import RENAMED, RENAMED_FLAGS, todays
-from dsunet.errors import ConfigError, closest, did_you_mean, few
+from dsunet.errors import ConfigError, closest, did_you_mean, few, perhaps
 from dsunet.support.imports import is_import_path, resolve
 
 if TYPE_CHECKING:
@@ -229,8 +229,7 @@ def in_plain_words(error: str) -> str:
     message = f"--{key} is {value}, but needs {' or '.join(dict.fromkeys(needed))}"
     if re.fullmatch(r"[+-]?\d+,\d+", value) and "a number" in needed:
         return f"{message}; write {value.replace(',', '.')}"
-    hint = did_you_mean(value, needed)
-    return f"{message}; {hint}" if hint else message
+    return message + perhaps(value, needed)
 
 
 def _with_underscores(argument: str) -> str:

@@ -21,7 +21,7 @@ from dsunet.cli.parser import (
     model_of,
 )
 from dsunet.config import ModelConfig
-from dsunet.errors import ConfigError, few
+from dsunet.errors import ConfigError, few, perhaps
 from dsunet.weights import shipped
 
 if TYPE_CHECKING:
@@ -275,6 +275,7 @@ def _options(arguments: Namespace) -> Options:
     if unknown or not kinds or len(set(kinds)) != len(kinds):
         raise ConfigError(
             f"--save is {arguments.save!r}, but needs some of {', '.join(KINDS)}, each once"
+            + perhaps(unknown[0] if unknown else "", KINDS)
         )
     if arguments.batch_size < 1:
         raise ConfigError(f"--batch-size is {arguments.batch_size}, but needs at least 1")

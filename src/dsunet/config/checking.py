@@ -6,7 +6,7 @@ import functools
 import typing
 from typing import Any, Literal
 
-from dsunet.errors import ConfigError
+from dsunet.errors import ConfigError, perhaps
 
 __all__ = ["require", "require_choices"]
 
@@ -29,4 +29,5 @@ def require_choices(settings: Any) -> None:
     cls: Any = type(settings)
     for field, known in _choices(cls).items():
         value = getattr(settings, field)
-        require(value in known, field, value, f"needs one of {', '.join(known)}")
+        need = f"needs one of {', '.join(known)}{perhaps(value, known)}"
+        require(value in known, field, value, need)

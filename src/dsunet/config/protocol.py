@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dsunet.config.training import Precision
-from dsunet.errors import ConfigError
+from dsunet.errors import ConfigError, perhaps
 
 __all__ = ["SIZES", "Protocol"]
 
@@ -56,7 +56,8 @@ class Protocol:
 
     def __post_init__(self) -> None:
         if self.size not in SIZES:
-            raise ConfigError(f"size is {self.size!r}, but needs one of {', '.join(SIZES)}")
+            hint = perhaps(self.size, SIZES)
+            raise ConfigError(f"size is {self.size!r}, but needs one of {', '.join(SIZES)}{hint}")
         if self.weights not in ("default", "none"):
             raise ConfigError(f"weights is {self.weights!r}, but needs default or none")
         object.__setattr__(self, "seeds", tuple(self.seeds))

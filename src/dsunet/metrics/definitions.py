@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from dsunet.errors import ConfigError
+from dsunet.errors import ConfigError, perhaps
 
 if TYPE_CHECKING:
     import numpy as np
@@ -243,5 +243,6 @@ def check_measures(measures: Iterable[str]) -> tuple[str, ...]:
     unknown = [key for key in keys if key not in ALL_MEASURES]
     if unknown or not keys:
         what = f"there is no measure {', '.join(unknown)}" if unknown else "no measure is asked for"
-        raise ConfigError(f"{what}; choose among {', '.join(ALL_MEASURES)}")
+        hint = perhaps(unknown[0] if unknown else "", ALL_MEASURES)
+        raise ConfigError(f"{what}; choose among {', '.join(ALL_MEASURES)}{hint}")
     return keys

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from dsunet.config import Options
-from dsunet.errors import ConfigError
+from dsunet.errors import ConfigError, perhaps
 from dsunet.predict.encoding import FORMATS, Kept, encode
 from dsunet.predict.pictures import Segmentation, parse_colour
 
@@ -71,7 +71,10 @@ def check_options(options: Options) -> None:
     if options.threshold is not None and not 0 <= options.threshold <= 1:
         raise ConfigError(f"`threshold` is {options.threshold}, but needs 0 to 1")
     if options.format not in FORMATS:
-        raise ConfigError(f"`format` is {options.format!r}, but needs {', '.join(FORMATS)}")
+        raise ConfigError(
+            f"`format` is {options.format!r}, but needs {', '.join(FORMATS)}"
+            + perhaps(options.format, FORMATS)
+        )
     colour, kinds = parse_colour(options.background), set(options.save)
     if options.threshold is not None and kinds == {"probability"} and not options.crop_to_object:
         raise ConfigError(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dsunet.config import Options
 from dsunet.data.sources import IMAGE_SUFFIXES, Source
-from dsunet.errors import OutputError
+from dsunet.errors import OutputError, closest
 from dsunet.predict.encoding import FORMATS, format_of
 from dsunet.predict.files import check_draft, read_to_segment
 from dsunet.predict.outputs import check_options, made
@@ -19,6 +19,8 @@ __all__ = ["STREAM", "Made", "check_single", "is_single", "predict_one"]
 
 STREAM = "-"
 """What stands for standard input or output."""
+
+_ENDINGS = (".png", ".webp", ".jpg", ".jpeg")
 
 
 class Made(bytes):
@@ -33,10 +35,25 @@ class Made(bytes):
 
 
 def is_single(output: str) -> bool:
-    """Whether an `output` is one file or the standard output, and no folder."""
+    """Whether an `output` is one file or the standard output, and no folder.
+
+    Raises:
+        OutputError: It ends nearly as an image does, and there is no such folder.
+    """
     if output == STREAM:
         return True
-    return Path(output).suffix.lower() in IMAGE_SUFFIXES and not Path(output).is_dir()
+    path = Path(output)
+    if path.is_dir():
+        return False
+    suffix = path.suffix.lower()
+    if suffix in IMAGE_SUFFIXES:
+        return True
+    if not output.endswith(("/", os.sep)) and (meant := closest(suffix, _ENDINGS)):
+        raise OutputError(
+            f"`output` {output} ends in {path.suffix}; did you mean {path.with_suffix(meant)}? A "
+            f"folder of that name is meant by {output}/"
+        )
+    return False
 
 
 def check_single(images: list[Path], output: str, options: Options, given: str | None) -> Options:

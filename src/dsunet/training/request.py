@@ -17,6 +17,7 @@ from dsunet.network.source import CustomSource
 from dsunet.running.place import Place
 from dsunet.training.folder import flat_settings, recorded_batch, recorded_protocol
 from dsunet.training.teacher import check_teacher
+from dsunet.weights.identify import custom_config_of
 from dsunet.weights.opened import open_weights
 
 __all__ = ["Request", "Sources", "settled"]
@@ -115,7 +116,7 @@ def _with_intensity(
     is_own = isinstance(model, CustomSource) and model.intensity is None
     if not is_own or weights in ("default", "encoders", "full", None):
         return model
-    found = open_weights(weights).custom
+    found = custom_config_of(open_weights(weights).state)
     return model if found is None else replace(model, intensity=found.intensity)
 
 

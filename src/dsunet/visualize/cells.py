@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dsunet.errors import ConfigError
+from dsunet.errors import ConfigError, perhaps
 from dsunet.visualize.extraction import FeatureMap
 from dsunet.visualize.figures import INK
 from dsunet.visualize.projections import mean_map, principal_components, tsne_plane
@@ -38,7 +38,10 @@ def check_kinds(kinds: Sequence[str]) -> None:
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown or not kinds or len(set(kinds)) != len(kinds):
         given = ",".join(kinds)
-        raise ConfigError(f"maps is {given!r}, but needs some of {', '.join(KINDS)}, each once")
+        raise ConfigError(
+            f"maps is {given!r}, but needs some of {', '.join(KINDS)}, each once"
+            + perhaps(unknown[0] if unknown else "", KINDS)
+        )
 
 
 def plane_colours(plane: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from dsunet.data.folders import list_folder, stem_of
 from dsunet.data.pairing import Pairing, pair_files, pair_up
 from dsunet.data.pairs import Pair
 from dsunet.data.sources import Source, name_of
-from dsunet.errors import DataError
+from dsunet.errors import DataError, perhaps
 
 __all__ = ["FoundSet", "find_benchmarks", "find_sets", "joined_pairs", "training_sets"]
 
@@ -86,7 +86,10 @@ def find_sets(
         raise DataError(f"there is no folder {root}; give the folder that the data sets lie in")
     unknown = sorted(set(names or ()) - PUBLIC_SETS.keys())
     if unknown:
-        raise DataError(f"data set {unknown[0]!r} is unknown; known: {', '.join(PUBLIC_SETS)}")
+        raise DataError(
+            f"data set {unknown[0]!r} is unknown; known: {', '.join(PUBLIC_SETS)}"
+            + perhaps(unknown[0], PUBLIC_SETS)
+        )
     wanted = set(PUBLIC_SETS if names is None else names)
     if task is not None:
         wanted &= set(task_named(task).names)

@@ -25,7 +25,7 @@ from dsunet.data.catalogue.layouts import (
     polyp_train,
     split_folders,
 )
-from dsunet.errors import DataError
+from dsunet.errors import DataError, perhaps
 
 __all__ = ["PUBLIC_SETS", "TASKS", "Layout", "PublicSet", "Task", "task_named"]
 
@@ -76,7 +76,8 @@ def task_named(name: str) -> Task:
         DataError: There is none.
     """
     if name not in TASKS:
-        raise DataError(f"task {name!r} is unknown; known: {', '.join(TASKS)}")
+        hint = perhaps(name, TASKS)
+        raise DataError(f"task {name!r} is unknown; known: {', '.join(TASKS)}{hint}")
     return TASKS[name]
 
 

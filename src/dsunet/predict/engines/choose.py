@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dsunet.errors import ConfigError
+from dsunet.errors import ConfigError, perhaps
 from dsunet.network.base import SegmentationModel
 from dsunet.network.function import ImageFunction
 from dsunet.network.source import CustomSource
@@ -93,7 +93,8 @@ def open_model(
 def check_engine(name: str) -> None:
     """Raises `ConfigError` unless there is an engine of this name."""
     if name not in ENGINES:
-        raise ConfigError(f"`engine` is {name!r}, but needs one of {', '.join(ENGINES)}")
+        hint = perhaps(name, ENGINES)
+        raise ConfigError(f"`engine` is {name!r}, but needs one of {', '.join(ENGINES)}{hint}")
 
 
 def choose_engine(

@@ -11,7 +11,7 @@ from pathlib import Path
 from dsunet.config import DataConfig, ModelConfig, Protocol, Role, TrainConfig
 from dsunet.data.catalogue.find import FoundSet, find_sets
 from dsunet.data.catalogue.sets import TASKS
-from dsunet.errors import ConfigError, DataError, DsunetError, OutputError
+from dsunet.errors import ConfigError, DataError, DsunetError, OutputError, perhaps
 from dsunet.network.source import CustomSource
 from dsunet.research.experiments.methods import METHODS, TABLES, TARGETS, Method, PaperTable
 from dsunet.support.files import encode_text
@@ -209,7 +209,10 @@ def make_plan(
     """
     protocol = protocol or Protocol()
     if target not in TARGETS:
-        raise ConfigError(f"the target is {target!r}, but needs one of {', '.join(TARGETS)}")
+        raise ConfigError(
+            f"the target is {target!r}, but needs one of {', '.join(TARGETS)}"
+            + perhaps(target, TARGETS)
+        )
     tables = tuple(TABLES[number] for number in TARGETS[target])
     rows = {table.number: (*_methods(table, methods), *added) for table in tables}
     tasks = list(dict.fromkeys(table.task for table in tables))
@@ -288,7 +291,10 @@ def _methods(table: PaperTable, keys: Sequence[str] | None) -> tuple[Method, ...
     wanted = table.methods if keys is None else keys
     unknown = [key for key in wanted if key not in METHODS]
     if unknown:
-        raise ConfigError(f"method {unknown[0]!r} is unknown; known: {', '.join(METHODS)}")
+        raise ConfigError(
+            f"method {unknown[0]!r} is unknown; known: {', '.join(METHODS)}"
+            + perhaps(unknown[0], METHODS)
+        )
     return tuple(METHODS[key] for key in dict.fromkeys(wanted))
 
 
