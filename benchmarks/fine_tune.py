@@ -6,7 +6,8 @@ Every DIR holds `images/` and `masks/`. For each set dsunet-lite is trained as o
 STARTS, by the same command but for `--weights` and the rates; the number of epochs is what two
 quiet cores do in about ten minutes, and the same for all. Measured are the held-out pairs (steel:
 those of benchmarks/steel, tile: a quarter, drawn by the same seed) after the last epoch. `--keep
-FOLDER` keeps the runs and goes on with them when the script was killed.
+FOLDER` keeps the runs and goes on with them when the script was killed; `--start shipped` does that
+one alone.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def main() -> None:
     """Trains on every set from every start and writes the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--set", action="append", required=True, metavar="NAME=DIR")
+    parser.add_argument("--start", action="append", choices=STARTS, help="Some alone.")
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
@@ -69,7 +71,8 @@ def main() -> None:
         folder = arguments.keep or Path(temporary)
         results = {
             name: {
-                start: trained(name, data, start, folder / f"{name}-{start}") for start in STARTS
+                start: trained(name, data, start, folder / f"{name}-{start}")
+                for start in arguments.start or STARTS
             }
             for name, data in sets.items()
         }

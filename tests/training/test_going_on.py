@@ -14,6 +14,7 @@ from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import OutputError
 from dsunet.weights.checkpoint import read_metadata
 from runs import run, states_equal
+from weightfiles import dinov2_file
 
 pytestmark = pytest.mark.usefixtures("plain")
 
@@ -100,6 +101,23 @@ def test_other_settings_name_the_way(data: Path, begun: Path) -> None:
         run(begun, data, epochs=1, lr=0.5, resume=True)
 
 
+def test_all_other_settings_are_named(data: Path, begun: Path) -> None:
+    with pytest.raises(OutputError, match=r"lr = 0.001, not 0.5, weight_decay = .*, not 0.25; "):
+        run(begun, data, epochs=1, lr=0.5, weight_decay=0.25, resume=True)
+
+
+def test_weights_may_be_written_otherwise(
+    data: Path, begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = shutil.copytree(begun, tmp_path / "start")
+    run(tmp_path / "run", data, epochs=1, weights=str(start))
+    monkeypatch.chdir(tmp_path)
+    spelled = "./run/../start"
+    assert run(tmp_path / "run", data, epochs=1, weights=spelled, resume=True).epochs == 1
+    with pytest.raises(OutputError, match="started with weights"):
+        run(tmp_path / "run", data, epochs=1, weights=str(begun), resume=True)
+
+
 class TestFromARun:
     def test_its_weights_bring_the_model_and_the_views(
         self, data: Path, begun: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -121,10 +139,14 @@ class TestFromARun:
     def test_encoders_alone_are_no_model(
         self, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        missing = str(tmp_path / "nothing.safetensors")
-        flags = ["train", "--data", str(data), "--weights", missing, "--output", "never"]
-        assert main(flags) == 1
+        flags = ["train", "--data", str(data), "--output", "never", "--weights"]
+        assert main([*flags, str(tmp_path / "nothing.safetensors")]) == 1
         assert "nothing.safetensors" in capsys.readouterr().err
+        alone = dinov2_file(tmp_path / "dinov2.pth")
+        assert main([*flags, str(alone)]) == 1
+        error = capsys.readouterr().err.strip()
+        assert "alone, not a whole model; give it as --semantic-weights" in error
+        assert "\n" not in error
 
 
 def test_without_a_gpu_the_small_model_is_trained_and_said(

@@ -22,7 +22,7 @@ from dsunet.config.renamed import todays
 from dsunet.data import Pair
 from dsunet.data.checks.look import check_split
 from dsunet.data.split import Split, data_name
-from dsunet.errors import CheckpointError, DataError, OutputError
+from dsunet.errors import CheckpointError, DataError, OutputError, few
 from dsunet.network.base import SegmentationModel
 from dsunet.network.counting import parameter_counts
 from dsunet.network.source import CustomSource
@@ -204,13 +204,22 @@ def _check_same(folder: Path, before: dict[str, Any], settings: dict[str, Any]) 
     elif caches == ("off", "off"):
         free |= {"cache_type"}
     changed = [k for k in settings if k not in free and before.get(k) != settings[k]]
+    if "weights" in changed and _same_file(before.get("weights"), settings["weights"]):
+        changed.remove("weights")
     if changed:
-        key = changed[0]
+        said = [f"{key} = {before.get(key)!r}, not {settings[key]!r}" for key in changed]
         raise OutputError(
-            f"the run in {folder} was started with {key} = {before.get(key)!r}, not "
-            f"{settings[key]!r}; resume it with the settings it was started with "
-            f"(`config` {config}), or {_anew(folder)}"
+            f"the run in {folder} was started with {few(said)}; resume it with the settings it was "
+            f"started with (`config` {config}), or {_anew(folder)}"
         )
+
+
+def _same_file(one: object, other: object) -> bool:
+    """Whether two paths, however they are written, mean one file or folder that is there."""
+    try:
+        return Path(str(one)).samefile(str(other))
+    except OSError:
+        return False
 
 
 def _noted_data(folder: Path) -> dict[str, Any]:
