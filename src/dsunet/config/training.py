@@ -100,7 +100,8 @@ class TrainConfig:
     panel of pictures."""
 
     precision: Precision = "auto"
-    """Autocast type; `auto` is bfloat16 where the GPU computes in it, and float32 elsewhere."""
+    """Autocast type; `auto` is bfloat16 where the GPU or the CPU computes in it, and float32
+    elsewhere."""
 
     feature_cache: str = "off"
     """Keep the maps of a frozen DINOv2 on disk, for each image and flip, so that they are computed

@@ -134,7 +134,8 @@ class Segmenter:
         told = None if intensity is None else as_intensity(intensity)
         work_after_fork()
         place = choose_device(device)
-        dtype = choose_precision(precision, place)
+        # 8-bit layers come between layers of 32 bits
+        dtype = choose_precision("float32" if int8 and precision == "auto" else precision, place)
         encoders = {"pyramid_weights": pyramid_weights, "semantic_weights": semantic_weights}
         opened = open_model(model, weights, encoders)
         settings = {"fold_batchnorm": fold_batchnorm, "int8": int8, "compile": compile}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import cache
+from pathlib import Path
+from typing import TypeVar, cast, get_args
 
 import torch
 
@@ -12,7 +15,14 @@ from dsunet.errors import DeviceError
 from dsunet.network.base import SegmentationModel
 from dsunet.running.inference import lay_out
 
-__all__ = ["Place", "Precision", "choose_device", "choose_precision", "require_unforked"]
+__all__ = [
+    "Place",
+    "Precision",
+    "choose_device",
+    "choose_precision",
+    "computes_bfloat16",
+    "require_unforked",
+]
 
 
 _Model = TypeVar("_Model", bound=SegmentationModel)
@@ -86,6 +96,37 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
+@cache
+def computes_bfloat16() -> bool:
+    """Whether this CPU says that it computes in bfloat16 (AVX-512 BF16 or AMX), and torch uses it.
+
+    Elsewhere torch emulates it.
+    """
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    asked = getattr(torch.cpu, "get_capabilities", None)
+    if asked is not None:
+        found = asked()
+        return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return False
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
+
+
+def _told() -> Precision:
+    """What `auto` means by the user's own word."""
+    told = os.environ.get("DSUNET_PRECISION") or "auto"
+    known = get_args(Precision)
+    if told not in known:
+        raise DeviceError(
+            f"the environment variable DSUNET_PRECISION is {told!r}, but needs one of "
+            f"{', '.join(known)}"
+        )
+    return cast(Precision, told)
+
+
 def require_unforked(device: torch.device) -> None:
     """Raises `DeviceError` for a GPU in a process forked from one that has used a GPU.
 
@@ -102,14 +143,20 @@ def require_unforked(device: torch.device) -> None:
 def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
     """The autocast type called `name`.
 
-    `auto` is bfloat16 on NVIDIA GPUs that compute in it (Ampere or later) and float32 elsewhere:
+    `auto` is what the environment variable `DSUNET_PRECISION` says, or else bfloat16 where it is
+    computed in (NVIDIA GPUs from Ampere on, CPUs of `computes_bfloat16`), and float32 elsewhere:
     many processors only emulate bfloat16, which is slower by far.
 
     Raises:
-        DeviceError: float16 is asked for on a CPU.
+        DeviceError: float16 is asked for on a CPU, or the environment variable is no number type.
     """
     if name == "auto":
-        quick = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+        name = _told()
+    if name == "auto":
+        if device.type == "cuda":
+            quick = torch.cuda.get_device_capability(device) >= (8, 0)
+        else:
+            quick = device.type == "cpu" and computes_bfloat16()
         return torch.bfloat16 if quick else torch.float32
     if name == "float16" and device.type == "cpu":
         raise DeviceError("precision float16 needs a GPU; use `precision` float32 on a CPU")
