@@ -15,7 +15,7 @@ ROWS = 64
 def overlay(image: Image.Image, probability: np.ndarray, threshold: float = 0.5) -> Image.Image:
     """The image with the object tinted and outlined.
 
-    Works on strips: beside image and map, a large picture needs about nine bytes a pixel.
+    Works on strips: beside image and map, a large picture needs about eight bytes a pixel.
 
     Args:
         image: RGB.
