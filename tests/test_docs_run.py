@@ -10,6 +10,7 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ import pytest
 import torch
 from PIL import Image, ImageFilter
 
+import dsunet.predict
 from dsunet.cli import main
 from dsunet.data.synthetic import synthetic_pair, write_synthetic
 from helpers import ROOT, lay_out
@@ -257,6 +259,30 @@ def test_distillation(
     assert Path("masks/photo.png").is_file()
     assert len(Path("runs/with-photos/unlabelled.txt").read_text().split()) == 4
     assert len(list(Path("cache/features").iterdir())) == 2  # with feature maps and without
+
+
+def run_pipes(page: Path) -> None:
+    """The lines of a page's shell blocks that read from a pipe, by a shell."""
+    call = shlex.join([sys.executable, "-m", "dsunet.cli"])
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    for line in lines:
+        if "| dsunet " in line:
+            done = subprocess.run(
+                ["sh", "-c", line.replace("| dsunet ", f"| {call} ")], capture_output=True
+            )
+            assert done.returncode == 0, f"{line}: {done.stderr.decode()}"
+
+
+def test_predict(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = ROOT / "docs" / "predict.md"
+    run_page(page, capsys)
+    run_pipes(page)
+    assert {p.name for p in Path("all").iterdir() if p.is_dir()} == {*dsunet.predict.KINDS}
+    assert Path("by-list/new-images/salient_00000.png").is_file()
+    assert Path("piped.png").read_bytes() == Path("cut.png").read_bytes()
+    with Image.open("object.jpg") as cropped, Image.open("object.png") as same:
+        assert cropped.size == same.size
+    assert len(list(Path("cutouts").glob("*.png"))) == 2
 
 
 def test_speed(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
