@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageColor
 
 from dsunet.data.pixels import over_white
 from dsunet.errors import ConfigError
+from dsunet.predict.edges import refined
 from dsunet.running.inference import quantise
 from dsunet.visualize import cutout, overlay
 
@@ -26,6 +27,16 @@ class Segmentation:
     """H×W float32 in 0..1, at the image's own size."""
     alpha: np.ndarray | None = None
     """The image's own opacity, H×W uint8; `None` if it is opaque everywhere."""
+    view: tuple[int, int] | None = None
+    """Height and width of the view that the map was made of; `None` if it is the whole image."""
+
+    def refined(self) -> Segmentation:
+        """The same with an edge that follows the image's, without crumbs and half-hearted places.
+
+        The map is no probability any more, but how much of a pixel is object; see
+        `dsunet.predict.edges`.
+        """
+        return replace(self, probability=refined(self.probability, self.image, self.view))
 
     def binary(self, threshold: float = 0.5) -> np.ndarray:
         """The object: H×W bool, true from `threshold` on."""
