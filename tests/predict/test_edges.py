@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 import dsunet
 from dsunet.cli import main
@@ -14,6 +14,7 @@ from dsunet.config import Options
 from dsunet.errors import ConfigError
 from dsunet.predict.edges import refined, tidied
 from dsunet.predict.files import check_draft
+from dsunet.predict.foreground import foreground
 
 SIZE = 256
 
@@ -119,7 +120,7 @@ def _noise(shape: tuple[int, int]) -> Image.Image:
 
 
 def test_of_a_result(tmp_path: Path) -> None:
-    picture, truth = _photo(300)
+    picture, _ = _photo(300)
     picture.save(tmp_path / "disc.png")
     segmenter = dsunet.Segmenter(device="cpu")
     result = segmenter(picture)
@@ -143,3 +144,41 @@ def test_of_a_result(tmp_path: Path) -> None:
 def test_drafts_have_no_edges_to_follow() -> None:
     with pytest.raises(ConfigError, match="`refine`"):
         check_draft(Options(draft=True, refine=True), dsunet.Segmenter(device="cpu"))
+
+
+def test_the_rim_has_the_objects_colours() -> None:
+    """A red disc on blue, mixed along its edge as a camera does."""
+    red, blue = np.array((200.0, 40, 30)), np.array((20.0, 60, 220))
+    fine = Image.fromarray(_disc(240, (512, 512), 1024).view(np.uint8) * np.uint8(255))
+    opacity = np.asarray(fine.resize((SIZE, SIZE), Image.Resampling.BOX).resize((SIZE, SIZE)))
+    soft = np.asarray(Image.fromarray(opacity).filter(ImageFilter.GaussianBlur(2)))
+    share = soft[..., None] / 255
+    mixed = Image.fromarray((share * red + (1 - share) * blue).round().astype(np.uint8))
+    found = np.asarray(foreground(mixed, soft)).astype(float)
+    rim = (soft > 25) & (soft < 230)
+    before = np.abs(np.asarray(mixed)[rim] - red).mean()
+    assert before > 40
+    assert np.abs(found[rim] - red).mean() < 0.2 * before
+    entire = (soft == 0) | (soft == 255)
+    assert np.array_equal(found[entire], np.asarray(mixed)[entire])
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_nothing_half_there_nothing_changed(value: int) -> None:
+    picture = _noise((20, 30))
+    assert foreground(picture, np.full((20, 30), value, np.uint8)) is picture
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 3), (40, 17)])
+def test_colours_of_any_size(shape: tuple[int, int]) -> None:
+    opacity = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    assert foreground(_noise(shape), opacity).size == shape[::-1]
+
+
+def test_an_images_own_opacity_keeps_its_colours() -> None:
+    picture, truth = _photo(128)
+    alpha = np.where(truth, 255, 100).astype(np.uint8)
+    result = dsunet.Segmentation(picture, _map(truth), alpha, (64, 64)).refined()
+    cut = np.asarray(result.cutout())
+    own = (alpha == 100) & (cut[..., 3] > 0)
+    assert np.array_equal(cut[own][:, :3], np.asarray(picture)[own])

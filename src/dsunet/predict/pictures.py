@@ -10,8 +10,10 @@ from PIL import Image, ImageColor
 from dsunet.data.pixels import over_white
 from dsunet.errors import ConfigError
 from dsunet.predict.edges import refined
+from dsunet.predict.foreground import foreground
 from dsunet.running.inference import quantise
 from dsunet.visualize import cutout, overlay
+from dsunet.visualize.overlay import opacity
 
 __all__ = ["Segmentation", "parse_colour"]
 
@@ -29,6 +31,9 @@ class Segmentation:
     """The image's own opacity, H×W uint8; `None` if it is opaque everywhere."""
     view: tuple[int, int] | None = None
     """Height and width of the view that the map was made of; `None` if it is the whole image."""
+    is_refined: bool = False
+    """Whether `refined` made it: the map is how much of a pixel is object, and cut-outs have the
+    object's colours along its edge."""
 
     def refined(self) -> Segmentation:
         """The same with an edge that follows the image's, without crumbs and half-hearted places.
@@ -36,7 +41,8 @@ class Segmentation:
         The map is no probability any more, but how much of a pixel is object; see
         `dsunet.predict.edges`.
         """
-        return replace(self, probability=refined(self.probability, self.image, self.view))
+        edges = refined(self.probability, self.image, self.view)
+        return replace(self, probability=edges, is_refined=True)
 
     def binary(self, threshold: float = 0.5) -> np.ndarray:
         """The object: H×W bool, true from `threshold` on."""
@@ -91,7 +97,13 @@ class Segmentation:
             ConfigError: `background` is no colour.
         """
         colour = parse_colour(background)
-        made = cutout(self.image, self.probability, self.alpha, threshold, colour)
+        image = self.image
+        if self.is_refined:  # an image's own opacity has its own colours already
+            share = opacity(self.probability)
+            if self.alpha is not None:
+                share[self.alpha < 255] = 255
+            image = foreground(image.convert("RGB"), share)
+        made = cutout(image, self.probability, self.alpha, threshold, colour)
         return self._cropped(made, 0.5 if threshold is None else threshold, crop)
 
     def _cropped(self, picture: Image.Image, threshold: float, crop: bool) -> Image.Image:
