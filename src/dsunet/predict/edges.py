@@ -149,7 +149,7 @@ def _runs(mask: np.ndarray) -> np.ndarray:
 def _spread(found: np.ndarray, mask: np.ndarray, runs: np.ndarray) -> np.ndarray:
     hit = np.zeros(int(runs[-1, -1]) + 1, bool)
     hit[runs[found]] = True
-    return hit[runs] & mask
+    return np.asarray(hit[runs] & mask)
 
 
 def _coefficients(guide: Tensor, target: Tensor) -> Tensor:

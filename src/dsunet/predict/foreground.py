@@ -57,7 +57,7 @@ def _near(
 ) -> np.ndarray:
     """The mean colours around some pixels, N×3, of what is sure."""
     weight = Image.fromarray(sure.view(np.uint8) * np.uint8(255))
-    size = tuple(max(1, side // SHRINK) for side in picture.size)
+    size = max(1, picture.width // SHRINK), max(1, picture.height // SHRINK)
     small, thin = (each.resize(size, Image.Resampling.BOX) for each in (picture, weight))
     far_rows = (rows * size[1] // picture.height).clip(0, size[1] - 1)
     far_columns = (columns * size[0] // picture.width).clip(0, size[0] - 1)
