@@ -188,9 +188,19 @@ def _coefficients(guide: Tensor, target: Tensor) -> Tensor:
 
 def _means(planes: Tensor) -> Tensor:
     """Means of the neighbourhoods of every pixel, as far as they are in the picture: C×H×W."""
-    size = 2 * RADIUS + 1
-    down = F.avg_pool2d(planes, (size, 1), 1, (RADIUS, 0), count_include_pad=False)
-    return F.avg_pool2d(down, (1, size), 1, (0, RADIUS), count_include_pad=False)
+    return torch.stack([_mean_along(_mean_along(plane, 0), 1) for plane in planes])
+
+
+def _mean_along(plane: Tensor, axis: int) -> Tensor:
+    """Means over 2 · `RADIUS` + 1 values, by the differences of running sums."""
+    length = plane.shape[axis]
+    sums = plane.cumsum(axis, dtype=torch.float64)
+    sums = torch.cat([torch.zeros_like(sums.narrow(axis, 0, 1)), sums], axis)
+    places = torch.arange(length)
+    first, last = (places - RADIUS).clamp(min=0), (places + RADIUS + 1).clamp(max=length)
+    totals = sums.index_select(axis, last) - sums.index_select(axis, first)
+    count = (last - first).unsqueeze(1 - axis)
+    return (totals / count).float()
 
 
 def _planes(picture: Image.Image) -> Tensor:

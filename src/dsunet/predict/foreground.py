@@ -14,9 +14,8 @@ from PIL import Image, ImageFilter
 
 __all__ = ["foreground"]
 
-NEAR, FAR = 6, 11
-"""Radii of the neighbourhoods in pixels, the larger one at an eighth of the size."""
-SHRINK = 8
+NEAR, FAR = (2, 3), (8, 11)
+"""Of the neighbourhoods: at which part of the size they are looked at, and their radii there."""
 SURE = 26
 """How far, of 255, an opacity may be from an end to be surely object or background."""
 ENOUGH = 8
@@ -57,22 +56,34 @@ def _near(
 ) -> np.ndarray:
     """The mean colours around some pixels, N×3, of what is sure."""
     weight = Image.fromarray(sure.view(np.uint8) * np.uint8(255))
-    size = max(1, picture.width // SHRINK), max(1, picture.height // SHRINK)
-    small, thin = (each.resize(size, Image.Resampling.BOX) for each in (picture, weight))
-    far_rows = (rows * size[1] // picture.height).clip(0, size[1] - 1)
-    far_columns = (columns * size[0] // picture.width).clip(0, size[0] - 1)
-    far, there = _means(small, thin, FAR, far_rows, far_columns)
-    near, here = _means(picture, weight, NEAR, rows, columns)
-    far = np.where(there[:, None] >= 1, far, otherwise)
-    return np.where(here[:, None] >= ENOUGH, near, far)
+    held = Image.composite(picture, Image.new("RGB", picture.size), weight)
+    near, here = _means(held, weight, NEAR, rows, columns)
+    far, there = _means(held, weight, FAR, rows, columns)
+    far = np.where(there >= 1, far, otherwise)
+    return np.where(here >= ENOUGH, near, far)
 
 
 def _means(
-    picture: Image.Image, weight: Image.Image, radius: int, rows: np.ndarray, columns: np.ndarray
+    held: Image.Image,
+    weight: Image.Image,
+    neighbourhood: tuple[int, int],
+    rows: np.ndarray,
+    columns: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted means in the neighbourhoods of some pixels, N×3, and the mean weights, N."""
-    held = Image.composite(picture, Image.new("RGB", picture.size), weight)
+    """Mean colours in the neighbourhoods of some pixels, N×3, and the mean weights, N×1.
+
+    Args:
+        held: Colours, black where the weight is 0.
+        weight: 255 or 0.
+        neighbourhood: Part of the size, and radius.
+        rows: Of the pixels.
+        columns: Of the pixels.
+    """
+    part, radius = neighbourhood
     blur = ImageFilter.BoxBlur(radius)
-    colours = np.asarray(held.filter(blur))[rows, columns].astype(np.float32)
-    weights = np.asarray(weight.filter(blur))[rows, columns].astype(np.float32)
-    return (colours * 255 / np.maximum(weights, 1)[:, None]).clip(0, 255), weights
+    colours, weights = (
+        np.asarray(each.reduce(part).filter(blur))[rows // part, columns // part]
+        for each in (held, weight)
+    )
+    share = weights.astype(np.float32)[:, None]
+    return (colours * (255 / np.maximum(share, 1))).clip(0, 255), share
