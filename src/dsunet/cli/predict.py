@@ -89,6 +89,12 @@ def _predict_arguments(parser: Parser) -> None:
         help="What cut-outs are put on: a colour such as white or '#00ff00', or transparent.",
     )
     parser.add_argument(
+        "--refine",
+        action="store_true",
+        help="Let edges follow the image's, fill what is half-hearted in the middle of an object, "
+        "and leave crumbs out. Maps are no probabilities then.",
+    )
+    parser.add_argument(
         "--crop_to_object",
         action="store_true",
         help="Crop every output to the box of the object.",
@@ -292,6 +298,7 @@ def _options(arguments: Namespace) -> Options:
         arguments.crop_to_object,
         arguments.keep_exif,
         arguments.keep_gps,
+        arguments.refine,
     )
     # of one file the name may say another format, which is looked at there
     check_options(options)

@@ -39,6 +39,10 @@ class Options:
     and preview; TIFFs' is not kept."""
     keep_gps: bool = False
     """Keep the place, too, where the picture was taken; with `keep_exif`."""
+    refine: bool = False
+    """Let edges follow the image's, fill what is half-hearted in the middle of an object, and leave
+    crumbs out; see `dsunet.predict.edges`. Maps are no probabilities then. Not with
+    `draft`."""
 
     @property
     def object_from(self) -> float:

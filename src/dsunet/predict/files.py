@@ -134,6 +134,10 @@ def check_draft(options: Options, segmenter: Segmenter) -> None:
     if not options.draft:
         return
     whole = [kind for kind in options.save if kind in ("overlay", "cutout")]
+    if options.refine:
+        raise ConfigError(
+            "`draft` leaves out pixels that edges are to follow (`refine`); leave one of them out"
+        )
     if whole:
         raise ConfigError(
             f"`draft` leaves out pixels that {' and '.join(whole)} would show; leave `draft` "
@@ -218,7 +222,8 @@ class _Writing:
             self._fail(batch[0].job.image, str(error))
             return
         for each, image, probability in zip(batch, images, maps, strict=True):
-            result = Segmentation(image.taken.picture, probability, image.taken.alpha)
+            taken, view = image.taken, self.segmenter.view
+            result = Segmentation(taken.picture, probability, taken.alpha, view)
             yield writers.submit(self._write, result, each.job, image.kept)
 
     def _without_failures(self, ready: Iterable[_Ready]) -> Iterator[_Ready]:
@@ -236,6 +241,8 @@ class _Writing:
     def _write(self, result: Segmentation, job: Job, kept: Kept) -> Job:
         """Writes all outputs of an image."""
         options = self.options
+        if options.refine:
+            result = result.refined()
         box = None
         if options.crop_to_object:
             box = result.box(options.object_from)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageColor
 
 from dsunet.data.pixels import over_white
 from dsunet.errors import ConfigError
+from dsunet.predict.edges import refined
+from dsunet.predict.foreground import foreground
 from dsunet.running.inference import quantise
 from dsunet.visualize import cutout, overlay
+from dsunet.visualize.overlay import opacity
 
 __all__ = ["Segmentation", "parse_colour"]
 
@@ -26,6 +29,20 @@ class Segmentation:
     """H×W float32 in 0..1, at the image's own size."""
     alpha: np.ndarray | None = None
     """The image's own opacity, H×W uint8; `None` if it is opaque everywhere."""
+    view: tuple[int, int] | None = None
+    """Height and width of the view that the map was made of; `None` if it is the whole image."""
+    is_refined: bool = False
+    """Whether `refined` made it: the map is how much of a pixel is object, and cut-outs have the
+    object's colours along its edge."""
+
+    def refined(self) -> Segmentation:
+        """The same with an edge that follows the image's, without crumbs and half-hearted places.
+
+        The map is no probability any more, but how much of a pixel is object; see
+        `dsunet.predict.edges`.
+        """
+        edges = refined(self.probability, self.image, self.view)
+        return replace(self, probability=edges, is_refined=True)
 
     def binary(self, threshold: float = 0.5) -> np.ndarray:
         """The object: H×W bool, true from `threshold` on."""
@@ -80,7 +97,13 @@ class Segmentation:
             ConfigError: `background` is no colour.
         """
         colour = parse_colour(background)
-        made = cutout(self.image, self.probability, self.alpha, threshold, colour)
+        image = self.image
+        if self.is_refined:  # an image's own opacity has its own colours already
+            share = opacity(self.probability)
+            if self.alpha is not None:
+                share[self.alpha < 255] = 255
+            image = foreground(image.convert("RGB"), share)
+        made = cutout(image, self.probability, self.alpha, threshold, colour)
         return self._cropped(made, 0.5 if threshold is None else threshold, crop)
 
     def _cropped(self, picture: Image.Image, threshold: float, crop: bool) -> Image.Image:

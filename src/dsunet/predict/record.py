@@ -87,7 +87,7 @@ def _changed(note: Path, made: dict[str, Any], segmenter: Segmenter) -> list[str
         before = json.loads(note.read_bytes())
         before |= {key: before.get(key) for key in ("model", "code") if key in made}
         # which there was nothing of before
-        new = ("draft", "crop_to_object", "keep_exif", "keep_gps", "cut_at_threshold")
+        new = ("draft", "refine", "crop_to_object", "keep_exif", "keep_gps", "cut_at_threshold")
         before = {**dict.fromkeys([*segmenter.settings, *new], False), **before}
         before = {"format": "png", "background": None, "intensity": "full", **before}
         before.setdefault("precision", made["precision"])

@@ -241,6 +241,11 @@ class Segmenter:
         return self.engine.views
 
     @property
+    def view(self) -> Size | None:
+        """Height and width of the view that maps are made of; `None` of functions."""
+        return self.engine.views[0] if self.engine.views else None
+
+    @property
     def largest_side(self) -> int | None:
         """The longest side of the network's views in pixels; `None` of functions."""
         return self.engine.largest_side
@@ -307,7 +312,7 @@ class Segmenter:
         """Of some images, in one pass."""
         maps = self.probabilities([self.prepare(one.seen) for one in taken])
         return [
-            Segmentation(one.picture, probability, one.alpha)
+            Segmentation(one.picture, probability, one.alpha, self.view)
             for one, probability in zip(taken, maps, strict=True)
         ]
 

@@ -1,0 +1,214 @@
+"""From a map at the view's size and the picture at its own to a clean edge.
+
+Three steps. Where the view's map is half-hearted in the middle of an object, it is made whole, and
+crumbs go (`tidied`). Then a guided filter (He, Sun and Tang, "Guided Image Filtering", TPAMI 2013)
+makes the map a linear function of the picture's colours in every small neighbourhood, so that its
+edge follows the picture's; its coefficients are found at a working size and used at the picture's
+own (He and Sun, "Fast Guided Filter", arXiv 1505.00996). Last, the ends of the range are cut, so
+that little is left that is half there.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["refined", "tidied"]
+
+SIDE = 1024
+"""The working size: the longer side in pixels, at most."""
+RADIUS = 4
+"""Of the neighbourhoods, in pixels of the working size."""
+EPSILON = 1e-3
+"""How much a neighbourhood's colours need to vary to say something: a variance, of 0..1."""
+ENDS = (0.3, 0.7)
+"""What is at most the first is background, and what is at least the second is object."""
+CRUMBS = 1 / 128
+"""Pieces no square of this radius fits into, as a share of the view's side, are crumbs, or holes
+that are small."""
+EMPTY = 0.1
+"""A hole is one where the map comes below this, and a mistake where it does not."""
+ROWS = 64
+"""How many rows of the picture are worked on at a time."""
+
+
+def refined(
+    probability: np.ndarray, picture: Image.Image, view: tuple[int, int] | None = None
+) -> np.ndarray:
+    """A map whose edge follows the picture.
+
+    Beside map and picture, a large picture needs about five bytes a pixel.
+
+    Args:
+        probability: H×W float32 in 0..1, at the picture's size.
+        picture: RGB.
+        view: Height and width of the network's view, which is how fine the map is; `None` if it is
+            as fine as the picture.
+
+    Returns:
+        H×W float32 in 0..1.
+    """
+    height, width = probability.shape
+    fine = view or (SIDE, SIDE)
+    small = _resized(probability, min(fine[0], height), min(fine[1], width))
+    tidy = tidied(small)
+    scale = min(1.0, SIDE / max(height, width))
+    rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
+    guide = _planes(picture.resize((columns, rows), Image.Resampling.BOX))
+    target = torch.from_numpy(_resized(tidy, rows, columns))
+    planes = [Image.fromarray(plane) for plane in _coefficients(guide, target).numpy()]
+    result = np.empty((height, width), np.float32)
+    for top in range(0, height, ROWS):
+        bottom = min(top + ROWS, height)
+        colours = np.asarray(picture.crop((0, top, width, bottom)), np.float32) / 255
+        part = (0, top * rows / height, columns, bottom * rows / height)
+        red, green, blue, rest = (
+            np.asarray(plane.resize((width, bottom - top), Image.Resampling.BILINEAR, part))
+            for plane in planes
+        )
+        strip = red * colours[..., 0] + green * colours[..., 1] + blue * colours[..., 2] + rest
+        low, high = ENDS
+        result[top:bottom] = ((strip - low) / (high - low)).clip(0, 1)
+    return result
+
+
+def tidied(small: np.ndarray) -> np.ndarray:
+    """A map without see-through places in the middle of objects, and without crumbs.
+
+    Enclosed places below 0.5 are filled if they are nowhere empty, or are small; a handle's hole
+    stays. Small pieces of object go, unless there are no others. Two pixels and more away from the
+    edge, all is object or background.
+
+    Args:
+        small: H×W float32 in 0..1, at the view's size.
+    """
+    found = small >= 0.5
+    if not found.any() or found.all():
+        return small
+    result = small.copy()
+    edge = np.zeros_like(found)
+    edge[[0, -1]] = edge[:, [0, -1]] = True
+    inside = ~found & ~_reached(edge, ~found)
+    radius = int(min(small.shape) * CRUMBS)
+    if inside.any():
+        holes = _large(_reached(small < EMPTY, inside), radius)
+        filled = inside & ~holes
+        result[filled | (_grown(filled) & found)] = 1
+    kept = _large(found, radius)
+    if kept.any():
+        crumbs = found & ~kept
+        result[crumbs | (_grown(crumbs) & ~_grown(kept))] = 0
+    whole = result >= 0.5
+    result[~_grown(whole)] = 0
+    result[~_grown(~whole)] = 1
+    return result
+
+
+def _large(mask: np.ndarray, radius: int) -> np.ndarray:
+    """The pieces of a mask that a square of this radius fits into."""
+    if radius < 1:
+        return mask
+    size = 2 * radius + 1
+    outside = torch.from_numpy(~mask)[None].float()
+    core = np.zeros_like(mask)
+    fits = F.max_pool2d(outside, size, 1)[0] == 0
+    core[radius:-radius, radius:-radius] = fits.numpy()
+    return _reached(core, mask)
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """A mask and what is at most two pixels away."""
+    return F.max_pool2d(torch.from_numpy(mask)[None].float(), 5, 1, 2)[0].numpy() > 0
+
+
+def _reached(seeds: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The pieces of a mask that hold a seed; pixels touch by their sides.
+
+    Whole runs of rows, then of columns, are reached at a time, until nothing is new.
+    """
+    found = seeds & mask
+    rows, columns = _runs(mask), _runs(mask.T)
+    while True:
+        before = int(found.sum())
+        found = _spread(found, mask, rows)
+        found = _spread(found.T, mask.T, columns).T
+        if int(found.sum()) == before:
+            return found
+
+
+def _runs(mask: np.ndarray) -> np.ndarray:
+    """A number for each run of equal values in each row: H×W."""
+    starts = np.ones(mask.shape, np.int64)
+    starts[:, 1:] = mask[:, 1:] != mask[:, :-1]
+    return np.cumsum(starts.ravel()).reshape(mask.shape)
+
+
+def _spread(found: np.ndarray, mask: np.ndarray, runs: np.ndarray) -> np.ndarray:
+    hit = np.zeros(int(runs[-1, -1]) + 1, bool)
+    hit[runs[found]] = True
+    return np.asarray(hit[runs] & mask)
+
+
+def _coefficients(guide: Tensor, target: Tensor) -> Tensor:
+    """Of the guided filter with a guide in colour (equations 19 to 21 of its paper): 4×H×W.
+
+    Args:
+        guide: 3×H×W.
+        target: H×W.
+    """
+    red, green, blue = guide
+    products = torch.stack(
+        [red * red, red * green, red * blue, green * green, green * blue, blue * blue]
+    )
+    means = _means(torch.cat([guide, target[None], guide * target, products]))
+    colours, mean = means[:3], means[3]
+    shared = means[4:7] - colours * mean
+    pairs = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
+    rr, rg, rb, gg, gb, bb = (
+        product - colours[i] * colours[j] + (EPSILON if i == j else 0)
+        for product, (i, j) in zip(means[7:], pairs, strict=True)
+    )
+    # the inverse of a symmetric 3×3 matrix
+    adjugate = (
+        (gg * bb - gb * gb, gb * rb - rg * bb, rg * gb - gg * rb),
+        (gb * rb - rg * bb, rr * bb - rb * rb, rb * rg - rr * gb),
+        (rg * gb - gg * rb, rb * rg - rr * gb, rr * gg - rg * rg),
+    )
+    determinant = rr * adjugate[0][0] + rg * adjugate[0][1] + rb * adjugate[0][2]
+    slopes = torch.stack(
+        [sum((a * s for a, s in zip(row, shared, strict=True)), start=0 * rr) for row in adjugate]
+    )
+    slopes /= determinant
+    rest = mean - (slopes * colours).sum(0)
+    return _means(torch.cat([slopes, rest[None]]))
+
+
+def _means(planes: Tensor) -> Tensor:
+    """Means of the neighbourhoods of every pixel, as far as they are in the picture: C×H×W."""
+    return torch.stack([_mean_along(_mean_along(plane, 0), 1) for plane in planes])
+
+
+def _mean_along(plane: Tensor, axis: int) -> Tensor:
+    """Means over 2 · `RADIUS` + 1 values, by the differences of running sums."""
+    length = plane.shape[axis]
+    sums = plane.cumsum(axis, dtype=torch.float64)
+    sums = torch.cat([torch.zeros_like(sums.narrow(axis, 0, 1)), sums], axis)
+    places = torch.arange(length)
+    first, last = (places - RADIUS).clamp(min=0), (places + RADIUS + 1).clamp(max=length)
+    totals = sums.index_select(axis, last) - sums.index_select(axis, first)
+    count = (last - first).unsqueeze(1 - axis)
+    return (totals / count).float()
+
+
+def _planes(picture: Image.Image) -> Tensor:
+    values = np.asarray(picture, np.float32) / 255
+    return torch.from_numpy(values).permute(2, 0, 1).contiguous()
+
+
+def _resized(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinearly; an average where it shrinks."""
+    size = (width, height)
+    return np.array(Image.fromarray(values).resize(size, Image.Resampling.BILINEAR))
