@@ -129,7 +129,7 @@ def test_of_a_result(tmp_path: Path) -> None:
     assert better.image is result.image
     half = [((r.probability > 0.1) & (r.probability < 0.9)).mean() for r in (result, better)]
     assert half[1] < half[0]
-    flags = ["--refine", "--save", "cutout", "--output", str(tmp_path / "cut.png")]
+    flags = ["--save", "cutout", "--output", str(tmp_path / "cut.png")]
     assert main(["predict", str(tmp_path / "disc.png"), *flags]) == 0
     with Image.open(tmp_path / "cut.png") as cut:
         assert np.array_equal(np.asarray(cut), np.asarray(better.cutout()))
@@ -139,6 +139,14 @@ def test_of_a_result(tmp_path: Path) -> None:
     with Image.open(out / "probability" / "disc.png") as written:
         assert np.array_equal(np.asarray(written), better.map())
     assert main(["predict", str(tmp_path / "disc.png"), "--resume", *flags[1:]]) == 1
+    # by default cut-outs alone
+    out = tmp_path / "both"
+    flags = ["--save", "probability,cutout", "--crop-to-object", "--output", str(out)]
+    assert main(["predict", str(tmp_path / "disc.png"), *flags]) == 0
+    for kind, each in (("probability", result), ("cutout", better)):
+        left, top, right, bottom = each.box() or (0, 0, 300, 300)
+        with Image.open(out / kind / "disc.png") as written:
+            assert written.size == (right - left, bottom - top)
 
 
 def test_drafts_have_no_edges_to_follow() -> None:

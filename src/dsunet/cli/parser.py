@@ -159,7 +159,7 @@ class Parser(ArgumentParser):
             option
             for action in self._actions
             for option in action.option_strings
-            if getattr(action, "_typehint", None) is bool
+            if getattr(action, "_typehint", None) in (bool, bool | None)
         }
         following = [*arguments, ""][1:]
         return [

@@ -90,9 +90,9 @@ def _predict_arguments(parser: Parser) -> None:
     )
     parser.add_argument(
         "--refine",
-        action="store_true",
+        type=bool | None,
         help="Let edges follow the image's, fill what is half-hearted in the middle of an object, "
-        "and leave crumbs out. Maps are no probabilities then.",
+        "and leave crumbs out; maps are no probabilities then. By default cut-outs alone.",
     )
     parser.add_argument(
         "--crop_to_object",

@@ -39,10 +39,14 @@ class Options:
     and preview; TIFFs' is not kept."""
     keep_gps: bool = False
     """Keep the place, too, where the picture was taken; with `keep_exif`."""
-    refine: bool = False
+    refine: bool | None = None
     """Let edges follow the image's, fill what is half-hearted in the middle of an object, and leave
-    crumbs out; see `dsunet.predict.edges`. Maps are no probabilities then. Not with
-    `draft`."""
+    crumbs out; see `dsunet.predict.edges`. Maps are no probabilities then. `None` does it for
+    cut-outs alone. Not with `draft`."""
+
+    def refines(self, kind: str) -> bool:
+        """Whether edges of one kind of output are refined."""
+        return kind == "cutout" if self.refine is None else self.refine
 
     @property
     def object_from(self) -> float:

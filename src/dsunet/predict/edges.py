@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 __all__ = ["refined", "tidied"]
 
-SIDE = 1024
+SIDE = 768
 """The working size: the longer side in pixels, at most."""
 RADIUS = 4
 """Of the neighbourhoods, in pixels of the working size."""

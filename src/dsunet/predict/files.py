@@ -241,16 +241,19 @@ class _Writing:
     def _write(self, result: Segmentation, job: Job, kept: Kept) -> Job:
         """Writes all outputs of an image."""
         options = self.options
-        if options.refine:
-            result = result.refined()
-        box = None
-        if options.crop_to_object:
-            box = result.box(options.object_from)
-            if box is None:
-                self.report.without_object.append(job.image)
-        for kind in options.save:
-            path = output_path(self.folder, kind, options.save, job, options.format)
-            write_atomically(path, made(kind, result, options, box, kept))
+        # one after the other, each with its kinds: of a large picture they take much memory
+        for refine in {options.refines(kind): None for kind in options.save}:
+            if refine:
+                result = result.refined()
+            box = None
+            if options.crop_to_object:
+                box = result.box(options.object_from)
+                if box is None and job.image not in self.report.without_object:
+                    self.report.without_object.append(job.image)
+            for kind in options.save:
+                if options.refines(kind) == refine:
+                    path = output_path(self.folder, kind, options.save, job, options.format)
+                    write_atomically(path, made(kind, result, options, box, kept))
         return job
 
     def _count(self, job: Job) -> None:

@@ -67,6 +67,7 @@ def _way(segmenter: Segmenter, options: Options) -> dict[str, Any]:
         "intensity": segmenter.intensity,
         **asdict(options),
         "save": list(options.save),
+        "refine": [kind for kind in options.save if options.refines(kind)],
         "threshold": options.object_from,
         "cut_at_threshold": options.threshold is not None and "cutout" in options.save,
     }
@@ -87,9 +88,9 @@ def _changed(note: Path, made: dict[str, Any], segmenter: Segmenter) -> list[str
         before = json.loads(note.read_bytes())
         before |= {key: before.get(key) for key in ("model", "code") if key in made}
         # which there was nothing of before
-        new = ("draft", "refine", "crop_to_object", "keep_exif", "keep_gps", "cut_at_threshold")
+        new = ("draft", "crop_to_object", "keep_exif", "keep_gps", "cut_at_threshold")
         before = {**dict.fromkeys([*segmenter.settings, *new], False), **before}
-        before = {"format": "png", "background": None, "intensity": "full", **before}
+        before = {"format": "png", "background": None, "intensity": "full", "refine": [], **before}
         before.setdefault("precision", made["precision"])
         return [key for key in made if key not in _TOLD and before[key] != made[key]]
     except (ValueError, KeyError, TypeError):

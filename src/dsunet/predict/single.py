@@ -115,7 +115,7 @@ def predict_one(segmenter: Segmenter, image: Source, options: Options) -> Made:
     read = read_to_segment(image, segmenter, options)
     [probability] = segmenter.probabilities([read.prepared])
     result = Segmentation(read.taken.picture, probability, read.taken.alpha, segmenter.view)
-    if options.refine:
+    if options.refines(options.save[0]):
         result = result.refined()
     box = result.box(options.object_from) if options.crop_to_object else None
     file = Made(made(options.save[0], result, options, box, read.kept))
