@@ -122,6 +122,17 @@ def test_half_transparent(field_cases: Path, tmp_path: Path) -> None:
     seen = found[..., 3] > 0
     assert (found[seen][:, :3] == given[seen][:, :3]).all()
     assert not found[~seen].any()
+    # as they are made by default, with refined edges
+    assert (
+        main(["predict", str(image), "--save", "cutout", "--output", str(tmp_path / "r.png")]) == 0
+    )
+    with Image.open(tmp_path / "r.png") as refined:
+        values = np.asarray(refined)
+    seen = values[..., 3] > 0
+    assert seen.any()
+    assert (values[..., 3] <= given[..., 3]).all()
+    own = seen & (given[..., 3] < 255)
+    assert (values[own][:, :3] == given[own][:, :3]).all()
 
 
 def test_coco(field_cases: Path, tmp_path: Path) -> None:
