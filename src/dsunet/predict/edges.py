@@ -29,8 +29,8 @@ ENDS = (0.3, 0.7)
 CRUMBS = 1 / 128
 """Pieces no square of this radius fits into, as a share of the view's side, are crumbs, or holes
 that are small."""
-EMPTY = 0.1
-"""A hole is one where the map comes below this, and a mistake where it does not."""
+EMPTY = 0.25
+"""A hole is one where the map's mean is below this, and otherwise a mistake."""
 ROWS = 64
 """How many rows of the picture are worked on at a time."""
 
@@ -78,9 +78,9 @@ def refined(
 def tidied(small: np.ndarray) -> np.ndarray:
     """A map without see-through places in the middle of objects, and without crumbs.
 
-    Enclosed places below 0.5 are filled if they are nowhere empty, or are small; a handle's hole
-    stays. Small pieces of object go, unless there are no others. Two pixels and more away from the
-    edge, all is object or background.
+    Enclosed places below 0.5 are filled if they are half-hearted, or small; a handle's hole stays.
+    Small pieces of object go, unless there are no others. Two pixels and more away from the edge,
+    all is object or background.
 
     Args:
         small: H×W float32 in 0..1, at the view's size.
@@ -94,8 +94,15 @@ def tidied(small: np.ndarray) -> np.ndarray:
     inside = ~found & ~_reached(edge, ~found)
     radius = int(min(small.shape) * CRUMBS)
     if inside.any():
-        holes = _large(_reached(small < EMPTY, inside), radius)
-        filled = inside & ~holes
+        large = _large(inside, radius)
+        filled = inside & ~large
+        while large.any():
+            first = np.zeros_like(large)
+            first.flat[np.argmax(large)] = True
+            hole = _reached(first, large)
+            large &= ~hole
+            if small[hole].mean() >= EMPTY:
+                filled |= hole
         result[filled | (_grown(filled) & found)] = 1
     kept = _large(found, radius)
     if kept.any():
