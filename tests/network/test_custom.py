@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,15 @@ from dsunet.network.function import ImageFunction
 from dsunet.network.source import CustomSource
 from dsunet.weights.checkpoint import read_checkpoint, read_metadata
 from helpers import nano
+
+
+@pytest.fixture(autouse=True)
+def ctrl_c():  # type: ignore[no-untyped-def]
+    """Ctrl-C counts, also where the tests run in the background of a shell, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
 
 CODE = """
 import functools
