@@ -7,6 +7,7 @@ import multiprocessing.queues
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
@@ -179,6 +180,10 @@ class _Waiting(_MultiProcessingDataLoaderIter):
         if not success and self._interrupted is not None and self._interrupted():
             raise KeyboardInterrupt
         return success, data
+
+    def __del__(self) -> None:
+        with suppress(RuntimeError):  # a lost process is noticed again while the others end
+            super().__del__()
 
 
 def _lost(reason: str) -> DsunetError:
