@@ -333,6 +333,8 @@ def test_networks_of_ones_own_keep_it(tmp_path: Path) -> None:
     about = read_metadata(tmp_path / "two" / "last.safetensors")
     assert about["model"]["intensity"] == "0,4095"
     assert dsunet.Segmenter(Net, "cpu", intensity="percentile").intensity == "percentile"
+    told = CustomSource(f"{__name__}:Net", Net, 64, intensity="0,4095")
+    assert dsunet.Segmenter(told, "cpu").recipe.build().intensity == "0,4095"
 
 
 @pytest.mark.parametrize("flag", ["0,", "5,1", "auto"])

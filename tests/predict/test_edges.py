@@ -143,12 +143,13 @@ def test_of_a_result(tmp_path: Path) -> None:
     assert main(["predict", str(tmp_path / "disc.png"), "--resume", *flags[1:]]) == 1
     # by default cut-outs alone
     out = tmp_path / "both"
-    flags = ["--save", "probability,cutout", "--crop-to-object", "--output", str(out)]
+    flags = ["--save", "cutout,probability", "--crop-to-object", "--output", str(out)]
     assert main(["predict", str(tmp_path / "disc.png"), *flags]) == 0
     for kind, each in (("probability", result), ("cutout", better)):
         left, top, right, bottom = each.box() or (0, 0, 300, 300)
+        made = each.map() if kind == "probability" else np.asarray(each.cutout())
         with Image.open(out / kind / "disc.png") as written:
-            assert written.size == (right - left, bottom - top)
+            assert np.array_equal(np.asarray(written), made[top:bottom, left:right])
 
 
 def test_drafts_have_no_edges_to_follow() -> None:

@@ -241,8 +241,8 @@ class _Writing:
     def _write(self, result: Segmentation, job: Job, kept: Kept) -> Job:
         """Writes all outputs of an image."""
         options = self.options
-        # one after the other, each with its kinds: of a large picture they take much memory
-        for refine in {options.refines(kind): None for kind in options.save}:
+        # as it is first, then refined: of a large picture both at a time take much memory
+        for refine in sorted({options.refines(kind) for kind in options.save}):
             if refine:
                 result = result.refined()
             box = None

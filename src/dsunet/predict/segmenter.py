@@ -49,8 +49,8 @@ class Recipe:
     sam_size: int | Size | None = None
     """In place of the size that a model of the user's own says, see `CustomSource`."""
     dino_size: int | Size | None = None
-    intensity: str | None = None
-    """In place of what the weights say."""
+    intensity: str = "full"
+    """Which stored values of images are black and white, whoever said so."""
 
     def build(self) -> Segmenter:
         """The segmenter; on a machine like the first one its maps are the same.
@@ -144,14 +144,10 @@ class Segmenter:
         self.identity = dict(opened.identity or {})
         self.intensity = told or opened.intensity
         self._source = opened.source
-        self._recipe = self._noted(opened, engine, encoders, told)
+        self._recipe = self._noted(opened, engine, encoders)
 
     def _noted(
-        self,
-        opened: Opened,
-        engine: str,
-        encoders: dict[str, str | Path | None],
-        intensity: str | None,
+        self, opened: Opened, engine: str, encoders: dict[str, str | Path | None]
     ) -> Recipe | None:
         """The recipe, with paths as they are meant now; `None` for a network in memory."""
         source = opened.source
@@ -169,7 +165,7 @@ class Segmenter:
             engine=engine,
             sam_size=source.sam_size if source else None,
             dino_size=source.dino_size if source else None,
-            intensity=intensity,
+            intensity=self.intensity,
         )
 
     @property
