@@ -16,7 +16,9 @@ from dsunet.cli.parser import (
     Parser,
     add_max_pixels,
     add_reading_arguments,
+    add_sharing_workers,
     reading_of,
+    sharing_workers,
 )
 from dsunet.config import Measuring, MeasuringProtocol
 from dsunet.errors import ConfigError, DataError, few, perhaps
@@ -72,11 +74,7 @@ def _compare_arguments(parser: Parser) -> None:
         "--differ_by", type=str, help="The measure by which they differ; S by default."
     )
     parser.add_argument("--rows", type=int, default=6, help="How many such images to show.")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        help="Processes that share the work; 0 for none but this one. By default one per core.",
-    )
+    add_sharing_workers(parser)
     parser.add_argument(
         "--protocol",
         type=MeasuringProtocol | None,
@@ -100,13 +98,12 @@ def _compare(arguments: Namespace) -> int:
     from dsunet.metrics import compare_folders
     from dsunet.metrics.comparison_table import comparison_table
     from dsunet.metrics.published import published_rows
-    from dsunet.support.processes import available_cores
 
     asked = _asked(arguments)
     published = published_rows(arguments.published) if arguments.published else []
     names = read_names(arguments.list) if arguments.list else None
     _check_figures(arguments)
-    workers = available_cores() if arguments.workers is None else arguments.workers
+    workers = sharing_workers(arguments)
     with Progress("comparing") as progress:
         result = compare_folders(
             asked.methods,
@@ -148,8 +145,6 @@ def _asked(arguments: Namespace) -> _Asked:
     from dsunet.metrics import ALL_MEASURES
     from dsunet.metrics.definitions import check_measures
 
-    if (arguments.workers or 0) < 0:
-        raise ConfigError(f"--workers is {arguments.workers}, but needs at least 0")
     if arguments.rows < 1:
         raise ConfigError(f"--rows is {arguments.rows}, but needs at least 1")
     methods = name_methods(arguments.folders)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, check_outputs, print_line
-from dsunet.cli.parser import Command, Parser, add_model_argument, model_of, pick
+from dsunet.cli.parser import Command, Parser, add_intensity, add_model_argument, model_of, pick
 from dsunet.config import DataConfig, ModelConfig, as_size
 from dsunet.errors import ConfigError, DataError
 from dsunet.support.files import write_json, write_png
@@ -62,11 +62,7 @@ def _data_check_arguments(parser: Parser) -> None:
         type=int | tuple[int, int],
         help="Side, or height and width, of the view in pixels, where it is not the model's.",
     )
-    parser.add_argument(
-        "--intensity",
-        help="Which stored values of images are black and white: full (the range of 8 or 16 bits), "
-        "percentile (of each image, so that 1 % of it is cut), or two numbers, as 0,4095.",
-    )
+    add_intensity(parser)
 
 
 def _data_check(arguments: Namespace) -> int:

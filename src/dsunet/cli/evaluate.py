@@ -15,11 +15,13 @@ from dsunet.cli.parser import (
     Parser,
     add_max_pixels,
     add_reading_arguments,
+    add_sharing_workers,
     pick,
     reading_of,
+    sharing_workers,
 )
 from dsunet.config import Measuring
-from dsunet.errors import ConfigError, few
+from dsunet.errors import few
 
 if TYPE_CHECKING:
     from dsunet.metrics import Evaluation
@@ -35,11 +37,7 @@ def _evaluate_arguments(parser: Parser) -> None:
     parser.add_argument("--list", type=str, help=LIST_HELP)
     parser.add_argument("--json", type=str, help="Write means and every image's values here.")
     parser.add_argument("--csv", type=str, help="Write a row per image here.")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        help="Processes that share the work; 0 for none but this one. By default one per core.",
-    )
+    add_sharing_workers(parser)
     parser.add_class_arguments(Measuring)
     add_reading_arguments(parser)
     add_max_pixels(parser)
@@ -48,12 +46,9 @@ def _evaluate_arguments(parser: Parser) -> None:
 def _evaluate(arguments: Namespace) -> int:
     from dsunet.data.pairs import read_names
     from dsunet.metrics import evaluate_folders
-    from dsunet.support.processes import available_cores
 
     names = read_names(arguments.list) if arguments.list else None
-    if (arguments.workers or 0) < 0:
-        raise ConfigError(f"--workers is {arguments.workers}, but needs at least 0")
-    workers = available_cores() if arguments.workers is None else arguments.workers
+    workers = sharing_workers(arguments)
     measuring: Measuring = pick(Measuring, arguments)
     check_outputs(arguments.json, arguments.csv)
     with Progress("evaluating") as progress:

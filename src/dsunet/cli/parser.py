@@ -29,15 +29,18 @@ __all__ = [
     "Command",
     "Parser",
     "add_encoder_arguments",
+    "add_intensity",
     "add_max_pixels",
     "add_model_argument",
     "add_reading_arguments",
+    "add_sharing_workers",
     "fields_of",
     "in_plain_words",
     "model_of",
     "pick",
     "preset_of",
     "reading_of",
+    "sharing_workers",
     "with_hyphens",
 ]
 
@@ -310,6 +313,39 @@ def add_max_pixels(parser: Parser) -> None:
         type=int,
         help="Decode pictures of up to so many pixels; by default 89,478,485, for fear of files "
         "made to fill the memory.",
+    )
+
+
+def add_sharing_workers(parser: Parser) -> None:
+    """`--workers` of a command whose work processes share."""
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help="Processes that share the work; 0 for none but this one. By default one per core.",
+    )
+
+
+def sharing_workers(arguments: Namespace) -> int:
+    """How many processes share the work, by the flag of `add_sharing_workers`.
+
+    Raises:
+        ConfigError: It is negative.
+    """
+    from dsunet.support.processes import available_cores
+
+    workers: int | None = arguments.workers
+    if workers is not None and workers < 0:
+        raise ConfigError(f"--workers is {workers}, but needs at least 0")
+    return available_cores() if workers is None else workers
+
+
+def add_intensity(parser: Parser, where: str = "") -> None:
+    """`--intensity`; `where` says when it is needed."""
+    parser.add_argument(
+        "--intensity",
+        help=f"Which stored values of images are black and white{where}: full (the range of 8 or "
+        "16 bits), percentile (of each image, so that 1 % of it is cut), or two numbers, as "
+        "0,4095.",
     )
 
 

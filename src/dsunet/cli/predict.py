@@ -16,6 +16,7 @@ from dsunet.cli.parser import (
     Command,
     Parser,
     add_encoder_arguments,
+    add_intensity,
     add_max_pixels,
     add_model_argument,
     model_of,
@@ -120,12 +121,7 @@ def _predict_arguments(parser: Parser) -> None:
         action="store_true",
         help="Take images as they are stored, whatever their EXIF orientation says.",
     )
-    parser.add_argument(
-        "--intensity",
-        help="Which stored values of images are black and white, where it is not as the weights "
-        "say: full (the range of 8 or 16 bits), percentile (of each image, so that 1 % of it is "
-        "cut), or two numbers, as 0,4095.",
-    )
+    add_intensity(parser, ", where it is not as the weights say")
     add_max_pixels(parser)
     parser.add_argument(
         "--resume",
