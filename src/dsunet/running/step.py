@@ -11,6 +11,7 @@ from torch import Tensor
 from dsunet.config import LossConfig
 from dsunet.network.decoder import SegmentationLogits
 from dsunet.network.losses import deep_supervision_loss
+from dsunet.running.depthwise import DepthwiseGradients
 from dsunet.running.inference import forward_views
 from dsunet.running.place import Place
 
@@ -47,7 +48,8 @@ def way_there(
     """
     coarse, middle, _ = loss.output_weights
     wanted = "all" if coarse or middle else "fine"
-    with place.autocast() if place is not None else contextlib.nullcontext():
+    autocast = place.autocast() if place is not None else contextlib.nullcontext()
+    with autocast, DepthwiseGradients():
         given = forward_views(network, sam, dino, maps, outputs=wanted)
     outputs, levels = (given, []) if isinstance(given, SegmentationLogits) else given
     return Given(
