@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import itertools
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -110,7 +111,7 @@ def step(
 def main() -> None:
     """Measures, prints the steps and writes the record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", required=True)
+    parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--view", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--steps", type=int, default=5)
