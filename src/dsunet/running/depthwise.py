@@ -31,9 +31,9 @@ class DepthwiseGradients(TorchFunctionMode):
     """A context in which depthwise convolutions get their gradients in float32.
 
     Under bfloat16 autocast on a CPU alone; elsewhere nothing changes. What is computed on the way
-    there stays as it is, bit for bit. On the way back torch's library has no bfloat16 kernel for
-    most depthwise convolutions but a reference that takes two to thirty times as long as the
-    float32 one (`benchmarks/depthwise.py`).
+    there stays as it is, bit for bit. On the way back torch's library has a quick bfloat16 kernel
+    for 3×3 and stride 1, which is left to it, and for others a reference that takes two to seven
+    times as long as the float32 one (`benchmarks/depthwise.py`).
     """
 
     def __torch_function__(
@@ -57,6 +57,7 @@ def _is_meant(given: _Arguments) -> bool:
         given.input.device.type == "cpu"
         and channels == given.groups > 1
         and given.weight.shape[1] == 1
+        and not (given.weight.shape[2:] == (3, 3) and _pair(given.stride) == (1, 1))
         and not isinstance(given.padding, str)
         and torch.is_autocast_enabled("cpu")
         and torch.get_autocast_dtype("cpu") == torch.bfloat16
