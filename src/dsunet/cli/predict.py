@@ -96,6 +96,23 @@ def _predict_arguments(parser: Parser) -> None:
         "and leave crumbs out; maps are no probabilities then. By default cut-outs alone.",
     )
     parser.add_argument(
+        "--view",
+        type=int | tuple[int, int] | None,
+        help="Side of the network's view in pixels, or [HEIGHT,WIDTH]; by default as it was "
+        "trained. A larger one may show finer outlines, and takes longer.",
+    )
+    parser.add_argument(
+        "--flips",
+        action="store_true",
+        help="Segment every image mirrored, too, and take the mean: twice the time.",
+    )
+    parser.add_argument(
+        "--zoom",
+        action="store_true",
+        help="Segment the part around the object again, and take the mean there: finer outlines of "
+        "small objects, for up to twice the time.",
+    )
+    parser.add_argument(
         "--crop_to_object",
         action="store_true",
         help="Crop every output to the box of the object.",
@@ -330,6 +347,9 @@ def _segmenter(arguments: Namespace, model: CustomSource | str) -> Segmenter:
         int8=arguments.int8,
         compile=arguments.compile,
         intensity=arguments.intensity,
+        view=arguments.view,
+        flips=arguments.flips,
+        zoom=arguments.zoom,
     )
 
 

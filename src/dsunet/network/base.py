@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, Self
 
@@ -89,6 +90,20 @@ class SegmentationModel(nn.Module):
         takes_two = isinstance(config, CustomConfig) or "semantic" in self.encoders
         second = config.dino_size if takes_two else None
         return as_size(config.sam_size), None if second is None else as_size(second)
+
+    def views_with(self, size: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int] | None]:
+        """As `view_sizes`, with another height and width of the first view.
+
+        Raises:
+            ConfigError: The model does not take such a view, or has no config.
+        """
+        _, second = self.view_sizes
+        assert self.config is not None
+        try:
+            changed = dataclasses.replace(self.config, sam_size=size)
+        except ConfigError as error:
+            raise ConfigError(str(error).replace("sam_size", "view")) from error
+        return as_size(changed.sam_size), second
 
     @property
     def intensity(self) -> str:

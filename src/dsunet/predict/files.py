@@ -143,6 +143,11 @@ def check_draft(options: Options, segmenter: Segmenter) -> None:
             f"`draft` leaves out pixels that {' and '.join(whole)} would show; leave `draft` "
             "out, or `save` probability or binary alone"
         )
+    if segmenter.looks.zoom:
+        raise ConfigError(
+            "`draft` leaves out pixels that the second look would show (`zoom`); leave one of them "
+            "out"
+        )
     if segmenter.largest_side is None:
         raise ConfigError(
             f"`draft` is for networks, but {segmenter.engine.name} is a function that takes the "

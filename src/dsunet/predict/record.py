@@ -65,6 +65,7 @@ def _way(segmenter: Segmenter, options: Options) -> dict[str, Any]:
         "precision": segmenter.engine.precision,
         "device": str(segmenter.device),
         "intensity": segmenter.intensity,
+        "looks": segmenter.looks.asked(),
         **asdict(options),
         "save": list(options.save),
         "refine": [kind for kind in options.save if options.refines(kind)],
@@ -91,6 +92,7 @@ def _changed(note: Path, made: dict[str, Any], segmenter: Segmenter) -> list[str
         new = ("draft", "crop_to_object", "keep_exif", "keep_gps", "cut_at_threshold")
         before = {**dict.fromkeys([*segmenter.settings, *new], False), **before}
         before = {"format": "png", "background": None, "intensity": "full", "refine": [], **before}
+        before.setdefault("looks", {})
         before.setdefault("precision", made["precision"])
         return [key for key in made if key not in _TOLD and before[key] != made[key]]
     except (ValueError, KeyError, TypeError):

@@ -12,12 +12,20 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dsunet.config import as_size
 from dsunet.config.intensity import as_intensity
 from dsunet.config.renamed import takes_old_names
 from dsunet.errors import ConfigError, ImageError
 from dsunet.network.source import CustomSource
 from dsunet.predict.engines.base import Engine, Size
-from dsunet.predict.engines.choose import Given, Opened, check_engine, choose_engine, open_model
+from dsunet.predict.engines.choose import (
+    Given,
+    Looks,
+    Opened,
+    check_engine,
+    choose_engine,
+    open_model,
+)
 from dsunet.predict.inputs import Given as Picture
 from dsunet.predict.inputs import Taken, as_taken, several
 from dsunet.predict.pictures import Segmentation
@@ -51,6 +59,9 @@ class Recipe:
     dino_size: int | Size | None = None
     intensity: str = "full"
     """Which stored values of images are black and white, whoever said so."""
+    view: Size | None = None
+    flips: bool = False
+    zoom: bool = False
 
     def build(self) -> Segmenter:
         """The segmenter; on a machine like the first one its maps are the same.
@@ -73,6 +84,9 @@ class Recipe:
             semantic_weights=self.semantic_weights,
             engine=self.engine,
             intensity=self.intensity,
+            view=self.view,
+            flips=self.flips,
+            zoom=self.zoom,
             **self.settings,
         )
 
@@ -100,6 +114,12 @@ class Segmenter:
         engine: What computes: `torch`, or `auto` for what fits the model.
         intensity: Which stored values of images are black and white, see `ModelConfig`; by default
             as the weights say.
+        view: Side of the network's (first) view in pixels, or height and width; by default as it
+            was trained. A larger one shows finer outlines, takes longer, and is unlike what the
+            network has seen.
+        flips: Segment every image mirrored, too, and take the mean; takes twice as long.
+        zoom: Segment the part around the object again and take the mean there: finer outlines of
+            small objects, for up to twice the time.
 
     Raises:
         CheckpointError: The file is missing, broken or not ours.
@@ -112,6 +132,7 @@ class Segmenter:
         weights: The file that its weights are from, as far as they are from one.
         identity: What tells a model of your own from another one; empty for dsunet's.
         intensity: Which stored values of images are black and white.
+        looks: `view`, `flips` and `zoom` as they were asked for.
     """
 
     @takes_old_names
@@ -129,6 +150,9 @@ class Segmenter:
         compile: bool = False,  # noqa: A002 -- as torch calls it
         engine: str = "auto",
         intensity: str | None = None,
+        view: int | Size | None = None,
+        flips: bool = False,
+        zoom: bool = False,
     ) -> None:
         check_engine(engine)
         told = None if intensity is None else as_intensity(intensity)
@@ -139,7 +163,8 @@ class Segmenter:
         encoders = {"pyramid_weights": pyramid_weights, "semantic_weights": semantic_weights}
         opened = open_model(model, weights, encoders)
         settings = {"fold_batchnorm": fold_batchnorm, "int8": int8, "compile": compile}
-        self.engine: Engine[Any] = choose_engine(engine, opened, place, dtype, settings)
+        self.looks = Looks(None if view is None else as_size(view), flips, zoom)
+        self.engine: Engine[Any] = choose_engine(engine, opened, place, dtype, settings, self.looks)
         self.weights = opened.weights
         self.identity = dict(opened.identity or {})
         self.intensity = told or opened.intensity
@@ -166,6 +191,9 @@ class Segmenter:
             sam_size=source.sam_size if source else None,
             dino_size=source.dino_size if source else None,
             intensity=self.intensity,
+            view=self.looks.view,
+            flips=self.looks.flips,
+            zoom=self.looks.zoom,
         )
 
     @property

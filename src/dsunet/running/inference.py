@@ -53,6 +53,8 @@ def predict_probabilities(
     dino: Tensor | None,
     sizes: Sequence[tuple[int, int]],
     maps: Sequence[Tensor] | None = None,
+    *,
+    flips: bool = False,
 ) -> list[np.ndarray]:
     """The object's probability at every pixel of some images.
 
@@ -65,12 +67,17 @@ def predict_probabilities(
         dino: B×3×h×w views for DINOv2; `None` for models without it.
         sizes: Height and width in pixels of each of the B images.
         maps: DINOv2's maps, instead of `dino`, see `DSUNet.forward`.
+        flips: Segment the mirrored views, too, and take the mean of both logits; not with `maps`.
 
     Returns:
         B arrays H'×W', float32 in 0..1.
     """
-    logits = forward_views(model, sam, dino, maps, outputs="fine")
-    return probabilities_of(logits.fine.float(), sizes)
+    logits = forward_views(model, sam, dino, maps, outputs="fine").fine.float()
+    if flips:
+        mirrored = None if dino is None else dino.flip(-1)
+        other = forward_views(model, sam.flip(-1), mirrored, outputs="fine").fine.float()
+        logits = (logits + other.flip(-1)) / 2
+    return probabilities_of(logits, sizes)
 
 
 def probabilities_of(logits: Tensor, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:

@@ -13,19 +13,38 @@ from dsunet.errors import ConfigError, perhaps
 from dsunet.network.base import SegmentationModel
 from dsunet.network.function import ImageFunction
 from dsunet.network.source import CustomSource
-from dsunet.predict.engines.base import Engine
+from dsunet.predict.engines.base import Engine, Size
 from dsunet.predict.engines.function import FunctionEngine
 from dsunet.predict.engines.torch import TorchEngine
+from dsunet.predict.engines.zoom import ZoomEngine
 from dsunet.weights.models import load
 from dsunet.weights.opened import open_weights
 
-__all__ = ["ENGINES", "Given", "Opened", "check_engine", "choose_engine", "open_model"]
+__all__ = ["ENGINES", "Given", "Looks", "Opened", "check_engine", "choose_engine", "open_model"]
 
 ENGINES = ("auto", "torch")
 """What `dsunet.Segmenter` takes as engine; `auto` is the one that fits the model."""
 
 # What `dsunet.Segmenter` takes as model.
 Given = SegmentationModel | CustomSource | Callable[..., object] | str | Path
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How often, and how closely, a picture is looked at, see `dsunet.Segmenter`."""
+
+    view: Size | None = None
+    flips: bool = False
+    zoom: bool = False
+
+    def closer(self, engine: Engine[Any]) -> Engine[Any]:
+        """The engine, with a second look where that is wanted."""
+        return ZoomEngine(engine) if self.zoom else engine
+
+    def asked(self) -> dict[str, Any]:
+        """What differs from one look at the model's own view, by name."""
+        view = {} if self.view is None else {"view": list(self.view)}
+        return view | {name: True for name in ("flips", "zoom") if getattr(self, name)}
 
 
 @dataclass(frozen=True)
@@ -103,6 +122,7 @@ def choose_engine(
     device: torch.device,
     dtype: torch.dtype,
     settings: Mapping[str, bool],
+    looks: Looks,
 ) -> Engine[Any]:
     """The engine of a name for a model.
 
@@ -114,10 +134,27 @@ def choose_engine(
     """
     check_engine(name)
     if not isinstance(opened.model, ImageFunction):
-        return TorchEngine(opened.model, device, dtype, settings, opened.weights, opened.identity)
+        return looks.closer(
+            TorchEngine(
+                opened.model,
+                device,
+                dtype,
+                settings,
+                opened.weights,
+                opened.identity,
+                view=looks.view,
+                flips=looks.flips,
+            )
+        )
+    if looks.view is not None or looks.flips:
+        asked = "view" if looks.view is not None else "flips"
+        raise ConfigError(
+            f"`{asked}` is for networks, but {opened.model.name} is a function; leave it out"
+        )
     if name != "auto":
         raise ConfigError(
             f"`engine` is {name!r}, which is for networks, but {opened.model.name} is a function; "
             "leave it out"
         )
-    return FunctionEngine(opened.model, device, dtype, settings, opened.identity or {})
+    engine = FunctionEngine(opened.model, device, dtype, settings, opened.identity or {})
+    return looks.closer(engine)

@@ -39,9 +39,12 @@ class TorchEngine(Engine[Views]):
         settings: Of `fold_batchnorm`, `int8` and `compile`, which to do; see `dsunet.Segmenter`.
         weights: The file that its weights are from, if they are from one.
         identity: What tells a network of the user's own, see `CustomSource.identity`.
+        view: Height and width of the first view, if they are not the network's.
+        flips: Segment mirrored views, too, and take the mean.
 
     Raises:
-        ConfigError: Settings do not go together, or not with the network.
+        ConfigError: Settings do not go together, or not with the network; or it does not take such
+            views.
         DeviceError: The device is not usable with `int8` or `compile`.
         CustomModelError: A network of the user's own cannot be copied.
     """
@@ -60,12 +63,16 @@ class TorchEngine(Engine[Views]):
         settings: Mapping[str, bool],
         weights: Path | None = None,
         identity: Mapping[str, str | None] | None = None,
+        *,
+        view: Size | None = None,
+        flips: bool = False,
     ) -> None:
         self.name = network.config.name if network.config else type(network).__name__
         self.device = device
         self.dtype = dtype
         self.settings = settings
-        self._views = network.view_sizes
+        self._views = network.view_sizes if view is None else network.views_with(view)
+        self._flips = flips
         self._weights = weights
         self._identity = dict(identity or {})
         self._place = Place(device, dtype)
@@ -139,6 +146,6 @@ class TorchEngine(Engine[Views]):
         dinos = [view.dino for view in prepared if view.dino is not None]
         dino = torch.stack(dinos).to(self.device) if dinos else None
         sizes = [view.size for view in prepared]
-        predict = partial(predict_probabilities, self.model, sam, dino, sizes)
+        predict = partial(predict_probabilities, self.model, sam, dino, sizes, flips=self._flips)
         with self._place.autocast():
             return run_compiled(predict) if self.settings["compile"] else predict()
