@@ -4,9 +4,9 @@
 
 The run's best weights (chosen by the held-out pairs of the training data alone) go into
 `src/dsunet/weights/shipped/` as 16-bit numbers, with what is to be said about them instead of the
-run's own facts. The same pairs are then segmented by the file's weights and by the run's own, in
-32 bits, to see what the rounding changes. DIR holds the `images/` and `masks/` that RUN was trained
-on.
+run's own facts; before, the version in `SHIPPED` there goes up by one. The same pairs are then
+segmented by the file's weights and by the run's own, in 32 bits, to see what the rounding changes.
+DIR holds the `images/` and `masks/` that RUN was trained on.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from dsunet.predict import Options, plan_outputs, predict_files
 from dsunet.support.files import sha256_of, write_json
 from dsunet.weights.checkpoint import read_checkpoint, write_checkpoint
 from dsunet.weights.opened import find_weights
-from dsunet.weights.shipped import DEFAULT, weights_of
+from dsunet.weights.shipped import DEFAULT, versioned, weights_of
 from measuring import circumstances
 
 FACTS = {
-    "name": DEFAULT,
+    "name": versioned(DEFAULT),
     "marks": "the object that stands out in a photograph",
     "data": "DUTS-TR (10,553 pairs, at most 256 px) and 499 training pairs of CAMO",
     "encoder_start": "ImageNet-1k, tf_efficientnet_lite0.in1k",

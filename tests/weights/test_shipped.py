@@ -18,7 +18,14 @@ from dsunet.errors import CheckpointError
 from dsunet.weights.checkpoint import read_checkpoint
 from dsunet.weights.inspection import verify_file
 from dsunet.weights.opened import find_weights
-from dsunet.weights.shipped import DEFAULT, SHIPPED, card_of, is_shipped, weights_of
+from dsunet.weights.shipped import (
+    DEFAULT,
+    SHIPPED,
+    card_of,
+    is_shipped,
+    versioned,
+    weights_of,
+)
 from helpers import nano
 
 
@@ -92,6 +99,30 @@ def test_a_file_of_that_name_comes_first(tmp_path: Path, monkeypatch: pytest.Mon
     assert config.name == "dsunet-nano"
 
 
+def test_a_name_may_have_the_version() -> None:
+    full = versioned(DEFAULT)
+    assert re.fullmatch(r"dsunet-lite-v\d+", full)
+    assert find_weights(full) == find_weights(DEFAULT) == weights_of(DEFAULT)
+    assert weights_of(DEFAULT).stem == card_of(DEFAULT).stem == full
+    assert alike(dsunet.load(full), dsunet.load())
+    assert dsunet.Segmenter(full, "cpu").weights == weights_of(DEFAULT)
+
+
+@pytest.mark.parametrize("name", ["dsunet-lite-v0", "dsunet-lite-v999"])
+def test_another_version_is_one_clear_line(
+    name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["info", name]) != 0
+    [line] = capsys.readouterr().err.strip().splitlines()
+    assert (
+        f"the weights {name} do not come with this dsunet, which has {versioned(DEFAULT)}" in line
+    )
+    (tmp_path / name).write_bytes(weights_of(DEFAULT).read_bytes())  # one that was kept
+    assert find_weights(name) == Path(name)
+    assert not is_shipped(find_weights("dsunet-nano-v1"))
+
+
 def test_photographs() -> None:
     """What is surely object and surely background in photographs that scikit-image carries."""
     pictures = pytest.importorskip("skimage.data", reason="scikit-image is not installed")
@@ -112,7 +143,7 @@ def test_predict_with_nothing_but_a_photograph(
     Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save("photo.png")
     assert main(["predict", "photo.png", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
-    assert "no --weights: dsunet-lite, which comes with dsunet (3.7 million parameters" in out
+    assert "no --weights: dsunet-lite-v1, which comes with dsunet (3.7 million parameters" in out
     assert "not the paper's large model" in out
     with Image.open(tmp_path / "predictions" / "photo.png") as image:
         assert image.size == (60, 40)

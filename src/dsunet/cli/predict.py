@@ -359,9 +359,10 @@ def _whose_weights(arguments: Namespace, segmenter: Segmenter) -> list[str]:
     if arguments.weights is None and arguments.model is None:
         parameters = segmenter.engine.parameters / 1e6
         lines.append(
-            f"no --weights: {shipped.DEFAULT}, which comes with dsunet ({parameters:.1f} million "
-            "parameters; marks what stands out), not the paper's large model; what it was trained "
-            f"on and where it fails: dsunet info {shipped.DEFAULT}"
+            f"no --weights: {shipped.versioned(shipped.DEFAULT)}, which comes with dsunet "
+            f"({parameters:.1f} million parameters; marks what stands out), not the paper's large "
+            "model; what it was trained on and where it fails: dsunet info "
+            f"{shipped.DEFAULT}"
         )
     if segmenter.weights is None and segmenter.engine.takes_weights:
         lines.append(

@@ -21,7 +21,7 @@ from dsunet.weights.formats import FORMATS, EncoderFile, ModelFile
 from dsunet.weights.identify import config_of, custom_config_of
 from dsunet.weights.opened import Weights, open_weights
 from dsunet.weights.registry import PUBLIC_WEIGHTS
-from dsunet.weights.shipped import card_of, is_shipped
+from dsunet.weights.shipped import is_shipped
 
 __all__ = ["describe_file", "verify_file"]
 
@@ -39,7 +39,7 @@ def describe_file(path: str | Path | Weights) -> dict[str, Any]:
     file = open_weights(path).file
     about: dict[str, Any] = {
         "file": str(file.path),
-        "card": str(card_of(file.path.stem)) if is_shipped(file.path) else None,
+        "card": str(file.path.with_suffix(".md")) if is_shipped(file.path) else None,
         "bytes": file.path.stat().st_size,
         "format": FORMATS[file.format],
         "tensors": len(file.tensors),

@@ -81,12 +81,12 @@ def open_weights(path: str | Path | Weights) -> Weights:
 def find_weights(path: str | Path) -> Path:
     """The weights file meant by a path: itself, or the best (else last) one of a run's folder.
 
-    Where there is nothing by that path, the name of a model in `dsunet.weights.shipped` means the
-    weights that come with the package.
+    Where there is nothing by that path, the name of a model in `dsunet.weights.shipped`, with its
+    version or without, means the weights that come with the package.
     """
     path = Path(path)
-    if str(path) in shipped.SHIPPED and not path.exists():
-        return shipped.weights_of(str(path))
+    if not path.exists() and (file := shipped.named(str(path))) is not None:
+        return file
     if not path.is_dir():
         return path
     for name in ("best.safetensors", "last.safetensors"):
