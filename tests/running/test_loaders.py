@@ -133,6 +133,20 @@ def test_a_batch_that_cannot_be_handed_over_is_not_waited_for() -> None:
     assert time.monotonic() - started < PATIENCE / 2
 
 
+def test_a_loss_is_told_of_wherever_it_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch raises it from a handler of signals, between any two steps of Python's."""
+
+    def noticed(self: object, *_: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 7) exited unexpectedly with exit code 1. More.")
+
+    batches = iter(make_loader(Acting("nothing"), 1, torch.stack, workers=1))
+    next(batches)
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.autograd.profiler.record_function, "__exit__", noticed)
+        with pytest.raises(DsunetError, match=r"has died \(DataLoader worker \(pid 7\)"):
+            next(batches)
+
+
 def test_waiting_for_a_batch_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loaders, "_SECONDS", 0.2)
     monkeypatch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 0.2)

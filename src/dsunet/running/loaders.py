@@ -161,14 +161,18 @@ class _Waiting(_MultiProcessingDataLoaderIter):
         self._interrupted = loader.interrupted
         super().__init__(loader)
 
-    def _next_data(self) -> Any:
+    def __next__(self) -> Any:
         try:
-            return super()._next_data()  # type: ignore[no-untyped-call]
-        except RuntimeError as error:
+            return super().__next__()
+        except RuntimeError as error:  # wherever torch's handler of signals has raised it
             reason = explain_loss(error)
             if reason is None:
                 raise
             raise _lost(reason) from error
+
+    def _next_data(self) -> Any:
+        try:
+            return super()._next_data()  # type: ignore[no-untyped-call]
         except (ConnectionError, EOFError) as error:
             if str(error).startswith("Caught "):  # it comes from reading an item
                 raise
