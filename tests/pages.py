@@ -10,6 +10,13 @@ from helpers import ROOT
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
+WRITTEN = [
+    *PAGES,
+    *(ROOT / name for name in ("CHANGELOG.md", "THIRD_PARTY.md", "benchmarks/README.md")),
+    *sorted((ROOT / "src/dsunet/weights/shipped").glob("*.md")),
+]
+"""All that is there to be read, with or without commands to try."""
+
 
 def blocks(page: Path, language: str) -> list[str]:
     """The fenced blocks of one language."""
