@@ -25,11 +25,10 @@ from dsunet.data import find_pairs
 from dsunet.data.pairs import read_pair
 from dsunet.metrics import measure
 from dsunet.predict.edges import refined
-from dsunet.research.experiments.statistics import paired_difference
 from dsunet.running.inference import quantise
 from dsunet.support.files import sha256_of, write_json
 from dsunet.weights.shipped import DEFAULT, weights_of
-from measuring import circumstances
+from measuring import circumstances, difference
 
 MEASURES = ("BIoU", "IoU", "S", "MAE")
 SIDES = (None, 128, 64)
@@ -72,12 +71,10 @@ def summary(kept: dict[str, list[dict[str, float]]]) -> dict[str, object]:
         before, after = (
             np.array([row[key] for row in kept[way] if key in row]) for way in ("plain", "refined")
         )
-        interval = paired_difference(after, before)
-        assert interval is not None
         result[key] = {
             "plain": round(float(before.mean()), 5),
             "refined": round(float(after.mean()), 5),
-            "difference": [round(interval.low, 5), round(interval.high, 5)],
+            "difference": difference(after, before),
         }
     return result
 

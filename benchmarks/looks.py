@@ -23,11 +23,10 @@ import dsunet
 from dsunet.data import find_pairs
 from dsunet.data.pairs import read_pair
 from dsunet.metrics import measure
-from dsunet.research.experiments.statistics import paired_difference
 from dsunet.running.inference import quantise
 from dsunet.support.files import sha256_of, write_json
 from dsunet.weights.shipped import DEFAULT
-from measuring import circumstances
+from measuring import circumstances, difference
 
 MEASURES = ("S", "IoU", "BIoU", "MAE")
 PLAIN = "as it is"
@@ -62,11 +61,9 @@ def summary(rows: list[dict[str, float]], plain: list[dict[str, float]]) -> dict
     for name in MEASURES:
         both = [(a[name], b[name]) for a, b in zip(rows, plain, strict=True) if name in a]
         now, before = (np.array(values) for values in zip(*both, strict=True))
-        interval = paired_difference(now, before)
-        assert interval is not None
         result[name] = {
             "mean": round(float(now.mean()), 5),
-            "difference": [round(interval.low, 5), round(interval.high, 5)],
+            "difference": difference(now, before),
         }
     return result
 

@@ -11,9 +11,17 @@ from dsunet.benchmarking import circumstances
 from dsunet.data import Pair
 from dsunet.data.pairs import read_pair
 from dsunet.metrics import Measures
+from dsunet.research.experiments.statistics import paired_difference
 from dsunet.running.inference import quantise
 
-__all__ = ["circumstances", "measures_of"]
+__all__ = ["circumstances", "difference", "measures_of"]
+
+
+def difference(after: np.ndarray, before: np.ndarray) -> list[float]:
+    """The 95 % bootstrap interval of the mean difference of paired values, to five digits."""
+    interval = paired_difference(after, before)
+    assert interval is not None
+    return [round(interval.low, 5), round(interval.high, 5)]
 
 
 def measures_of(segmenter: dsunet.Segmenter, pairs: Iterable[Pair]) -> dict[str, float]:

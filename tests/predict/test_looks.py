@@ -47,6 +47,12 @@ def test_a_view_that_the_network_does_not_take(view: int | tuple[int, int]) -> N
     assert "sam_size" not in str(caught.value)
 
 
+@pytest.mark.parametrize("view", ["96", 96.0, True, (64,), (1, 2, 3), (64.0, 64)])
+def test_a_view_that_is_none(view: object) -> None:
+    with pytest.raises(ConfigError, match="`view` is .* needs a whole number or two"):
+        dsunet.Segmenter(network(), "cpu", view=view)  # type: ignore[arg-type]
+
+
 def test_flips_are_the_mean_of_both_logits_and_see_no_side() -> None:
     model, image = network(), picture()
     sam = make_views(image, (64, 64), None).sam[None]

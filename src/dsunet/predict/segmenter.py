@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar, cast, overload
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dsunet.config import as_size
 from dsunet.config.intensity import as_intensity
 from dsunet.config.renamed import takes_old_names
 from dsunet.errors import ConfigError, ImageError
@@ -59,9 +58,7 @@ class Recipe:
     dino_size: int | Size | None = None
     intensity: str = "full"
     """Which stored values of images are black and white, whoever said so."""
-    view: Size | None = None
-    flips: bool = False
-    zoom: bool = False
+    looks: Looks = field(default_factory=Looks)
 
     def build(self) -> Segmenter:
         """The segmenter; on a machine like the first one its maps are the same.
@@ -84,9 +81,9 @@ class Recipe:
             semantic_weights=self.semantic_weights,
             engine=self.engine,
             intensity=self.intensity,
-            view=self.view,
-            flips=self.flips,
-            zoom=self.zoom,
+            view=self.looks.view,
+            flips=self.looks.flips,
+            zoom=self.looks.zoom,
             **self.settings,
         )
 
@@ -163,7 +160,7 @@ class Segmenter:
         encoders = {"pyramid_weights": pyramid_weights, "semantic_weights": semantic_weights}
         opened = open_model(model, weights, encoders)
         settings = {"fold_batchnorm": fold_batchnorm, "int8": int8, "compile": compile}
-        self.looks = Looks(None if view is None else as_size(view), flips, zoom)
+        self.looks = Looks(_as_view(view), flips, zoom)
         self.engine: Engine[Any] = choose_engine(engine, opened, place, dtype, settings, self.looks)
         self.weights = opened.weights
         self.identity = dict(opened.identity or {})
@@ -191,9 +188,7 @@ class Segmenter:
             sam_size=source.sam_size if source else None,
             dino_size=source.dino_size if source else None,
             intensity=self.intensity,
-            view=self.looks.view,
-            flips=self.looks.flips,
-            zoom=self.looks.zoom,
+            looks=self.looks,
         )
 
     @property
@@ -363,6 +358,18 @@ def _taken(number: int, image: Picture | torch.Tensor, intensity: str) -> Taken:
         return as_taken(image, intensity)
     except ImageError as error:
         raise ImageError(f"image {number} of those given: {error}") from error
+
+
+def _as_view(view: object) -> Size | None:
+    """Raises `ConfigError` for what is neither a side nor two of them."""
+    if view is None:
+        return None
+    sides = (view, view) if isinstance(view, int) else view
+    if isinstance(sides, list | tuple) and len(sides) == 2:
+        height, width = sides
+        if type(height) is int and type(width) is int:
+            return height, width
+    raise ConfigError(f"`view` is {view!r}, but needs a whole number or two, (height, width)")
 
 
 def _absolute(path: str | Path | None) -> Path | None:
