@@ -5,8 +5,9 @@
 Predicts the validation images with the run's best weights through the same code as
 `dsunet predict`, measures them like `dsunet evaluate`, checks that both give the very figures of
 the training's own validation, and writes `result.json`, `metrics.csv`, `config.yaml`,
-`curves.png` and `maps.png`. The last shows predicted maps only, because the data sets' images and
-masks must not be passed on; the run's own `validation.png` shows them side by side.
+`curves.png` and `maps.png`. The last shows predicted maps only, and tells of the truth in numbers,
+because the data sets' images and masks must not be passed on; the run's own `validation.png` shows
+them side by side.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from PIL import Image
 
 import dsunet
 from dsunet.data import find_pairs, select_pairs
-from dsunet.data.pairs import read_names
+from dsunet.data.pairs import read_names, read_pair
 from dsunet.metrics import evaluate_folders
 from dsunet.predict import Job, predict_files
-from dsunet.visualize import panel
 from dsunet.visualize.curves import plot_curves
 from dsunet.weights.checkpoint import read_metadata
+from measuring import Shown, draw_maps, spread
 
 
 def main() -> None:
@@ -57,13 +58,18 @@ def main() -> None:
         measured = {key: training["measures"][key] for key in result.scores}
         if result.scores != measured:
             raise SystemExit(f"{result.scores} is not validation's {measured}")
-        ranked = sorted(result.per_image, key=lambda name: result.per_image[name]["S"])
-        chosen = [ranked[i] for i in np.linspace(0, len(ranked) - 1, 12).astype(int)][::-1]
-        cells = [Image.open(maps / f"{name}.png").convert("L") for name in chosen]
-        titles = [f"{name}: S {result.per_image[name]['S']:.2f}" for name in chosen]
-    rows = [cells[i : i + 4] for i in range(0, 12, 4)]
-    captions = [titles[i : i + 4] for i in range(0, 12, 4)]
-    panel(rows, ["predicted map"] * 4, captions, cell=150).save(to / "maps.png")
+        ranked = sorted(result.per_image, key=lambda name: -result.per_image[name]["S"])
+        truths = {pair.name: np.asarray(read_pair(pair).mask) > 127 for pair in pairs}
+        shown = [
+            Shown(
+                name,
+                np.asarray(Image.open(maps / f"{name}.png").convert("L")) / 255,
+                truths[name],
+                result.per_image[name]["S"],
+            )
+            for name in spread(ranked, 12)
+        ]
+    draw_maps(shown, f"{to.name}: predicted maps, from the best to the worst", to / "maps.png")
 
     with open(run / "metrics.csv", newline="", encoding="utf-8") as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
