@@ -6,7 +6,7 @@
 Every DIR holds `images/` and `masks/`. For each set and seed dsunet-lite is trained as often as
 there are STARTS, by the same command but for `--weights` and the rates; the number of epochs is
 what two quiet cores do in about ten minutes in float32, and the same for all. Measured are the
-held-out pairs (the `val.txt` of benchmarks/steel, tile and polyps, whatever the seed) after the last
+held-out pairs (`val.txt` of benchmarks/steel, tile and polyps, whatever the seed) after the last
 epoch. `--keep FOLDER` keeps the runs and goes on with them when the script was killed; `--start
 shipped` does that one alone. `--figures` draws maps of the runs from the shipped weights with the
 first seed into those folders, as `fine-tuned.png`.
