@@ -17,6 +17,7 @@ __all__ = [
     "DataError",
     "DeviceError",
     "DsunetError",
+    "ExportError",
     "ImageError",
     "InputSizeError",
     "MissingPackageError",
@@ -64,6 +65,10 @@ class CustomModelError(DsunetError):
 
 class DeviceError(DsunetError):
     """The requested device or precision is not usable on this machine."""
+
+
+class ExportError(DsunetError):
+    """An exported file does not say what its model says."""
 
 
 class OutputError(DsunetError):

@@ -22,6 +22,7 @@ from dsunet.cli.compare import COMPARE
 from dsunet.cli.data import DATA_CHECK, GENERATE
 from dsunet.cli.distill import DISTILL
 from dsunet.cli.evaluate import EVALUATE
+from dsunet.cli.export import EXPORT
 from dsunet.cli.features import FEATURES
 from dsunet.cli.importing import DATA_IMPORT
 from dsunet.cli.output import fail, one_line
@@ -183,6 +184,7 @@ COMMANDS: dict[str, Command] = {
     "models": MODELS,
     "info": INFO,
     "convert": CONVERT,
+    "export": EXPORT,
     "weights list": WEIGHTS_LIST,
     "weights info": WEIGHTS_INFO,
     "weights verify": WEIGHTS_VERIFY,

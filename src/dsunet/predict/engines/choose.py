@@ -15,6 +15,7 @@ from dsunet.network.function import ImageFunction
 from dsunet.network.source import CustomSource
 from dsunet.predict.engines.base import Engine, Size
 from dsunet.predict.engines.function import FunctionEngine
+from dsunet.predict.engines.onnx import SUFFIX, OnnxEngine, OnnxFile
 from dsunet.predict.engines.torch import TorchEngine
 from dsunet.predict.engines.zoom import ZoomEngine
 from dsunet.weights.models import load
@@ -22,7 +23,7 @@ from dsunet.weights.opened import open_weights
 
 __all__ = ["ENGINES", "Given", "Looks", "Opened", "check_engine", "choose_engine", "open_model"]
 
-ENGINES = ("auto", "torch")
+ENGINES = ("auto", "torch", "onnx")
 """What `dsunet.Segmenter` takes as engine; `auto` is the one that fits the model."""
 
 # What `dsunet.Segmenter` takes as model.
@@ -51,7 +52,7 @@ class Looks:
 class Opened:
     """A model that has been found, and where."""
 
-    model: SegmentationModel | ImageFunction
+    model: SegmentationModel | ImageFunction | OnnxFile
     weights: Path | None = None
     """The file that its weights are from."""
     source: CustomSource | None = None
@@ -64,6 +65,8 @@ class Opened:
         """Which stored values of images are black and white, as the model says."""
         if isinstance(self.model, SegmentationModel):
             return self.model.intensity
+        if isinstance(self.model, OnnxFile):
+            return self.model.facts.intensity
         return (self.source.intensity if self.source is not None else None) or "full"
 
 
@@ -88,6 +91,8 @@ def open_model(
                 f"weights is {weights}, but goes with a network of your own; of dsunet's models "
                 "give the file itself as model"
             )
+        if Path(model).suffix == SUFFIX:
+            return _opened_export(Path(model), encoders)
         file = open_weights(model)
         return Opened(
             load(
@@ -107,6 +112,13 @@ def open_model(
         return Opened(source.make(), None, source, identity)
     file = open_weights(weights)
     return Opened(load(file, model=source), file.path, source, identity)
+
+
+def _opened_export(path: Path, encoders: Mapping[str, str | Path | None]) -> Opened:
+    given = [name for name, file in encoders.items() if file is not None]
+    if given:
+        raise ConfigError(f"`{given[0]}` goes with a weights file; {path} has all of its weights")
+    return Opened(OnnxFile(path), path)
 
 
 def check_engine(name: str) -> None:
@@ -133,6 +145,20 @@ def choose_engine(
         CustomModelError: A network of the user's own cannot be copied, as settings need.
     """
     check_engine(name)
+    if isinstance(opened.model, OnnxFile):
+        if name == "torch":
+            raise ConfigError(
+                f"`engine` is torch, but {opened.weights} is an exported file; leave it out, or "
+                "give the weights that it was made of"
+            )
+        return looks.closer(
+            OnnxEngine(opened.model, device, settings, view=looks.view, flips=looks.flips)
+        )
+    if name == "onnx":
+        raise ConfigError(
+            "`engine` is onnx, but the model is none of a file that ends in .onnx; make one by "
+            "`dsunet export`, or leave it out"
+        )
     if not isinstance(opened.model, ImageFunction):
         return looks.closer(
             TorchEngine(

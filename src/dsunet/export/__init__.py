@@ -1,0 +1,15 @@
+"""Models that leave torch behind: to an ONNX file, held against the network before it is there."""
+
+from typing import TYPE_CHECKING
+
+from dsunet.support.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from dsunet.export.facts import FileFacts as FileFacts
+    from dsunet.export.facts import read_facts as read_facts
+    from dsunet.export.run import Exported as Exported
+    from dsunet.export.run import export_model as export_model
+
+__all__, __getattr__, __dir__ = lazy_names(
+    __name__, {"facts": ["FileFacts", "read_facts"], "run": ["Exported", "export_model"]}
+)
