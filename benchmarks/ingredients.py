@@ -81,7 +81,8 @@ def similarity(step: Step) -> Tensor:
     x, y = step.logits.fine.sigmoid(), step.batch.mask
 
     def mean(values: Tensor) -> Tensor:
-        return F.avg_pool2d(values, 11, 1, 5, count_include_pad=False)
+        rows = F.avg_pool2d(values, (11, 1), 1, (5, 0), count_include_pad=False)
+        return F.avg_pool2d(rows, (1, 11), 1, (0, 5), count_include_pad=False)
 
     mx, my = mean(x), mean(y)
     vx, vy, both = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my

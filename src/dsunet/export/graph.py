@@ -76,20 +76,20 @@ def write_onnx(network: SegmentationModel, facts: FileFacts, path: Path) -> None
     """
     first, second = facts.views
     views = tuple(torch.zeros(TRACED, 3, *size) for size in (first, second) if size)
-    free = {0: torch.export.Dim.DYNAMIC}
+    free: dict[int, Any] = {0: torch.export.Dim.DYNAMIC}
     if facts.dynamic_size:
-        free |= {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
+        free |= {axis: facts.multiple * torch.export.Dim(f"n{axis}", min=4) for axis in (2, 3)}
     shapes = (free, {0: torch.export.Dim.DYNAMIC})[: len(views)]
     if facts.dynamic_size:
         network = _padded_alike(network)
     whole = (_OneView if second is None else _TwoViews)(network.eval())
     try:
-        with _quietly():
+        with _quietly(), torch.no_grad():
+            # traced here, because torch.onnx tries several ways and tells of the last one alone
+            traced = torch.export.export(whole, views, dynamic_shapes=shapes, strict=False)
             program: Any = torch.onnx.export(
-                whole,
-                views,
+                traced,
                 dynamo=True,
-                dynamic_shapes=shapes,
                 input_names=list(INPUTS[: len(views)]),
                 output_names=list(OUTPUTS),
                 opset_version=OPSET,

@@ -56,7 +56,9 @@ class CrossScaleAttention(nn.Module):
             for x in (query, key, value)
         )
         mixed = F.scaled_dot_product_attention(query, key, value)
-        mixed = mixed.squeeze(1).transpose(1, 2).contiguous().view(len(mixed), -1, height, width)
+        # shape[0], not len: the exporter would take the batch's size for a constant
+        mixed = mixed.squeeze(1).transpose(1, 2).contiguous()
+        mixed = mixed.view(mixed.shape[0], -1, height, width)
         out: Tensor = self.out(mixed)
         return out
 

@@ -85,7 +85,7 @@ class WaveletConv2d(nn.Module):
         if level + 1 < len(self.band_convs):
             low = self._wavelet_path(bands[:, ::4], level + 1)
             # the four bands of a channel are neighbours: the low-low one is every fourth
-            split = filtered.reshape(len(x), self.channels, 4, *filtered.shape[-2:])
+            split = filtered.reshape(x.shape[0], self.channels, 4, *filtered.shape[-2:])
             filtered = torch.cat([split[:, :, :1] + low.unsqueeze(2), split[:, :, 1:]], 2)
             filtered = filtered.flatten(1, 2)
         return self.synthesise(filtered)[..., :height, :width]
