@@ -40,6 +40,7 @@ LAYERS = [
     {"metrics"},
     {"visualize"},
     {"predict"},
+    {"export"},
     {"training"},
     {"benchmarking"},
     {"research"},

@@ -291,6 +291,13 @@ def test_speed(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert {"step.json", "predict.json"} <= {p.name for p in Path().iterdir()}
 
 
+def test_deploy(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_page(ROOT / "docs" / "deploy.md", capsys)
+    assert Path("lite.json").is_file()
+    assert Path("masks/photo.png").is_file()
+    assert Path("overlay.png").is_file()
+
+
 def test_the_examples_of_the_commands_help(
     sandbox: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

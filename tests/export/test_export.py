@@ -14,12 +14,12 @@ from torch import nn
 import dsunet
 from dsunet.cli import main
 from dsunet.errors import CheckpointError, ConfigError, DeviceError
-from dsunet.export import export_model, read_facts
+from dsunet.export import export_model
 from dsunet.export import run as export_run
-from dsunet.export.facts import KEY, FileFacts
 from dsunet.export.verify import Case, compare, made_pictures
 from dsunet.network.custom import CustomModel
 from dsunet.predict.engines.onnx import OnnxFile
+from dsunet.weights.exported import KEY, FileFacts, read_facts
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")

@@ -5,11 +5,7 @@ from typing import TYPE_CHECKING
 from dsunet.support.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dsunet.export.facts import FileFacts as FileFacts
-    from dsunet.export.facts import read_facts as read_facts
     from dsunet.export.run import Exported as Exported
     from dsunet.export.run import export_model as export_model
 
-__all__, __getattr__, __dir__ = lazy_names(
-    __name__, {"facts": ["FileFacts", "read_facts"], "run": ["Exported", "export_model"]}
-)
+__all__, __getattr__, __dir__ = lazy_names(__name__, {"run": ["Exported", "export_model"]})

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from dsunet.errors import ConfigError, CustomModelError, MissingPackageError
-from dsunet.export.facts import INPUTS, KEY, OUTPUTS, FileFacts
 from dsunet.network.base import SegmentationModel
+from dsunet.weights.exported import INPUTS, KEY, OUTPUTS, FileFacts
 
 __all__ = ["OPSET", "require_packages", "write_onnx"]
 

@@ -18,7 +18,6 @@ from PIL import Image
 import dsunet
 from dsunet.config import as_size
 from dsunet.errors import ConfigError, DataError, ExportError, OutputError
-from dsunet.export.facts import FileFacts
 from dsunet.export.graph import OPSET, require_packages, write_onnx
 from dsunet.export.verify import BATCHES, Case, check_file, compare, made_pictures
 from dsunet.network.base import SegmentationModel
@@ -26,6 +25,7 @@ from dsunet.predict.engines.choose import Given, open_model
 from dsunet.predict.engines.onnx import SUFFIX, OnnxFile
 from dsunet.support.files import check_writable, replace_durably, sha256_of, write_json
 from dsunet.weights import shipped
+from dsunet.weights.exported import FileFacts
 
 __all__ = ["TOLERANCE", "Exported", "export_model"]
 

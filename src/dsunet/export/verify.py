@@ -14,8 +14,8 @@ from PIL import Image
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.data.views import image_view
 from dsunet.errors import ExportError
-from dsunet.export.facts import FileFacts
 from dsunet.network.base import SegmentationModel
+from dsunet.weights.exported import FileFacts
 
 __all__ = ["BATCHES", "Case", "Difference", "check_file", "compare", "made_pictures"]
 

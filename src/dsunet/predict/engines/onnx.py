@@ -13,10 +13,10 @@ from PIL import Image
 
 from dsunet.data.views import Views, make_views
 from dsunet.errors import CheckpointError, ConfigError, DeviceError, MissingPackageError
-from dsunet.export.facts import INPUTS, FileFacts, read_facts
 from dsunet.predict.engines.base import Engine, Size
 from dsunet.running.inference import probabilities_of
 from dsunet.support.files import sha256_of
+from dsunet.weights.exported import INPUTS, FileFacts, read_facts
 
 __all__ = ["SUFFIX", "OnnxEngine", "OnnxFile"]
 
