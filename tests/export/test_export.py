@@ -322,6 +322,20 @@ def test_facts_survive_the_file() -> None:
     assert read_facts({KEY: facts.to_json()}, "x") == facts
 
 
+def test_info_tells_what_is_in_it(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["info", str(exported), "--json", str(tmp_path / "info.json")]) == 0
+    out = capsys.readouterr().out
+    assert ":Small" in out
+    assert "128×128" in out
+    about = json.loads((tmp_path / "info.json").read_text())
+    assert about["parameters"] == sum(p.numel() for p in Small().parameters())
+    (tmp_path / "not.onnx").write_text("no")
+    assert main(["info", str(tmp_path / "not.onnx")]) == 1
+    assert "not.onnx cannot be opened" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["x.pt", "folder", "x.onnx.data"])
 def test_the_output_ends_in_onnx(name: str, tmp_path: Path) -> None:
     with pytest.raises(dsunet.DsunetError, match="needs the ending .onnx"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,13 +91,24 @@ def _info_arguments(parser: Parser) -> None:
     parser.add_argument("--json", type=str, help="Write all of it here.")
 
 
+def _exported(file: str) -> dict[str, Any]:
+    """What an exported file says about itself."""
+    from dsunet.predict.engines.onnx import OnnxFile
+
+    facts = dataclasses.asdict(OnnxFile(file).facts)
+    views = [f"{size[0]}×{size[1]}" for size in facts.pop("views") if size is not None]
+    name = facts.pop("name")
+    return {"file": file, "exported": name, "views": ", ".join(views), **facts}
+
+
 def _info(arguments: Namespace) -> int:
     from dsunet.weights.inspection import describe_file
 
     check_outputs(arguments.json)
     if arguments.json and Path(arguments.json).resolve() == Path(arguments.file).resolve():
         raise ConfigError("--json names the weights file itself; choose another name")
-    about = describe_file(arguments.file)
+    exported = Path(arguments.file).suffix == ".onnx"
+    about = _exported(arguments.file) if exported else describe_file(arguments.file)
     if arguments.json:
         write_json(Path(arguments.json), about)
     shown = {key: value for key, value in about.items() if value not in ({}, None, 0)}
@@ -104,7 +116,7 @@ def _info(arguments: Namespace) -> int:
         sizes = [about["model"][name] for name in ("sam_size", "dino_size")]
         views = " and ".join(str(size) for size in sizes if size)
         shown["model"] = f"{about['model']['custom']} (none of dsunet's; view of {views} px)"
-    elif "model" in about:
+    elif "model" in about and not exported:
         config, parameters = about["model"], about["parameters"]
         share = 100 * parameters["trained"] / parameters["total"]
         branch = f", {config['semantic']}" if config["injection"] != "none" else ""

@@ -92,11 +92,12 @@ class Segmenter:
     """A model ready to segment images.
 
     Args:
-        model: A model; the path of a weights file or of a run's folder, or the name of a model
-            whose weights come with the package (by default `dsunet-lite`, small and for the one
-            thing that stands out in a photograph); or a model of your own: a
-            `torch.nn.Module`, a function without arguments that makes one, or a function that takes
-            an image (RGB, H×W×3 uint8) and gives its map (floats in 0..1). See `CustomModel`.
+        model: A model; the path of a weights file, of a run's folder or of a file that `dsunet
+            export` has written (`.onnx`), or the name of a model whose weights come with the
+            package (by default `dsunet-lite`, small and for the one thing that stands out in a
+            photograph); or a model of your own: a `torch.nn.Module`, a function without arguments
+            that makes one, or a function that takes an image (RGB, H×W×3 uint8) and gives its map
+            (floats in 0..1). See `CustomModel`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         precision: `auto`, `float32`, `bfloat16` or `float16`; see `choose_precision`.
         weights: File or run's folder with the weights of a network of your own.
@@ -108,7 +109,8 @@ class Segmenter:
             maps change a little.
         compile: Let `torch.compile` make code for this machine at the first image, which takes a
             while, and once more for another batch size; the same but for the last digits.
-        engine: What computes: `torch`, or `auto` for what fits the model.
+        engine: What computes: `torch`, `onnx` for exported files, or `auto` for what fits the
+            model.
         intensity: Which stored values of images are black and white, see `ModelConfig`; by default
             as the weights say.
         view: Side of the network's (first) view in pixels, or height and width; by default as it
