@@ -59,12 +59,12 @@ def main() -> None:
         if result.scores != measured:
             raise SystemExit(f"{result.scores} is not validation's {measured}")
         ranked = sorted(result.per_image, key=lambda name: -result.per_image[name]["S"])
-        truths = {pair.name: np.asarray(read_pair(pair).mask) > 127 for pair in pairs}
+        by_name = {pair.name: pair for pair in pairs}
         shown = [
             Shown(
                 name,
                 np.asarray(Image.open(maps / f"{name}.png").convert("L")) / 255,
-                truths[name],
+                np.asarray(read_pair(by_name[name]).mask) > 127,
                 result.per_image[name]["S"],
             )
             for name in spread(ranked, 12)

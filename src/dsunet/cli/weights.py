@@ -15,6 +15,7 @@ from dsunet.cli.parser import Command, Parser, add_encoder_arguments
 from dsunet.config import MODEL_PRESETS
 from dsunet.errors import ConfigError
 from dsunet.support.files import write_json
+from dsunet.weights.exported import SUFFIX
 
 __all__ = [
     "CONVERT",
@@ -107,7 +108,7 @@ def _info(arguments: Namespace) -> int:
     check_outputs(arguments.json)
     if arguments.json and Path(arguments.json).resolve() == Path(arguments.file).resolve():
         raise ConfigError("--json names the weights file itself; choose another name")
-    exported = Path(arguments.file).suffix == ".onnx"
+    exported = Path(arguments.file).suffix == SUFFIX
     about = _exported(arguments.file) if exported else describe_file(arguments.file)
     if arguments.json:
         write_json(Path(arguments.json), about)
@@ -116,7 +117,7 @@ def _info(arguments: Namespace) -> int:
         sizes = [about["model"][name] for name in ("sam_size", "dino_size")]
         views = " and ".join(str(size) for size in sizes if size)
         shown["model"] = f"{about['model']['custom']} (none of dsunet's; view of {views} px)"
-    elif "model" in about and not exported:
+    elif "model" in about:
         config, parameters = about["model"], about["parameters"]
         share = 100 * parameters["trained"] / parameters["total"]
         branch = f", {config['semantic']}" if config["injection"] != "none" else ""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from dsunet.export.graph import OPSET, require_packages, write_onnx
 from dsunet.export.verify import BATCHES, Case, check_file, compare, made_pictures
 from dsunet.network.base import SegmentationModel
 from dsunet.predict.engines.choose import Given, open_model
-from dsunet.predict.engines.onnx import SUFFIX, OnnxFile
+from dsunet.predict.engines.onnx import OnnxFile
 from dsunet.support.files import check_writable, replace_durably, sha256_of, write_json
 from dsunet.weights import shipped
-from dsunet.weights.exported import FileFacts
+from dsunet.weights.exported import SUFFIX, FileFacts
 
 __all__ = ["TOLERANCE", "Exported", "export_model"]
 
@@ -97,7 +96,7 @@ def export_model(
         raise ConfigError(
             f"{network.name} is a function of an image; only networks of torch can be exported"
         )
-    cases = made_pictures() if pictures is None else _pictures_in(Path(pictures))
+    cases = made_pictures() if pictures is None else _pictures_in(Path(pictures), on_line)
     network = network.float().cpu().eval()
     facts = _facts(network, opened.weights, view, dynamic_size)
     started = time.perf_counter()
@@ -158,7 +157,7 @@ def _facts(
             "`dynamic_size` is for networks with one view; this one has two, whose sizes belong "
             "together: leave it out"
         )
-    ours = weights is not None and shipped.is_shipped(weights)
+    ours = weights if weights is not None and shipped.is_shipped(weights) else None
     config = network.config
     return FileFacts(
         name=config.name if config is not None else type(network).__name__,
@@ -171,7 +170,7 @@ def _facts(
         weights_sha256=None if weights is None else sha256_of(weights),
         training=network.training_facts,
         license="Apache-2.0" if ours else None,
-        card=shipped.card_of(shipped.DEFAULT).read_text(encoding="utf-8") if ours else None,
+        card=ours.with_suffix(".md").read_text(encoding="utf-8") if ours else None,
         made_by={
             "dsunet": dsunet.__version__,
             **{name: importlib.metadata.version(name) for name in ("torch", "onnxscript", "onnx")},
@@ -179,27 +178,27 @@ def _facts(
     )
 
 
-def _pictures_in(folder: Path) -> list[Case]:
-    """Some of a folder's images, evenly drawn; those that cannot be read are passed over.
+def _pictures_in(folder: Path, on_line: Callable[[str], None]) -> list[Case]:
+    """Some of a folder's images, evenly drawn; those that cannot be read are told of.
 
     Raises:
         DataError: There is none.
     """
+    from dsunet.data.folders import list_images
     from dsunet.data.images import read_image
-    from dsunet.data.sources import IMAGE_SUFFIXES
     from dsunet.errors import ImageError
 
     inside = folder / "images" if (folder / "images").is_dir() else folder
-    files: Iterable[os.DirEntry[str]] = os.scandir(inside) if inside.is_dir() else ()
-    names = sorted(f.name for f in files if Path(f.name).suffix.lower() in IMAGE_SUFFIXES)
-    step = max(1, len(names) // PICTURES)
+    files = list_images(inside)
+    step = max(1, len(files) // PICTURES)
     cases: list[Case] = []
-    for name in names[::step][:PICTURES]:
+    for file in files[::step][:PICTURES]:
         try:
-            picture: Image.Image = read_image(inside / name)
-        except ImageError:
+            picture: Image.Image = read_image(file)
+        except ImageError as error:
+            on_line(f"not compared: {error}")
             continue
-        cases.append(Case(name, picture))
+        cases.append(Case(file.name, picture))
     if not cases:
         raise DataError(f"there is no image that can be read in {inside}; give a folder of images")
     return cases

@@ -75,7 +75,7 @@ def compare(
 
     Args:
         network: In float32 on the CPU, in evaluation mode.
-        session: The file, as `dsunet.predict.engines.onnx.open_session` opens it.
+        session: The file: views as arrays → probability, B×1×H×W.
         facts: What it says about itself.
         cases: The pictures; they are repeated to fill the batches.
     """
@@ -90,15 +90,20 @@ def compare(
         views = [torch.stack([image_view(picture, size) for picture in pictures])]
         if second is not None:
             views.append(torch.stack([image_view(picture, second) for picture in pictures]))
+        # one by one: for the network a batch's size makes no difference
+        expected = np.concatenate(
+            [
+                torch.sigmoid(network(*(v[i : i + 1] for v in views), outputs="fine").fine).numpy()
+                for i in range(len(cases))
+            ]
+        )
         for batch in BATCHES:
             numbers = [i % len(cases) for i in range(max(batch, len(cases) // batch * batch))]
             for start in range(0, len(numbers), batch):
                 chosen = numbers[start : start + batch]
                 given = [view[chosen] for view in views]
-                expected = torch.sigmoid(network(*given, outputs="fine").fine).numpy()
-                actual = session(*(view.numpy() for view in given))
-                distance = np.abs(expected - actual).max(axis=(1, 2, 3))
-                means = np.abs(expected - actual).mean(axis=(1, 2, 3))
+                apart = np.abs(expected[chosen] - session(*(view.numpy() for view in given)))
+                distance, means = apart.max(axis=(1, 2, 3)), apart.mean(axis=(1, 2, 3))
                 found += [
                     Difference(float(d), float(m), cases[i].name, batch, size)
                     for d, m, i in zip(distance, means, chosen, strict=True)

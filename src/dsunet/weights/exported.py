@@ -10,7 +10,10 @@ from typing import Any
 from dsunet.config import IMAGENET_MEAN, IMAGENET_STD
 from dsunet.errors import CheckpointError
 
-__all__ = ["INPUTS", "KEY", "OUTPUTS", "FileFacts", "read_facts"]
+__all__ = ["INPUTS", "KEY", "OUTPUTS", "SUFFIX", "FileFacts", "read_facts"]
+
+SUFFIX = ".onnx"
+"""How names of exported files end."""
 
 KEY = "dsunet"
 """Under which key of a file's metadata they stand, as JSON."""

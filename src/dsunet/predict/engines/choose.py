@@ -15,9 +15,10 @@ from dsunet.network.function import ImageFunction
 from dsunet.network.source import CustomSource
 from dsunet.predict.engines.base import Engine, Size
 from dsunet.predict.engines.function import FunctionEngine
-from dsunet.predict.engines.onnx import SUFFIX, OnnxEngine, OnnxFile
+from dsunet.predict.engines.onnx import OnnxEngine, OnnxFile
 from dsunet.predict.engines.torch import TorchEngine
 from dsunet.predict.engines.zoom import ZoomEngine
+from dsunet.weights.exported import SUFFIX
 from dsunet.weights.models import load
 from dsunet.weights.opened import open_weights
 

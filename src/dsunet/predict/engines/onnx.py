@@ -16,11 +16,10 @@ from dsunet.errors import CheckpointError, ConfigError, DeviceError, MissingPack
 from dsunet.predict.engines.base import Engine, Size
 from dsunet.running.inference import probabilities_of
 from dsunet.support.files import sha256_of
+from dsunet.support.processes import available_cores
 from dsunet.weights.exported import INPUTS, FileFacts, read_facts
 
-__all__ = ["SUFFIX", "OnnxEngine", "OnnxFile"]
-
-SUFFIX = ".onnx"
+__all__ = ["OnnxEngine", "OnnxFile"]
 
 
 class OnnxFile:
@@ -29,10 +28,10 @@ class OnnxFile:
     Nothing in such a file is code; weights beside it are read from its own folder alone, which
     onnxruntime sees to.
 
+    As many threads compute as there are processors for this process, or as `OMP_NUM_THREADS` says.
+
     Args:
         path: The file.
-        threads: How many threads compute; by default as many as there are processors for this
-            process, or as `OMP_NUM_THREADS` says.
 
     Raises:
         MissingPackageError: onnxruntime is not installed.
@@ -42,7 +41,7 @@ class OnnxFile:
         facts: What it says about itself.
     """
 
-    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+    def __init__(self, path: str | Path) -> None:
         try:
             import onnxruntime
         except ImportError as error:
@@ -54,7 +53,7 @@ class OnnxFile:
             raise CheckpointError(f"there is no file {path}")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions
-        options.intra_op_num_threads = threads or _threads()
+        options.intra_op_num_threads = _threads()
         options.enable_cpu_mem_arena = False  # it would grow with every new size of a batch
         try:
             self._session: Any = onnxruntime.InferenceSession(
@@ -175,11 +174,7 @@ class OnnxEngine(Engine[Views]):
 
 def _threads() -> int:
     told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdigit() and int(told) > 0:
-        return int(told)
-    if hasattr(os, "sched_getaffinity"):  # not on every system
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return int(told) if told.isdigit() and int(told) > 0 else available_cores()
 
 
 def _reason(error: Exception, path: Path) -> str:
