@@ -23,7 +23,6 @@ import math
 import random
 import statistics
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -49,7 +48,7 @@ from dsunet.running.step import loss_of, way_there
 from dsunet.support.files import sha256_of, write_json
 from dsunet.training.average import WeightAverage
 from dsunet.weights.shipped import DEFAULT, weights_of
-from measuring import circumstances
+from measuring import circumstances, drawn_pairs, parser_of_runs
 
 BATCH, LR, ENCODER_LR, AVERAGE = 16, 2e-4, 1e-4, 0.98
 LOSS = LossConfig(bce="boundary_weighted")
@@ -324,12 +323,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     """Trains what is not trained yet, seed by seed, and writes the record after every run."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--train", type=Path, required=True)
-    parser.add_argument("--held-out", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
+    parser = parser_of_runs(__doc__)
     parser.add_argument("--pairs", type=int, default=960)
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--side", type=int, default=256)
@@ -340,9 +334,7 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     pairs = {pair.name: pair for pair in find_pairs(arguments.data)}
     held_out = read_names(arguments.held_out)
-    names = sorted(set(read_names(arguments.train)) - set(held_out))
-    random.Random(0).shuffle(names)
-    names = names[: arguments.pairs]
+    names = drawn_pairs(arguments.train, held_out, arguments.pairs)
     settings = {key: getattr(arguments, key) for key in ("pairs", "epochs", "side")}
     before = measured(dsunet.load().eval(), held_out, pairs, arguments.side)
     for seed in arguments.seeds:

@@ -18,7 +18,6 @@ import argparse
 import json
 import random
 import statistics
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +27,7 @@ from dsunet.config import DataConfig, LossConfig, TrainConfig, model_config
 from dsunet.data import Pair, find_pairs
 from dsunet.data.pairs import read_names
 from dsunet.support.files import write_json
-from measuring import circumstances, measures_of
+from measuring import circumstances, measures_of, parser_of_runs
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "recipe": {},
@@ -168,12 +167,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def main() -> None:
     """Trains what is not trained yet, seed by seed, and writes the record after every run."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--train", type=Path, required=True)
-    parser.add_argument("--held-out", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
+    parser = parser_of_runs(__doc__)
     parser.add_argument("--pairs", type=int, default=1600)
     parser.add_argument("--camouflaged", type=int, default=200, help="So many of the pairs.")
     parser.add_argument("--epochs", type=int, default=4)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,12 +14,40 @@ import numpy as np
 import dsunet
 from dsunet.benchmarking import circumstances
 from dsunet.data import Pair
-from dsunet.data.pairs import read_pair
+from dsunet.data.pairs import read_names, read_pair
 from dsunet.metrics import Measures
 from dsunet.research.experiments.statistics import paired_difference
 from dsunet.running.inference import quantise
 
-__all__ = ["Shown", "circumstances", "difference", "draw_maps", "measures_of", "spread"]
+__all__ = [
+    "Shown",
+    "circumstances",
+    "difference",
+    "draw_maps",
+    "drawn_pairs",
+    "measures_of",
+    "parser_of_runs",
+    "spread",
+]
+
+
+def parser_of_runs(doc: str) -> argparse.ArgumentParser:
+    """With the flags of scripts that train several times and go on where they were stopped.
+
+    Args:
+        doc: The script's docstring, whose first line is the description.
+    """
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    for flag in ("--data", "--train", "--held-out", "--work", "--output"):
+        parser.add_argument(flag, type=Path, required=True)
+    return parser
+
+
+def drawn_pairs(listed: Path, without: Sequence[str], number: int) -> list[str]:
+    """So many names of a list, drawn at random but always the same, in the order drawn."""
+    names = sorted(set(read_names(listed)) - set(without))
+    random.Random(0).shuffle(names)
+    return names[:number]
 
 
 class Shown(NamedTuple):

@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 import statistics
-from pathlib import Path
 from typing import Any
 
 import dsunet
@@ -25,7 +23,7 @@ from dsunet.config import DataConfig, LossConfig, Precision, TrainConfig, model_
 from dsunet.data import Pair, find_pairs
 from dsunet.data.pairs import read_names
 from dsunet.support.files import write_json
-from measuring import circumstances, measures_of
+from measuring import circumstances, drawn_pairs, measures_of, parser_of_runs
 
 TYPES: tuple[Precision, ...] = ("float32", "bfloat16")
 MEASURES = ("S", "F", "E", "MAE")
@@ -75,12 +73,7 @@ def trained(
 
 def main() -> None:
     """Trains what is not trained yet and writes the record."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--train", type=Path, required=True)
-    parser.add_argument("--held-out", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True)
+    parser = parser_of_runs(__doc__)
     parser.add_argument("--pairs", type=int, default=960)
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--side", type=int, default=160)
@@ -89,9 +82,7 @@ def main() -> None:
 
     arguments.work.mkdir(parents=True, exist_ok=True)
     wanted = read_names(arguments.held_out)
-    names = sorted(set(read_names(arguments.train)) - set(wanted))
-    random.Random(0).shuffle(names)
-    chosen = sorted(names[: arguments.pairs])
+    chosen = sorted(drawn_pairs(arguments.train, wanted, arguments.pairs))
     (arguments.work / "train.txt").write_text("".join(f"{name}\n" for name in chosen))
     pairs = {pair.name: pair for pair in find_pairs(arguments.data)}
     held_out = [pairs[name] for name in wanted]
