@@ -336,6 +336,37 @@ def test_info_tells_what_is_in_it(
     assert "not.onnx cannot be opened" in capsys.readouterr().err
 
 
+def test_a_file_in_the_reports_place_is_kept(tmp_path: Path) -> None:
+    for content in (b'{"images": 3}', b"[1]", b"7", b"\xff\x00"):
+        (tmp_path / "x.json").write_bytes(content)
+        with pytest.raises(dsunet.DsunetError, match="x.json is there already"):
+            export_model(small(), tmp_path / "x.onnx")
+        assert (tmp_path / "x.json").read_bytes() == content
+    (tmp_path / "x.json").write_text('{"compared": {}}')
+    assert export_model(small(), tmp_path / "x.onnx").report["file"] == "x.onnx"
+
+
+def test_endings_in_capitals(exported: Path, tmp_path: Path) -> None:
+    path = tmp_path / "SMALL.ONNX"
+    path.write_bytes(exported.read_bytes())
+    assert dsunet.Segmenter(path, "cpu").view == (128, 128)
+    assert main(["info", str(path)]) == 0
+
+
+def test_pictures_that_cannot_be_read_are_told_of(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    picture().save(folder / "good.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    lines: list[str] = []
+    done = export_model(small(), tmp_path / "x.onnx", pictures=folder, on_line=lines.append)
+    assert done.report["compared"]["pictures"] == ["good.png"]
+    assert any(line.startswith("not compared: ") and "broken.png" in line for line in lines)
+    (folder / "good.png").unlink()
+    with pytest.raises(dsunet.DsunetError, match="no image that can be read"):
+        export_model(small(), tmp_path / "y.onnx", pictures=folder)
+
+
 @pytest.mark.parametrize("name", ["x.pt", "folder", "x.onnx.data"])
 def test_the_output_ends_in_onnx(name: str, tmp_path: Path) -> None:
     with pytest.raises(dsunet.DsunetError, match="needs the ending .onnx"):

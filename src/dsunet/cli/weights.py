@@ -108,7 +108,7 @@ def _info(arguments: Namespace) -> int:
     check_outputs(arguments.json)
     if arguments.json and Path(arguments.json).resolve() == Path(arguments.file).resolve():
         raise ConfigError("--json names the weights file itself; choose another name")
-    exported = Path(arguments.file).suffix == SUFFIX
+    exported = Path(arguments.file).suffix.lower() == SUFFIX
     about = _exported(arguments.file) if exported else describe_file(arguments.file)
     if arguments.json:
         write_json(Path(arguments.json), about)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import tempfile
 import time
 from collections.abc import Callable
@@ -84,6 +85,7 @@ def export_model(
     path = Path(output)
     if path.suffix != SUFFIX:
         raise OutputError(f"`output` is {output}, but needs the ending {SUFFIX}")
+    _keep_others_report(path.with_suffix(".json"))
     path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(path.parent)
     opened = open_model(
@@ -143,6 +145,21 @@ def export_model(
             replace_durably(each, path.parent / each.name)
     write_json(path.with_suffix(".json"), report)
     return Exported(path, report)
+
+
+def _keep_others_report(path: Path) -> None:
+    """Raises `OutputError` if there is a file in the report's place that is no report."""
+    if not path.exists():
+        return
+    try:
+        ours = "compared" in json.loads(path.read_bytes())
+    except (OSError, TypeError, ValueError):
+        ours = False
+    if not ours:
+        raise OutputError(
+            f"{path} is there already and no report of an export, which would take its place; "
+            "choose another name for `output`"
+        )
 
 
 def _facts(

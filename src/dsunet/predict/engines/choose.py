@@ -92,7 +92,7 @@ def open_model(
                 f"weights is {weights}, but goes with a network of your own; of dsunet's models "
                 "give the file itself as model"
             )
-        if Path(model).suffix == SUFFIX:
+        if Path(model).suffix.lower() == SUFFIX:
             return _opened_export(Path(model), encoders)
         file = open_weights(model)
         return Opened(
