@@ -200,6 +200,7 @@ def test_predict_takes_it(
     [
         ({"int8": True}, "`int8` is for networks of torch"),
         ({"compile": True}, "`compile` is for networks of torch"),
+        ({"precision": "bfloat16"}, "`precision` is bfloat16, but"),
         ({"engine": "torch"}, "`engine` is torch, but"),
         ({"semantic_weights": "x.pth"}, "`semantic_weights` goes with a weights file"),
     ],
@@ -231,6 +232,20 @@ def test_models_that_cannot_be_exported(tmp_path: Path, exported: Path) -> None:
     with pytest.raises(ConfigError, match="none of a file that ends in .onnx"):
         dsunet.Segmenter(small(), "cpu", engine="onnx")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_of_three_channels(tmp_path: Path) -> None:
+    with pytest.raises(dsunet.DsunetError, match="logits of one channel are needed") as caught:
+        export_model(CustomModel(nn.Conv2d(3, 3, 1), 128), tmp_path / "x.onnx")
+    assert "exporter" not in str(caught.value)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").mkdir()
+    with pytest.raises(dsunet.DsunetError, match="is a folder; name a file"):
+        export_model(small(), tmp_path / "x.onnx")
+    with pytest.raises(dsunet.DsunetError, match="there is no folder .*nowhere"):
+        export_model(small(), tmp_path / "y.onnx", pictures=tmp_path / "nowhere")
 
 
 def test_a_network_that_depends_on_values(tmp_path: Path) -> None:

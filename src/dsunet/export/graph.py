@@ -83,6 +83,8 @@ def write_onnx(network: SegmentationModel, facts: FileFacts, path: Path) -> None
     if facts.dynamic_size:
         network = _padded_alike(network)
     whole = (_OneView if second is None else _TwoViews)(network.eval())
+    with torch.inference_mode():  # what is wrong without any exporter says so itself
+        whole(*views)
     try:
         with _quietly(), torch.no_grad():
             # traced here, because torch.onnx tries several ways and tells of the last one alone

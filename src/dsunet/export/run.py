@@ -85,6 +85,8 @@ def export_model(
     path = Path(output)
     if path.suffix != SUFFIX:
         raise OutputError(f"`output` is {output}, but needs the ending {SUFFIX}")
+    if path.is_dir():
+        raise OutputError(f"`output` {output} is a folder; name a file")
     _keep_others_report(path.with_suffix(".json"))
     path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(path.parent)
@@ -206,6 +208,8 @@ def _pictures_in(folder: Path, on_line: Callable[[str], None]) -> list[Case]:
     from dsunet.errors import ImageError
 
     inside = folder / "images" if (folder / "images").is_dir() else folder
+    if not inside.is_dir():
+        raise DataError(f"there is no folder {inside}; give a folder of images")
     files = list_images(inside)
     step = max(1, len(files) // PICTURES)
     cases: list[Case] = []

@@ -25,6 +25,7 @@ from dsunet.predict.engines.choose import (
     choose_engine,
     open_model,
 )
+from dsunet.predict.engines.onnx import OnnxFile
 from dsunet.predict.inputs import Given as Picture
 from dsunet.predict.inputs import Taken, as_taken, several
 from dsunet.predict.pictures import Segmentation
@@ -157,10 +158,11 @@ class Segmenter:
         told = None if intensity is None else as_intensity(intensity)
         work_after_fork()
         place = choose_device(device)
-        # 8-bit layers come between layers of 32 bits
-        dtype = choose_precision("float32" if int8 and precision == "auto" else precision, place)
         encoders = {"pyramid_weights": pyramid_weights, "semantic_weights": semantic_weights}
         opened = open_model(model, weights, encoders)
+        # 8-bit layers come between layers of 32 bits, and exported files have their own numbers
+        settled = precision == "auto" and (int8 or isinstance(opened.model, OnnxFile))
+        dtype = choose_precision("float32" if settled else precision, place)
         settings = {"fold_batchnorm": fold_batchnorm, "int8": int8, "compile": compile}
         self.looks = Looks(_as_view(view), flips, zoom)
         self.engine: Engine[Any] = choose_engine(engine, opened, place, dtype, settings, self.looks)

@@ -153,7 +153,7 @@ def choose_engine(
                 "give the weights that it was made of"
             )
         return looks.closer(
-            OnnxEngine(opened.model, device, settings, view=looks.view, flips=looks.flips)
+            OnnxEngine(opened.model, device, dtype, settings, view=looks.view, flips=looks.flips)
         )
     if name == "onnx":
         raise ConfigError(

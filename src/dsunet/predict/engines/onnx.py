@@ -85,6 +85,7 @@ class OnnxEngine(Engine[Views]):
     Args:
         file: The file.
         device: Where to compute; the CPU is all there is.
+        dtype: The number type that was asked for; float32 is all there is.
         settings: What `dsunet.Segmenter` would do to a network; none of it goes with a file.
         view: Height and width of the first view, if they are not the file's.
         flips: Segment mirrored views, too, and take the mean.
@@ -100,6 +101,7 @@ class OnnxEngine(Engine[Views]):
         self,
         file: OnnxFile,
         device: torch.device,
+        dtype: torch.dtype,
         settings: Mapping[str, bool],
         *,
         view: Size | None = None,
@@ -109,6 +111,12 @@ class OnnxEngine(Engine[Views]):
             raise DeviceError(
                 f"device {str(device)!r} was asked for, but exported files run on the CPU; use "
                 "`device` cpu, or the weights that the file was made of"
+            )
+        if dtype != torch.float32:
+            asked = str(dtype).removeprefix("torch.")
+            raise ConfigError(
+                f"`precision` is {asked}, but {file.path} computes in {file.facts.precision}; "
+                "leave it out"
             )
         for name, wanted in settings.items():
             if wanted:
@@ -121,7 +129,7 @@ class OnnxEngine(Engine[Views]):
         self.name = facts.name
         self.model = file
         self.device = torch.device("cpu")
-        self.dtype = torch.float32
+        self.dtype = dtype
         self.settings = settings
         self._views = (view or facts.views[0], facts.views[1])
         self._flips = flips
