@@ -24,11 +24,16 @@ class LossConfig:
     """Binary cross-entropy: plain mean, as published, or weighted towards boundaries like the
     IoU term, as the published code means it."""
 
+    ssim: float = 0.0
+    """Weight of a further term on the fine output, 1 − SSIM, which sharpens outlines and leaves less
+    half there; the paper has none."""
+
     output_weights: tuple[float, float, float] = (0.25, 0.5, 1.0)
     """Weights of the coarse, middle and fine output in the total."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output_weights", tuple(self.output_weights))  # YAML has lists
+        require(self.ssim >= 0, "ssim", self.ssim, "needs at least 0")
         require(
             len(self.output_weights) == 3 and min(self.output_weights) >= 0,
             "output_weights",
@@ -82,6 +87,10 @@ class TrainConfig:
 
     clip_grad_norm: float | None = None
     """Largest norm of the gradient; longer ones are scaled down."""
+
+    multi_scale: float = 0.0
+    """Train on views of many sizes: for each batch, the sides of the first view are changed by a
+    share of up to this much, to multiples of 32; the paper has none."""
 
     early_stop: int | None = None
     """Stop after this many epochs without a better value of `best_by` on the validation set."""
@@ -179,6 +188,7 @@ class TrainConfig:
             value = getattr(self, field)
             require(value is None or value > 0, field, value, "needs to be above 0")
         require(0 < self.threshold <= 1, "threshold", self.threshold, "needs (0, 1]")
+        require(0 <= self.multi_scale <= 0.5, "multi_scale", self.multi_scale, "needs [0, 0.5]")
         require(0 <= self.average < 1, "average", self.average, "needs [0, 1)")
         require(self.min_lr <= self.lr, "min_lr", self.min_lr, f"needs at most lr, {self.lr}")
         require(

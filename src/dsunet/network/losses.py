@@ -17,6 +17,7 @@ __all__ = [
     "boundary_weight",
     "deep_supervision_loss",
     "hint_loss",
+    "similarity_loss",
     "soft_target_loss",
     "structure_loss",
 ]
@@ -120,6 +121,42 @@ def deep_supervision_loss(
             _check_shapes(logits, target)
             total = total + weight * _structure_loss(logits, target, boundary, bce, counted)
     return total
+
+
+def similarity_loss(logits: Tensor, target: Tensor, counted: Tensor | None = None) -> Tensor:
+    """1 − SSIM of the map and the mask, a scalar in 0..2; 0 where they are equal.
+
+    Structural similarity in windows of 11×11 px (plain means; at the image's borders of what lies
+    inside), which a blurred outline or a hole lowers over the whole window. Source: BASNet (Qin et
+    al., CVPR 2019), where it is one of three terms; constants 0.01² and 0.03².
+
+    Args:
+        logits: B×1×H×W.
+        target: B×1×H×W in 0..1.
+        counted: B×1×H×W, 1 where a pixel counts and 0 where it is ignored; `None`: all count.
+
+    Raises:
+        ConfigError: The shapes differ.
+    """
+    _check_shapes(logits, target)
+    _check_counted(target, counted)
+    map_ = torch.sigmoid(logits)
+    if counted is not None:  # both are the same there, and nothing has a gradient
+        map_, target = map_.masked_fill(counted == 0, 0.0), target * counted
+    mean, mean_target = _window_mean(map_), _window_mean(target)
+    variance = _window_mean(map_ * map_) - mean * mean
+    variance_target = _window_mean(target * target) - mean_target * mean_target
+    covariance = _window_mean(map_ * target) - mean * mean_target
+    means = (2 * mean * mean_target + 1e-4) / (mean.square() + mean_target.square() + 1e-4)
+    similarity = means * (2 * covariance + 9e-4) / (variance + variance_target + 9e-4)
+    if counted is None:
+        return 1 - similarity.mean()
+    return ((1 - similarity) * counted).sum() / counted.sum().clamp_min(1)
+
+
+def _window_mean(values: Tensor) -> Tensor:
+    rows = F.avg_pool2d(values, (11, 1), 1, (5, 0), count_include_pad=False)
+    return F.avg_pool2d(rows, (1, 11), 1, (0, 5), count_include_pad=False)
 
 
 def soft_target_loss(logits: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dsunet.config import LossConfig
 from dsunet.network.decoder import SegmentationLogits
-from dsunet.network.losses import deep_supervision_loss
+from dsunet.network.losses import deep_supervision_loss, similarity_loss
 from dsunet.running.depthwise import DepthwiseGradients
 from dsunet.running.inference import forward_views
 from dsunet.running.place import Place
@@ -75,7 +75,10 @@ def loss_of(
     """
     coarse, middle, fine = loss.output_weights
     there = (coarse * (logits.coarse is not None), middle * (logits.middle is not None), fine)
-    return deep_supervision_loss(logits, masks, loss.bce, there, counted)
+    total = deep_supervision_loss(logits, masks, loss.bce, there, counted)
+    if loss.ssim:
+        total = total + loss.ssim * similarity_loss(logits.fine, masks, counted)
+    return total
 
 
 def training_loss(

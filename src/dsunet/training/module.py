@@ -25,6 +25,7 @@ from dsunet.running.memory import give_back
 from dsunet.running.step import Given, loss_of, way_there
 from dsunet.training.average import WeightAverage
 from dsunet.training.distillation import Distillation
+from dsunet.training.scales import at_another_size
 from dsunet.training.schedule import cosine_factor
 from dsunet.weights.checkpoint import about_json, describe
 
@@ -81,6 +82,8 @@ class SegmentationModule(L.LightningModule):
         return self.model if self.average is None else self.average.module
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        if self.recipe.multi_scale:
+            batch = at_another_size(batch, self.recipe.multi_scale)
         network = self._compiled or (
             self.model.outputs_and_levels if self._takes_levels else self.model
         )

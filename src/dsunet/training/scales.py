@@ -1,0 +1,61 @@
+"""Views of many sizes: a batch of training as it would be with another size of the view."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from dsunet.data.dataset import Batch
+
+__all__ = ["at_another_size", "sides_within"]
+
+STEP = 32  # the views' sides are multiples of it
+SMALLEST = 128  # see `ModelConfig.sam_size`
+
+
+def sides_within(side: int, share: float) -> list[int]:
+    """The sides, in pixels, that a side of the view may become.
+
+    Multiples of 32 from (1 − `share`) to (1 + `share`) times `side`, at least 128; the side itself
+    is always among them.
+    """
+    least, most = side * (1 - share), side * (1 + share)
+    around = range(STEP, int(most) + 1, STEP)
+    return [x for x in around if x == side or x >= max(least, SMALLEST)] or [side]
+
+
+def at_another_size(batch: Batch, share: float) -> Batch:
+    """The batch with its first view and its masks resized, all alike.
+
+    The size is drawn from torch's generator, which the step seeds, so that a resumed run sees the
+    same ones. Views get smaller with antialiasing; a second view stays as it is. What is ignored
+    stays so: a pixel counts where all that it is made of counts.
+
+    Args:
+        batch: Views of one size.
+        share: Largest change of a side, in 0..0.5.
+    """
+    height, width = batch.sam.shape[-2:]
+    sides = sides_within(height, share)
+    new_height = sides[int(torch.randint(len(sides), ()))]
+    others = sides_within(width, share)  # of a view that is not square: the one nearest in shape
+    new_width = min(others, key=lambda x: (abs(x * height - new_height * width), x))
+    if (new_height, new_width) == (height, width):
+        return batch
+
+    def resized(values: Tensor) -> Tensor:
+        return F.interpolate(
+            values,
+            size=(new_height, new_width),
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )
+
+    counted = batch.counted
+    return batch._replace(
+        sam=resized(batch.sam),
+        mask=resized(batch.mask).clamp(0, 1),
+        counted=None if counted is None else (resized(counted) > 1 - 1e-3).to(counted.dtype),
+    )
