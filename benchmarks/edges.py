@@ -25,7 +25,7 @@ from dsunet.data import find_pairs
 from dsunet.data.pairs import read_pair
 from dsunet.metrics import measure
 from dsunet.predict.edges import refined
-from dsunet.running.inference import quantise
+from dsunet.running.maps import quantise
 from dsunet.support.files import sha256_of, write_json
 from dsunet.weights.shipped import DEFAULT, weights_of
 from measuring import circumstances, difference

@@ -42,7 +42,7 @@ from dsunet.data.views import image_view
 from dsunet.metrics import measure
 from dsunet.network.decoder import SegmentationLogits
 from dsunet.network.layers import ConvBNReLU, resize_bilinear
-from dsunet.running.inference import quantise
+from dsunet.running.maps import quantise
 from dsunet.running.place import Place
 from dsunet.running.step import loss_of, way_there
 from dsunet.support.files import sha256_of, write_json

@@ -17,7 +17,7 @@ from dsunet.data import Pair
 from dsunet.data.pairs import read_names, read_pair
 from dsunet.metrics import Measures
 from dsunet.research.experiments.statistics import paired_difference
-from dsunet.running.inference import quantise
+from dsunet.running.maps import quantise
 
 __all__ = [
     "Shown",

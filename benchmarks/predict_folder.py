@@ -122,7 +122,7 @@ def main() -> None:
         "images": report.written,
         "failures": len(report.failures),
         "threads": torch.get_num_threads(),
-        "workers": spare_cores(segmenter.device)
+        "workers": spare_cores(segmenter.engine.threads)
         if arguments.workers is None
         else arguments.workers,
         "images_per_second": round(report.written / seconds, 2),

@@ -26,7 +26,7 @@ from dsunet.metrics import (
     measure,
 )
 from dsunet.metrics.cuts import cut_of
-from dsunet.running.inference import quantise
+from dsunet.running.maps import quantise
 
 EVERY = tuple(ALL_MEASURES)
 FAINT = 76  # 0.298

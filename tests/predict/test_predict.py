@@ -21,7 +21,7 @@ from dsunet.data.synthetic import synthetic_pair
 from dsunet.errors import DataError, DeviceError, OutputError
 from dsunet.predict import Options, plan_outputs, predict_files
 from dsunet.predict.files import spare_cores
-from dsunet.running.inference import quantise
+from dsunet.running.maps import quantise
 from dsunet.running.place import choose_device, choose_precision
 from dsunet.support.files import lock_folder
 from helpers import nano
@@ -519,13 +519,15 @@ def test_reading_goes_on_beside_the_model(
 
 
 def test_threads_only_on_idle_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    engine = dsunet.Segmenter(device="cpu").engine
     monkeypatch.setattr("dsunet.predict.files.available_cores", lambda: 4)
     torch.set_num_threads(3)
-    assert (spare_cores(cpu), spare_cores(gpu)) == (1, 3)
+    assert (engine.threads, spare_cores(3)) == (3, 1)
+    engine.device = torch.device("cuda")
+    assert (engine.threads, spare_cores(1)) == (1, 3)
     torch.set_num_threads(1)
     monkeypatch.setattr("dsunet.predict.files.available_cores", lambda: 1)
-    assert (spare_cores(cpu), spare_cores(gpu)) == (0, 0)
+    assert spare_cores(1) == 0
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from dsunet.data.dataset import Batch
 from dsunet.errors import ConfigError, OutputError
 from dsunet.metrics import OWN_MEASURES, Measures, Truth, measure
 from dsunet.predict import plan_outputs, predict_files
-from dsunet.running.inference import quantise
+from dsunet.running.maps import quantise
 from dsunet.training.choosing import FALLBACK, deciding, is_better
 from dsunet.training.folder import recorded_protocol
 from dsunet.training.module import SegmentationModule

@@ -192,7 +192,7 @@ def _predict(variant: Variant) -> tuple[Callable[[], object], torch.device]:
     if variant.naive:
         network.register_forward_pre_hook(_all_outputs, with_kwargs=True)
     views = example_views((segmenter.sam_size, segmenter.dino_size), variant.batch_size)
-    return lambda: segmenter.probabilities(views), segmenter.device
+    return lambda: segmenter.probabilities(views), torch.device(segmenter.device)
 
 
 def _all_outputs(_: object, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -41,6 +41,7 @@ from dsunet.cli.weights import (
     WEIGHTS_VERIFY,
 )
 from dsunet.errors import ConfigError, DsunetError, did_you_mean
+from dsunet.support.packages import needing
 
 __all__ = ["COMMANDS", "main"]
 
@@ -102,7 +103,7 @@ def _main(argv: list[str]) -> int:
         said = "; ".join(f"{old} is called {new} now" for old, new in parser.renamed.items())
         print(f"{prog}: note: {with_hyphens(said)}", file=sys.stderr)
     try:
-        with _pixels_allowed(arguments.get("max_pixels")):
+        with _pixels_allowed(arguments.get("max_pixels")), needing(prog):
             return command.run(arguments)
     except DsunetError as error:
         if os.environ.get("DSUNET_DEBUG"):

@@ -47,7 +47,8 @@ def _predict_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--weights",
         type=str,
-        help="A weights file, or a run's folder. Without it, and without --model, the small model "
+        help="A weights file, a run's folder, or a file that dsunet export has written. Without "
+        "it, and without --model, the small model "
         f"that comes with dsunet ({shipped.DEFAULT}) segments what stands out.",
     )
     add_model_argument(
@@ -152,6 +153,12 @@ def _predict_arguments(parser: Parser) -> None:
         type=int,
         help="Threads that read images beside the model, and as many that write; by default as "
         "many as there are cores that the model leaves idle.",
+    )
+    parser.add_argument(
+        "--engine",
+        default="auto",
+        help="What computes: torch; onnx (onnxruntime) or openvino, which run exported files and "
+        f"{shipped.DEFAULT}; auto is what fits the model and is installed, torch first.",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
     parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="Number type.")
@@ -346,6 +353,7 @@ def _segmenter(arguments: Namespace, model: CustomSource | str) -> Segmenter:
         fold_batchnorm=arguments.fold_batchnorm,
         int8=arguments.int8,
         compile=arguments.compile,
+        engine=arguments.engine,
         intensity=arguments.intensity,
         view=arguments.view,
         flips=arguments.flips,
@@ -371,7 +379,9 @@ def _whose_weights(arguments: Namespace, segmenter: Segmenter) -> list[str]:
         )
     if segmenter.intensity != "full":
         lines.append(f"values of images from black to white: {segmenter.intensity}")
-    return [*lines, f"on {segmenter.device}, {segmenter.engine.precision}"]
+    runtime = segmenter.engine.runtime
+    by = f", by {runtime}" if runtime else ""
+    return [*lines, f"on {segmenter.device}, {segmenter.engine.precision}{by}"]
 
 
 def _say(lines: list[str], file: TextIO) -> None:

@@ -94,9 +94,9 @@ def _info_arguments(parser: Parser) -> None:
 
 def _exported(file: str) -> dict[str, Any]:
     """What an exported file says about itself."""
-    from dsunet.predict.engines.onnx import OnnxFile
+    from dsunet.predict.engines.choose import open_exported
 
-    facts = dataclasses.asdict(OnnxFile(file).facts)
+    facts = dataclasses.asdict(open_exported(Path(file)).facts)
     views = [f"{size[0]}×{size[1]}" for size in facts.pop("views") if size is not None]
     name = facts.pop("name")
     return {"file": file, "exported": name, "views": ", ".join(views), **facts}

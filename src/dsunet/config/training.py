@@ -25,8 +25,8 @@ class LossConfig:
     IoU term, as the published code means it."""
 
     ssim: float = 0.0
-    """Weight of a further term on the fine output, 1 − SSIM, which sharpens outlines and leaves less
-    half there; the paper has none."""
+    """Weight of a further term on the fine output, 1 − SSIM, which sharpens outlines and leaves
+    less half there; the paper has none."""
 
     output_weights: tuple[float, float, float] = (0.25, 0.5, 1.0)
     """Weights of the coarse, middle and fine output in the total."""

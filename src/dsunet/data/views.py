@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dsunet.config import IMAGENET_MEAN, IMAGENET_STD
+from dsunet.data.pixel_views import image_array, resized_array
 
 __all__ = [
     "Views",
@@ -37,13 +37,9 @@ class Views(NamedTuple):
 def image_view(image: Image.Image, size: tuple[int, int]) -> Tensor:
     """An RGB image resized to (height, width) and normalised: 3×height×width, float32.
 
-    Resized by Pillow's bilinear filter, which averages when it shrinks (antialias), as the
-    published code does; scaled to 0..1, minus ImageNet's mean, over its standard deviation.
+    As `dsunet.data.pixel_views.image_array`, which see.
     """
-    pixels = _resize(image, size, Image.Resampling.BILINEAR)
-    return (pixels - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(
-        3, 1, 1
-    )
+    return torch.from_numpy(image_array(image, size))
 
 
 def mask_view(mask: Image.Image, size: tuple[int, int]) -> Tensor:
@@ -87,10 +83,7 @@ def counted_mask_view(mask: Image.Image, ignored: Image.Image, size: tuple[int, 
 
 
 def _resize(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Tensor:
-    height, width = size
-    resized = image.resize((width, height), resampling)
-    array = np.array(resized, dtype=np.uint8).reshape(height, width, -1)
-    return torch.from_numpy(array).permute(2, 0, 1).contiguous().float().div_(255)
+    return torch.from_numpy(resized_array(image, size, resampling))
 
 
 def make_views(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsunet.errors import ConfigError, CustomModelError, MissingPackageError
@@ -62,13 +63,18 @@ class _TwoViews(_OneView):
         return torch.sigmoid(logits), logits
 
 
-def write_onnx(network: SegmentationModel, facts: FileFacts, path: Path) -> None:
+def write_onnx(
+    network: SegmentationModel, facts: FileFacts, path: Path, *, folded: bool = True
+) -> None:
     """Writes the file; its batches may have any size.
 
     Args:
         network: On the CPU, in float32; it is put into evaluation mode.
         facts: Says its views, and whether the size is to be dynamic.
         path: Where; weights of over 2 GB go into `path` with `.data` behind its name.
+        folded: Put BatchNorms into the convolutions before them, and compute beforehand what does
+            not depend on the input; otherwise every weight stands in the file as the network has
+            it, and the runtimes do that when they open it.
 
     Raises:
         ConfigError: The network does not take views of any size.
@@ -95,6 +101,7 @@ def write_onnx(network: SegmentationModel, facts: FileFacts, path: Path) -> None
                 input_names=list(INPUTS[: len(views)]),
                 output_names=list(OUTPUTS),
                 opset_version=OPSET,
+                optimize=folded,
                 verbose=False,
             )
     except Exception as error:  # the exporter raises many kinds
@@ -135,12 +142,7 @@ def _with_own_padding(convolution: Any) -> nn.Module:
     """`Conv2dSame` for maps with sides that its strides divide."""
     if max(convolution.dilation) > 1:
         raise ConfigError("`dynamic_size`: this network has dilated convolutions; leave it out")
-    total = [
-        max(0, kernel - stride)
-        for kernel, stride in zip(convolution.kernel_size, convolution.stride, strict=True)
-    ]
-    (top, bottom), (left, right) = ((t // 2, t - t // 2) for t in total)
-    plain = nn.Conv2d(
+    own = _PaddedConv(
         convolution.in_channels,
         convolution.out_channels,
         convolution.kernel_size,
@@ -148,8 +150,20 @@ def _with_own_padding(convolution: Any) -> nn.Module:
         groups=convolution.groups,
         bias=convolution.bias is not None,
     )
-    plain.weight, plain.bias = convolution.weight, convolution.bias
-    return nn.Sequential(nn.ZeroPad2d((left, right, top, bottom)), plain)
+    own.weight, own.bias = convolution.weight, convolution.bias
+    return own
+
+
+class _PaddedConv(nn.Conv2d):
+    """A convolution that pads by as much as its kernel is larger than its stride."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 -- as torch calls it
+        (down, across) = (
+            max(0, kernel - stride)
+            for kernel, stride in zip(self.kernel_size, self.stride, strict=True)
+        )
+        sides = (across // 2, across - across // 2, down // 2, down - down // 2)
+        return super().forward(F.pad(input, sides))
 
 
 def _require_free(program: Any, facts: FileFacts) -> None:

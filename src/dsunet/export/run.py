@@ -21,13 +21,14 @@ from dsunet.errors import ConfigError, DataError, ExportError, OutputError
 from dsunet.export.graph import OPSET, require_packages, write_onnx
 from dsunet.export.verify import BATCHES, Case, check_file, compare, made_pictures
 from dsunet.network.base import SegmentationModel
-from dsunet.predict.engines.choose import Given, open_model
+from dsunet.predict.engines.choose import open_model
+from dsunet.predict.engines.models import Given
 from dsunet.predict.engines.onnx import OnnxFile
 from dsunet.support.files import check_writable, replace_durably, sha256_of, write_json
 from dsunet.weights import shipped
 from dsunet.weights.exported import SUFFIX, FileFacts
 
-__all__ = ["TOLERANCE", "Exported", "export_model"]
+__all__ = ["TOLERANCE", "Exported", "export_model", "facts_of"]
 
 TOLERANCE = 1e-4
 """The most that a float32 file's probability may differ from the network's, at any pixel."""
@@ -94,15 +95,15 @@ def export_model(
         model, weights, {"pyramid_weights": pyramid_weights, "semantic_weights": semantic_weights}
     )
     network = opened.model
-    if isinstance(network, OnnxFile):
-        raise ConfigError(f"{network.path} is exported already; give what it was made of")
+    if opened.exported:
+        raise ConfigError(f"{opened.weights} is exported already; give what it was made of")
     if not isinstance(network, SegmentationModel):
         raise ConfigError(
             f"{network.name} is a function of an image; only networks of torch can be exported"
         )
     cases = made_pictures() if pictures is None else _pictures_in(Path(pictures), on_line)
     network = network.float().cpu().eval()
-    facts = _facts(network, opened.weights, view, dynamic_size)
+    facts = facts_of(network, opened.weights, view, dynamic_size)
     started = time.perf_counter()
     on_line(f"exporting {facts.name} (view {_shown(facts.views[0])}) by torch {torch.__version__}")
     with tempfile.TemporaryDirectory(prefix=".dsunet-export-", dir=path.parent) as folder:
@@ -164,12 +165,17 @@ def _keep_others_report(path: Path) -> None:
         )
 
 
-def _facts(
+def facts_of(
     network: SegmentationModel,
     weights: Path | None,
     view: int | tuple[int, int] | None,
     dynamic_size: bool,
 ) -> FileFacts:
+    """What the file of a network says about itself.
+
+    Raises:
+        ConfigError: The network does not take such a view, or none of any size.
+    """
     views = network.view_sizes if view is None else network.views_with(as_size(view))
     if dynamic_size and views[1] is not None:
         raise ConfigError(

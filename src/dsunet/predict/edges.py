@@ -11,10 +11,7 @@ that little is left that is half there.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional as F
 
 __all__ = ["refined", "tidied"]
 
@@ -58,8 +55,8 @@ def refined(
     scale = min(1.0, SIDE / max(height, width))
     rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
     guide = _planes(picture.resize((columns, rows), Image.Resampling.BOX))
-    target = torch.from_numpy(_resized(tidy, rows, columns))
-    planes = [Image.fromarray(plane) for plane in _coefficients(guide, target).numpy()]
+    target = _resized(tidy, rows, columns)
+    planes = [Image.fromarray(plane) for plane in _coefficients(guide, target)]
     result = np.empty((height, width), np.float32)
     for top in range(0, height, ROWS):
         bottom = min(top + ROWS, height)
@@ -119,16 +116,23 @@ def _large(mask: np.ndarray, radius: int) -> np.ndarray:
     if radius < 1:
         return mask
     size = 2 * radius + 1
-    outside = torch.from_numpy(~mask)[None].float()
     core = np.zeros_like(mask)
-    fits = F.max_pool2d(outside, size, 1)[0] == 0
-    core[radius:-radius, radius:-radius] = fits.numpy()
+    if min(mask.shape) >= size:
+        outside = np.pad(~mask, ((1, 0), (1, 0))).cumsum(0, np.int32).cumsum(1, np.int32)
+        rows = outside[size:] - outside[:-size]
+        core[radius:-radius, radius:-radius] = rows[:, size:] == rows[:, :-size]
     return _reached(core, mask)
 
 
 def _grown(mask: np.ndarray) -> np.ndarray:
     """A mask and what is at most two pixels away."""
-    return F.max_pool2d(torch.from_numpy(mask)[None].float(), 5, 1, 2)[0].numpy() > 0
+    for _ in range(2):
+        mask = mask.copy()
+        for one, other in ((mask[1:], mask[:-1]), (mask[:, 1:], mask[:, :-1])):
+            before = one.copy()
+            one |= other
+            other |= before
+    return mask
 
 
 def _reached(seeds: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -159,7 +163,7 @@ def _spread(found: np.ndarray, mask: np.ndarray, runs: np.ndarray) -> np.ndarray
     return np.asarray(hit[runs] & mask)
 
 
-def _coefficients(guide: Tensor, target: Tensor) -> Tensor:
+def _coefficients(guide: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Of the guided filter with a guide in colour (equations 19 to 21 of its paper): 4×H×W.
 
     Args:
@@ -167,15 +171,15 @@ def _coefficients(guide: Tensor, target: Tensor) -> Tensor:
         target: H×W.
     """
     red, green, blue = guide
-    products = torch.stack(
+    products = np.stack(
         [red * red, red * green, red * blue, green * green, green * blue, blue * blue]
     )
-    means = _means(torch.cat([guide, target[None], guide * target, products]))
+    means = _means(np.concatenate([guide, target[None], guide * target, products]))
     colours, mean = means[:3], means[3]
     shared = means[4:7] - colours * mean
     pairs = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))
     rr, rg, rb, gg, gb, bb = (
-        product - colours[i] * colours[j] + (EPSILON if i == j else 0)
+        product - colours[i] * colours[j] + np.float32(EPSILON if i == j else 0)
         for product, (i, j) in zip(means[7:], pairs, strict=True)
     )
     # the inverse of a symmetric 3×3 matrix
@@ -185,34 +189,36 @@ def _coefficients(guide: Tensor, target: Tensor) -> Tensor:
         (rg * gb - gg * rb, rb * rg - rr * gb, rr * gg - rg * rg),
     )
     determinant = rr * adjugate[0][0] + rg * adjugate[0][1] + rb * adjugate[0][2]
-    slopes = torch.stack(
+    slopes = np.stack(
         [sum((a * s for a, s in zip(row, shared, strict=True)), start=0 * rr) for row in adjugate]
     )
     slopes /= determinant
     rest = mean - (slopes * colours).sum(0)
-    return _means(torch.cat([slopes, rest[None]]))
+    return _means(np.concatenate([slopes, rest[None]]))
 
 
-def _means(planes: Tensor) -> Tensor:
+def _means(planes: np.ndarray) -> np.ndarray:
     """Means of the neighbourhoods of every pixel, as far as they are in the picture: C×H×W."""
-    return torch.stack([_mean_along(_mean_along(plane, 0), 1) for plane in planes])
+    return np.stack([_mean_along(_mean_along(plane, 0), 1) for plane in planes])
 
 
-def _mean_along(plane: Tensor, axis: int) -> Tensor:
+def _mean_along(plane: np.ndarray, axis: int) -> np.ndarray:
     """Means over 2 · `RADIUS` + 1 values, by the differences of running sums."""
     length = plane.shape[axis]
-    sums = plane.cumsum(axis, dtype=torch.float64)
-    sums = torch.cat([torch.zeros_like(sums.narrow(axis, 0, 1)), sums], axis)
-    places = torch.arange(length)
-    first, last = (places - RADIUS).clamp(min=0), (places + RADIUS + 1).clamp(max=length)
-    totals = sums.index_select(axis, last) - sums.index_select(axis, first)
-    count = (last - first).unsqueeze(1 - axis)
-    return (totals / count).float()
+    sums = np.zeros([n + (i == axis) for i, n in enumerate(plane.shape)], np.float64)
+    inner = sums[1:] if axis == 0 else sums[:, 1:]
+    np.cumsum(plane, axis, np.float64, out=inner)
+    places = np.arange(length)
+    first, last = (places - RADIUS).clip(0, None), (places + RADIUS + 1).clip(None, length)
+    totals = sums.take(last, axis)
+    totals -= sums.take(first, axis)
+    totals /= (last - first)[:, None] if axis == 0 else last - first
+    return totals.astype(np.float32)
 
 
-def _planes(picture: Image.Image) -> Tensor:
+def _planes(picture: Image.Image) -> np.ndarray:
     values = np.asarray(picture, np.float32) / 255
-    return torch.from_numpy(values).permute(2, 0, 1).contiguous()
+    return np.ascontiguousarray(values.transpose(2, 0, 1))
 
 
 def _resized(values: np.ndarray, height: int, width: int) -> np.ndarray:

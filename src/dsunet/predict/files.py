@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from dsunet.config import Options
 from dsunet.data.colour import profile_trouble
 from dsunet.data.images import decode
@@ -107,7 +105,7 @@ def predict_files(
     folder = Path(output)
     _refuse_others_folder(folder)
     check_writable(folder)
-    readers = spare_cores(segmenter.device) if workers is None else workers
+    readers = spare_cores(segmenter.engine.threads) if workers is None else workers
     writers = max(readers, min(1, available_cores() - 1)) if workers is None else workers
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +120,7 @@ def predict_files(
             )
     except OSError as error:
         raise stopped_writing(error, folder, "written") from error
-    except torch.OutOfMemoryError as error:
+    except segmenter.engine.out_of_memory as error:
         raise DeviceError(
             "the device is out of memory; use a smaller `batch_size`, or `device` cpu"
         ) from error
@@ -155,9 +153,8 @@ def check_draft(options: Options, segmenter: Segmenter) -> None:
         )
 
 
-def spare_cores(device: torch.device) -> int:
-    """How many threads may work beside the model: a GPU leaves all cores but one idle."""
-    busy = torch.get_num_threads() if device.type == "cpu" else 1
+def spare_cores(busy: int) -> int:
+    """How many threads may work beside a model that keeps so many cores busy."""
     return min(4, max(0, available_cores() - busy))
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
 from dsunet.data.images import decode
@@ -16,6 +16,10 @@ from dsunet.data.intensity import stretch
 from dsunet.data.pixels import as_colours, orientation_of, over_white, scale_16_bit, turn
 from dsunet.data.sources import Bytes
 from dsunet.errors import ImageError
+
+if TYPE_CHECKING:
+    import torch
+    from typing_extensions import TypeIs
 
 __all__ = ["Given", "Taken", "as_picture", "as_taken", "several"]
 
@@ -62,11 +66,17 @@ def several(given: object) -> Iterator[Any] | None:
     """
     if isinstance(given, list | tuple):
         return iter(given)
-    if isinstance(given, torch.Tensor):
+    if _is_tensor(given):
         return iter(given) if given.ndim == 4 else None
     if isinstance(given, Iterator) and not callable(getattr(given, "read", None)):
         return given
     return None
+
+
+def _is_tensor(given: object) -> TypeIs[torch.Tensor]:
+    """Whether it is a tensor of torch, which is not imported for that."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(given, torch.Tensor)
 
 
 def as_picture(image: Given | torch.Tensor) -> Image.Image:
@@ -97,7 +107,7 @@ def as_taken(image: Given | torch.Tensor, intensity: str = "full") -> Taken:
         return Taken(*decode(Bytes(bytes(image)), intensity=intensity).as_colours())
     if isinstance(image, Image.Image):
         return _of_picture(image, intensity)
-    if isinstance(image, torch.Tensor):
+    if _is_tensor(image):
         return _of_tensor(image, intensity)
     if isinstance(image, np.ndarray):
         return _of_array(image, intensity)
@@ -136,7 +146,7 @@ def _of_tensor(tensor: torch.Tensor, intensity: str) -> Taken:
     shape, kind = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
     what = f"the tensor has shape {shape} and type {kind}"
     fits = tensor.ndim == 2 or (tensor.ndim == 3 and shape[0] in _CHANNELS)
-    if not fits or tensor.numel() == 0 or tensor.layout != torch.strided:
+    if not fits or tensor.numel() == 0 or str(tensor.layout) != "torch.strided":
         raise ImageError(
             f"{what}, but C×H×W with 1 (grey), 3 (RGB) or 4 (RGBA) channels is needed, not empty; "
             "of H×W×C, permute(2, 0, 1)"

@@ -11,7 +11,7 @@ from dsunet.data.pixels import over_white
 from dsunet.errors import ConfigError
 from dsunet.predict.edges import refined
 from dsunet.predict.foreground import foreground
-from dsunet.running.inference import quantise
+from dsunet.running.maps import quantise
 from dsunet.visualize import cutout, overlay
 from dsunet.visualize.overlay import opacity
 

@@ -6,37 +6,33 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import numpy as np
-import torch
 from PIL import Image
 
+from dsunet.config import Precision
 from dsunet.config.intensity import as_intensity
 from dsunet.config.renamed import takes_old_names
 from dsunet.errors import ConfigError, ImageError
-from dsunet.network.source import CustomSource
 from dsunet.predict.engines.base import Engine, Size
-from dsunet.predict.engines.choose import (
-    Given,
-    Looks,
-    Opened,
-    check_engine,
-    choose_engine,
-    open_model,
-)
-from dsunet.predict.engines.onnx import OnnxFile
+from dsunet.predict.engines.choose import check_engine, choose_engine, open_model
+from dsunet.predict.engines.models import Given, Looks, Opened
 from dsunet.predict.inputs import Given as Picture
 from dsunet.predict.inputs import Taken, as_taken, several
 from dsunet.predict.pictures import Segmentation
-from dsunet.running.place import Precision, choose_device, choose_precision
 from dsunet.support.imports import resolve
 from dsunet.support.processes import work_after_fork
 from dsunet.weights import shipped
 
+if TYPE_CHECKING:
+    import torch
+
+    from dsunet.network.source import CustomSource
+
 __all__ = ["Recipe", "Segmenter"]
 
-_Picture = TypeVar("_Picture", bound=Picture | torch.Tensor)
+_Picture = TypeVar("_Picture", bound="Picture | torch.Tensor")
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,8 @@ class Recipe:
         """
         model: Path | CustomSource
         if isinstance(self.model, str):
+            from dsunet.network.source import CustomSource
+
             target = resolve(self.model)
             model = CustomSource(self.model, target, self.sam_size, self.dino_size)
         else:
@@ -94,9 +92,9 @@ class Segmenter:
 
     Args:
         model: A model; the path of a weights file, of a run's folder or of a file that `dsunet
-            export` has written (`.onnx`), or the name of a model whose weights come with the
-            package (by default `dsunet-lite`, small and for the one thing that stands out in a
-            photograph); or a model of your own: a `torch.nn.Module`, a function without arguments
+            export` has written (`.onnx`, `.xml`), or the name of a model whose weights come with
+            the package (by default `dsunet-lite`, small and for the one thing that stands out in
+            a photograph); or a model of your own: a `torch.nn.Module`, a function without arguments
             that makes one, or a function that takes an image (RGB, H×W×3 uint8) and gives its map
             (floats in 0..1). See `CustomModel`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
@@ -110,8 +108,9 @@ class Segmenter:
             maps change a little.
         compile: Let `torch.compile` make code for this machine at the first image, which takes a
             while, and once more for another batch size; the same but for the last digits.
-        engine: What computes: `torch`, `onnx` for exported files, or `auto` for what fits the
-            model.
+        engine: What computes: `torch`; `onnx` (onnxruntime) or `openvino` for exported files and
+            for models whose weights come with the package; or `auto` for what fits the model: of
+            those that come with the package torch if it is installed, and else onnxruntime.
         intensity: Which stored values of images are black and white, see `ModelConfig`; by default
             as the weights say.
         view: Side of the network's (first) view in pixels, or height and width; by default as it
@@ -126,6 +125,7 @@ class Segmenter:
         CustomModelError: A model of your own cannot be made.
         DeviceError: The device is not usable, or not with `int8` or `compile`.
         ConfigError: Settings do not go together, or there is no such engine.
+        MissingPackageError: What the model or the engine needs is not installed.
 
     Attributes:
         engine: What computes the maps; see `dsunet.predict.engines.base.Engine`.
@@ -157,15 +157,13 @@ class Segmenter:
         check_engine(engine)
         told = None if intensity is None else as_intensity(intensity)
         work_after_fork()
-        place = choose_device(device)
         encoders = {"pyramid_weights": pyramid_weights, "semantic_weights": semantic_weights}
-        opened = open_model(model, weights, encoders)
-        # 8-bit layers come between layers of 32 bits, and exported files have their own numbers
-        settled = precision == "auto" and (int8 or isinstance(opened.model, OnnxFile))
-        dtype = choose_precision("float32" if settled else precision, place)
+        opened = open_model(model, weights, encoders, engine)
         settings = {"fold_batchnorm": fold_batchnorm, "int8": int8, "compile": compile}
         self.looks = Looks(_as_view(view), flips, zoom)
-        self.engine: Engine[Any] = choose_engine(engine, opened, place, dtype, settings, self.looks)
+        self.engine: Engine[Any] = choose_engine(
+            engine, opened, device, precision, settings, self.looks
+        )
         self.weights = opened.weights
         self.identity = dict(opened.identity or {})
         self.intensity = told or opened.intensity
@@ -239,13 +237,13 @@ class Segmenter:
         return dict(self.engine.settings)
 
     @property
-    def device(self) -> torch.device:
-        """Where it computes."""
+    def device(self) -> torch.device | str:
+        """Where it computes: `cpu` for exported files."""
         return self.engine.device
 
     @property
-    def dtype(self) -> torch.dtype:
-        """The number type that it computes in."""
+    def dtype(self) -> torch.dtype | np.dtype[Any]:
+        """The number type that it computes in; of exported files, that it gives."""
         return self.engine.dtype
 
     @property

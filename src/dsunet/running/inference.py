@@ -16,7 +16,7 @@ from torch import Tensor
 from dsunet.network.base import SegmentationModel
 from dsunet.network.layers import resize_bilinear
 
-__all__ = ["forward_views", "lay_out", "predict_probabilities", "probabilities_of", "quantise"]
+__all__ = ["forward_views", "lay_out", "predict_probabilities", "probabilities_of"]
 
 
 _Model = TypeVar("_Model", bound=SegmentationModel)
@@ -86,19 +86,3 @@ def probabilities_of(logits: Tensor, sizes: Sequence[tuple[int, int]]) -> list[n
         torch.sigmoid(resize_bilinear(one[None], size))[0, 0].cpu().numpy()
         for one, size in zip(logits, sizes, strict=True)
     ]
-
-
-def quantise(probability: np.ndarray, *, benchmark_normalization: bool = False) -> np.ndarray:
-    """A map as it is written to an 8-bit PNG: H×W float32 in 0..1 → H×W uint8 in 0..255.
-
-    Args:
-        probability: H×W in 0..1.
-        benchmark_normalization: The paper's protocol for benchmark maps: stretch each map to its
-            full range (ε = 1e-8 in the denominator) and truncate. It invents an object in images
-            that have none. Without it, values are rounded.
-    """
-    if benchmark_normalization:
-        low, high = probability.min(), probability.max()
-        stretched = (probability - low) / (high - low + np.float32(1e-8))
-        return np.asarray((stretched * 255).astype(np.uint8))
-    return np.asarray(np.round(probability * 255).astype(np.uint8))

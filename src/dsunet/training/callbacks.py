@@ -20,7 +20,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from dsunet.data.dataset import PairDataset, collate
 from dsunet.data.pairs import read_pair
 from dsunet.metrics import OWN_MEASURES
-from dsunet.running.inference import quantise
+from dsunet.running.maps import quantise
 from dsunet.running.place import Place, choose_precision
 from dsunet.support.files import replace_durably, temporary_beside, write_atomically, write_png
 from dsunet.training.choosing import FALLBACK, deciding, is_better

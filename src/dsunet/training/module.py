@@ -20,7 +20,8 @@ from dsunet.maps.semantic import FeatureCache
 from dsunet.metrics import OWN_MEASURES, BestThreshold, Measures
 from dsunet.network.base import SegmentationModel
 from dsunet.network.decoder import SegmentationLogits
-from dsunet.running.inference import predict_probabilities, quantise
+from dsunet.running.inference import predict_probabilities
+from dsunet.running.maps import quantise
 from dsunet.running.memory import give_back
 from dsunet.running.step import Given, loss_of, way_there
 from dsunet.training.average import WeightAverage

@@ -10,10 +10,22 @@ from typing import Any
 from dsunet.config import IMAGENET_MEAN, IMAGENET_STD
 from dsunet.errors import CheckpointError
 
-__all__ = ["INPUTS", "KEY", "OUTPUTS", "SUFFIX", "FileFacts", "read_facts"]
+__all__ = [
+    "INPUTS",
+    "KEY",
+    "OPENVINO_SUFFIX",
+    "OUTPUTS",
+    "SUFFIX",
+    "FileFacts",
+    "is_exported",
+    "read_facts",
+]
 
 SUFFIX = ".onnx"
 """How names of exported files end."""
+
+OPENVINO_SUFFIX = ".xml"
+"""How names of those end that are of OpenVINO's format."""
 
 KEY = "dsunet"
 """Under which key of a file's metadata they stand, as JSON."""
@@ -71,6 +83,11 @@ class FileFacts:
         return json.dumps(
             {"form": FORM, **asdict(self), "preprocessing": PREPROCESSING}, ensure_ascii=False
         )
+
+
+def is_exported(file: object) -> bool:
+    """Whether a name is that of an exported file."""
+    return str(file).lower().endswith((SUFFIX, OPENVINO_SUFFIX))
 
 
 def read_facts(metadata: Mapping[str, str], file: object) -> FileFacts:

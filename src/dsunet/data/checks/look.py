@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 NOT_COMPARED = Finding(
-    "not_compared", (), "the package ImageHash is needed: pip install 'dsunet[train]'"
+    "not_compared", (), "the package ImageHash is needed: pip install 'dsunet[evaluate]'"
 )
 
 # What a mask may have between black and white before it is odd: soft edges take less.

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
-import torch
 from PIL import Image
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Engine", "Size"]
 
@@ -25,22 +27,26 @@ class Engine(ABC, Generic[_Prepared]):
         name: What messages call the model.
         model: What computes: a network, or a function.
         original: The network of which `model` is a quicker copy; `None` if it is from a file.
-        device: Where it computes.
-        dtype: The number type that it computes in.
+        runtime: What it computes with: `torch`, `onnxruntime` or `openvino`; empty for functions.
+        device: Where it computes, as torch has it, or by its name.
+        dtype: The number type that it computes in, as torch or numpy has it.
         settings: Which quicker copies were asked for, by name.
         batches: Whether several images go in one pass; otherwise what goes wrong with one image
             says nothing of the others.
         takes_weights: Whether there is anything that weights from a file could be put into.
+        out_of_memory: What it raises where its device has too little memory.
     """
 
     name: str
     model: Any
     original: Any = None
-    device: torch.device
-    dtype: torch.dtype
+    runtime: str = ""
+    device: torch.device | str
+    dtype: torch.dtype | np.dtype[Any]
     settings: Mapping[str, bool]
     batches: bool = False
     takes_weights: bool = False
+    out_of_memory: tuple[type[BaseException], ...] = ()
 
     @property
     def views(self) -> tuple[Size, Size | None] | None:
@@ -62,6 +68,11 @@ class Engine(ABC, Generic[_Prepared]):
     def precision(self) -> str:
         """The number type's name."""
         return str(self.dtype).removeprefix("torch.")
+
+    @property
+    def threads(self) -> int:
+        """How many of this machine's cores are busy while it computes."""
+        return 1
 
     @property
     @abstractmethod

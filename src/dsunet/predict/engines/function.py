@@ -10,12 +10,13 @@ from PIL import Image
 
 from dsunet.errors import ConfigError
 from dsunet.network.function import ImageFunction
-from dsunet.predict.engines.base import Engine, Size
+from dsunet.predict.engines.base import Size
+from dsunet.predict.engines.torch import TorchThreads
 
 __all__ = ["FunctionEngine"]
 
 
-class FunctionEngine(Engine[Image.Image]):
+class FunctionEngine(TorchThreads[Image.Image]):
     """Runs a function of an image, one image after the other.
 
     Args:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,10 +27,25 @@ from dsunet.running.inference import predict_probabilities
 from dsunet.running.place import Place, require_unforked
 from dsunet.support.files import sha256_of
 
-__all__ = ["TorchEngine"]
+__all__ = ["TorchEngine", "TorchThreads"]
 
 
-class TorchEngine(Engine[Views]):
+_Prepared = TypeVar("_Prepared")
+
+
+class TorchThreads(Engine[_Prepared]):
+    """What computes on a device of torch's, with as many threads as torch has."""
+
+    device: torch.device
+    dtype: torch.dtype
+    out_of_memory = (torch.OutOfMemoryError,)
+
+    @property
+    def threads(self) -> int:
+        return torch.get_num_threads() if self.device.type == "cpu" else 1
+
+
+class TorchEngine(TorchThreads[Views]):
     """Runs a network, several images a pass if they come together.
 
     Args:
@@ -51,6 +67,7 @@ class TorchEngine(Engine[Views]):
 
     batches = True
     takes_weights = True
+    runtime = "torch"
 
     model: SegmentationModel
     original: SegmentationModel | None

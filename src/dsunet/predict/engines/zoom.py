@@ -48,7 +48,8 @@ class ZoomEngine(Engine[Zoomable]):
 
     def __init__(self, engine: Engine[Any]) -> None:
         self._engine = engine
-        self.name = engine.name
+        self.name, self.runtime = engine.name, engine.runtime
+        self.out_of_memory = engine.out_of_memory
         self.device, self.dtype = engine.device, engine.dtype
         self.settings = engine.settings
         self.batches, self.takes_weights = engine.batches, engine.takes_weights
@@ -70,6 +71,14 @@ class ZoomEngine(Engine[Zoomable]):
     @property
     def views(self) -> tuple[Size, Size | None] | None:
         return self._engine.views
+
+    @property
+    def precision(self) -> str:
+        return self._engine.precision
+
+    @property
+    def threads(self) -> int:
+        return self._engine.threads
 
     @property
     def parameters(self) -> int:

@@ -55,7 +55,7 @@ def paired_difference(
         from scipy.stats import bootstrap
     except ImportError as error:
         raise MissingPackageError(
-            "intervals need the package scipy; pip install 'dsunet[train]'"
+            "intervals need the package scipy; pip install 'dsunet[evaluate]'"
         ) from error
     differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
     if len(differences) < 2:

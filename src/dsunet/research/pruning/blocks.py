@@ -19,7 +19,8 @@ from dsunet.network.encoders import SemanticEncoder
 from dsunet.network.model import DSUNet
 from dsunet.research.pruning.channels import copy_with
 from dsunet.research.pruning.measuring import flops_of, validation
-from dsunet.running.inference import probabilities_of, quantise
+from dsunet.running.inference import probabilities_of
+from dsunet.running.maps import quantise
 from dsunet.running.place import Place
 
 __all__ = ["BlockEffect", "choose_blocks", "drop_blocks", "effects_of_blocks"]

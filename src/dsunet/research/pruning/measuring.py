@@ -18,8 +18,9 @@ from dsunet.data.pairs import Pair
 from dsunet.metrics import OWN_MEASURES, Measures
 from dsunet.network.build import build_model
 from dsunet.network.model import DSUNet
-from dsunet.running.inference import predict_probabilities, quantise
+from dsunet.running.inference import predict_probabilities
 from dsunet.running.loaders import pair_loader
+from dsunet.running.maps import quantise
 from dsunet.running.place import Place
 
 __all__ = ["evaluate_network", "flops_of", "seconds_in_turns", "validation"]

@@ -12,7 +12,16 @@ from pathlib import Path
 
 from dsunet.errors import CheckpointError
 
-__all__ = ["DEFAULT", "SHIPPED", "card_of", "is_shipped", "named", "versioned", "weights_of"]
+__all__ = [
+    "DEFAULT",
+    "SHIPPED",
+    "card_of",
+    "exported_of",
+    "is_shipped",
+    "named",
+    "versioned",
+    "weights_of",
+]
 
 DEFAULT = "dsunet-lite"
 """What segments where nobody says which weights to take."""
@@ -34,6 +43,14 @@ def versioned(name: str) -> str:
 def weights_of(name: str) -> Path:
     """The weights file of one of `SHIPPED`."""
     return _FOLDER / f"{versioned(name)}.safetensors"
+
+
+def exported_of(name: str) -> Path:
+    """The ONNX file of one of `SHIPPED`, with the version or without, for who has no torch.
+
+    Its weights are those of the weights file, which it refers to.
+    """
+    return _FOLDER / f"{versioned(_parts(name)[0])}.onnx"
 
 
 def card_of(name: str) -> Path:
