@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 
 from dsunet.cli.output import Progress
@@ -35,3 +38,20 @@ def test_what_is_quick_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
         for done in range(1, 11):
             tell(done, 10)
     assert capsys.readouterr().err == ""
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with Progress("predicting") as tell:
+        tell(51, 100)  # an earlier run has done fifty
+        tell(100, 100)
+    said = terminal.getvalue()
+    assert "predicting: " in said
+    assert "100/100" in said
+    assert "\n" not in said  # nothing is left of it

@@ -11,7 +11,12 @@ import torch.nn.functional as F
 import dsunet
 from dsunet.errors import ConfigError
 from dsunet.network.decoder import SegmentationLogits
-from dsunet.network.losses import Bce, boundary_weight, deep_supervision_loss
+from dsunet.network.losses import (
+    Bce,
+    boundary_weight,
+    deep_supervision_loss,
+    similarity_loss,
+)
 
 
 def test_weight_equals_one_big_average_pool() -> None:
@@ -168,3 +173,56 @@ class TestIgnored:
         x = torch.zeros(2, 1, 8, 8)
         with pytest.raises(ConfigError, match=r"`counted` has shape \(2, 1, 4, 4\)"):
             dsunet.structure_loss(x, x, counted=torch.ones(2, 1, 4, 4))
+
+
+def test_similarity_by_hand() -> None:
+    """Maps of one value have no variance, so that the means alone tell."""
+    logits = torch.full((1, 1, 20, 30), -math.log(3))  # probability 1/4
+    half = torch.full((1, 1, 20, 30), 0.5)
+    means = (2 * 0.25 * 0.5 + 1e-4) / (0.25**2 + 0.5**2 + 1e-4)
+    assert float(similarity_loss(logits, half)) == pytest.approx(1 - means, rel=1e-4)
+    mask = torch.zeros(1, 1, 40, 40)
+    mask[..., 10:30, 10:30] = 1
+    assert float(similarity_loss((mask - 0.5) * 200, mask)) == pytest.approx(0, abs=1e-5)
+    opposite = float(similarity_loss((0.5 - mask) * 200, mask))
+    assert 1 < opposite < 2  # where both vary, one goes up where the other goes down
+
+
+def test_similarity_is_that_of_each_window() -> None:
+    """The formula of one window, taken apart; at the border of what lies inside."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 1, 16, 16, generator=generator)
+    mask = (torch.rand(1, 1, 16, 16, generator=generator) > 0.5).float()
+    x, y = logits.sigmoid()[0, 0].double(), mask[0, 0].double()
+    found = []
+    for row in range(16):
+        for column in range(16):
+            part = (
+                slice(max(0, row - 5), row + 6),
+                slice(max(0, column - 5), column + 6),
+            )
+            a, b = x[part].flatten(), y[part].flatten()
+            cov = ((a - a.mean()) * (b - b.mean())).mean()
+            means = (2 * a.mean() * b.mean() + 1e-4) / (a.mean() ** 2 + b.mean() ** 2 + 1e-4)
+            spread = a.var(correction=0) + b.var(correction=0) + 9e-4
+            found.append(means * (2 * cov + 9e-4) / spread)
+    expected = 1 - float(torch.stack(found).mean())
+    assert float(similarity_loss(logits, mask)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_similarity_leaves_ignored_pixels_out() -> None:
+    logits = torch.randn(1, 1, 24, 24, generator=torch.Generator().manual_seed(1))
+    mask = torch.zeros(1, 1, 24, 24)
+    mask[..., 4:12, 4:12] = 1
+    counted = torch.ones_like(mask)
+    counted[..., 16:] = 0
+    logits.requires_grad_()
+    loss = similarity_loss(logits, mask, counted)
+    loss.backward()
+    assert logits.grad is not None
+    assert not logits.grad[..., 16:].any()
+    assert logits.grad[..., :16].any()
+    other = torch.where(counted == 0, torch.full_like(mask, 0.7), mask)
+    assert float(similarity_loss(logits, other, counted)) == float(loss)
+    with pytest.raises(ConfigError, match="the loss needs the same"):
+        similarity_loss(logits, mask[..., :20])

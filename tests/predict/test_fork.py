@@ -87,6 +87,20 @@ def test_a_forked_process_computes_with_one_thread(settings: list[str]) -> None:
     assert done.stdout.split() == ["1", "2", "True"], done.stderr
 
 
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_a_forked_process_opens_the_file_again(engine: str) -> None:
+    pytest.importorskip({"onnx": "onnxruntime"}.get(engine, engine))
+    code = FORKED.replace('device="cpu", **settings', f"engine={engine!r}")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env=_with_threads(),
+    )
+    assert done.stdout.split()[-1:] == ["True"], done.stderr
+
+
 def test_importing_registers_nothing() -> None:
     code = (
         "import dsunet, sys; from dsunet.support import processes; "

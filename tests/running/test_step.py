@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 import dsunet
 from dsunet.config import LossConfig
 from dsunet.errors import ConfigError
-from dsunet.network.losses import deep_supervision_loss
+from dsunet.network.losses import deep_supervision_loss, similarity_loss
 from dsunet.running.loaders import make_loader
 from dsunet.running.place import Place
 from dsunet.running.step import training_loss, way_there
@@ -43,6 +43,13 @@ def test_the_loss_is_that_of_the_outputs_with_a_weight() -> None:
     assert given.logits.middle is None
     found = training_loss(model, SAM, None, MASKS, fine)
     assert torch.equal(found, deep_supervision_loss(given.logits, MASKS, "mean", (0, 0, 1)))
+
+
+def test_similarity_is_a_further_term_of_the_fine_output() -> None:
+    model = network()
+    logits = way_there(model, SAM, None, LossConfig()).logits
+    expected = deep_supervision_loss(logits, MASKS) + 0.5 * similarity_loss(logits.fine, MASKS)
+    assert torch.equal(training_loss(model, SAM, None, MASKS, LossConfig(ssim=0.5)), expected)
 
 
 def test_a_network_of_ones_own_has_one_output_and_no_levels() -> None:

@@ -128,28 +128,17 @@ class Progress:
     def __enter__(self) -> Callable[[int, int], None]:
         if not sys.stderr.isatty():
             return self._lines()
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            SpinnerColumn,
-            TextColumn,
-            TimeRemainingColumn,
-        )
+        from tqdm import tqdm
 
-        self.bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        )
-        self.bar.start()
-        task = self.bar.add_task(self.title, total=None)
-        return lambda done, total: self.bar.update(task, completed=done, total=total)
+        bar = self.bar = tqdm(desc=self.title, leave=False, dynamic_ncols=True, file=sys.stderr)
+
+        def show(done: int, total: int) -> None:
+            if bar.total is None:  # what an earlier run did took no time in this one
+                bar.reset(total)
+                bar.initial = bar.n = done - 1
+            bar.update(done - bar.n)
+
+        return show
 
     def _lines(self) -> Callable[[int, int], None]:
         start = said = self.clock()
@@ -174,5 +163,5 @@ class Progress:
         return tell
 
     def __exit__(self, *exception: object) -> None:
-        if self.bar:
-            self.bar.stop()
+        if self.bar is not None:
+            self.bar.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from dsunet.cli.parser import Command, Parser, add_encoder_arguments
 from dsunet.config import MODEL_PRESETS
 from dsunet.errors import ConfigError
 from dsunet.support.files import write_json
-from dsunet.weights.exported import SUFFIX
+from dsunet.weights import shipped
+from dsunet.weights.exported import is_exported
 
 __all__ = [
     "CONVERT",
@@ -92,24 +94,32 @@ def _info_arguments(parser: Parser) -> None:
     parser.add_argument("--json", type=str, help="Write all of it here.")
 
 
-def _exported(file: str) -> dict[str, Any]:
+def _exported(file: Path) -> dict[str, Any]:
     """What an exported file says about itself."""
     from dsunet.predict.engines.choose import open_exported
 
-    facts = dataclasses.asdict(open_exported(Path(file)).facts)
+    facts = dataclasses.asdict(open_exported(file).facts)
     views = [f"{size[0]}×{size[1]}" for size in facts.pop("views") if size is not None]
     name = facts.pop("name")
-    return {"file": file, "exported": name, "views": ", ".join(views), **facts}
+    return {"file": str(file), "exported": name, "views": ", ".join(views), **facts}
+
+
+def _about(file: str) -> dict[str, Any]:
+    """What is in a file; without torch, of weights that come with the package their ONNX file."""
+    if is_exported(file):
+        return _exported(Path(file))
+    if find_spec("torch") is None and not Path(file).exists() and shipped.named(file) is not None:
+        return _exported(shipped.exported_of(file))
+    from dsunet.weights.inspection import describe_file
+
+    return describe_file(file)
 
 
 def _info(arguments: Namespace) -> int:
-    from dsunet.weights.inspection import describe_file
-
     check_outputs(arguments.json)
     if arguments.json and Path(arguments.json).resolve() == Path(arguments.file).resolve():
         raise ConfigError("--json names the weights file itself; choose another name")
-    exported = Path(arguments.file).suffix.lower() == SUFFIX
-    about = _exported(arguments.file) if exported else describe_file(arguments.file)
+    about = _about(arguments.file)
     if arguments.json:
         write_json(Path(arguments.json), about)
     shown = {key: value for key, value in about.items() if value not in ({}, None, 0)}

@@ -189,6 +189,16 @@ class TrainConfig:
             require(value is None or value > 0, field, value, "needs to be above 0")
         require(0 < self.threshold <= 1, "threshold", self.threshold, "needs (0, 1]")
         require(0 <= self.multi_scale <= 0.5, "multi_scale", self.multi_scale, "needs [0, 0.5]")
+        for field, wanted in (
+            ("compile", self.compile),
+            ("feature_cache", self.feature_cache != "off"),
+        ):
+            require(
+                not (wanted and self.multi_scale),
+                field,
+                getattr(self, field),
+                "needs views of one size: leave it out, or `multi_scale`",
+            )
         require(0 <= self.average < 1, "average", self.average, "needs [0, 1)")
         require(self.min_lr <= self.lr, "min_lr", self.min_lr, f"needs at most lr, {self.lr}")
         require(

@@ -66,6 +66,8 @@ def choose_batch_size(
         TrainingError: Nothing fits, or it cannot be found out.
     """
     need = memory_of_a_step(network, loss, place)
+    if recipe.multi_scale:  # the largest views
+        need = replace(need, per_image=need.per_image * (1 + recipe.multi_scale) ** 2)
     # processes on a CPU share its memory
     free = free_memory(place.device) / (recipe.devices if place.device.type == "cpu" else 1)
     chosen, line = fit(need, free, pairs, recipe)

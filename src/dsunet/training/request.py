@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
-from dsunet.errors import DeviceError, TrainingError
+from dsunet.errors import ConfigError, DeviceError, TrainingError
 from dsunet.network.source import CustomSource
 from dsunet.running.place import Place
 from dsunet.training.folder import flat_settings, recorded_batch, recorded_protocol
@@ -104,6 +104,11 @@ def settled(request: Request) -> Request:
     if going_on:
         request = replace(request, recipe=recorded_protocol(request.folder, request.recipe))
     if request.distill is not None:
+        if request.recipe.multi_scale:
+            raise ConfigError(
+                f"`multi_scale` is {request.recipe.multi_scale}, but a teacher's maps are of one "
+                "view; leave it out of distillation"
+            )
         check_teacher(request.distill, request.folder)
     _check_devices(request.place.device, request.recipe.devices)
     return request
