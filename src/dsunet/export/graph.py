@@ -176,7 +176,9 @@ def _reason(error: BaseException) -> str:
 @contextlib.contextmanager
 def quietly() -> Any:
     """Without the words of exporters and quantisers about their own insides."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export", "root")]
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export", "root")
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -28,6 +28,9 @@ __all__ = ["INT8_TYPES", "to_float16", "to_int8"]
 LAYERS = ("Conv", "MatMul", "Gemm")
 """Operators with weights."""
 
+FIRST = 3
+"""Layers at the beginning that stay float32 in an int8 file: what they lose, all others get."""
+
 INT8_TYPES = (*LAYERS, "AveragePool", "Concat", "Relu", "Clip")
 """Operators that are computed with whole numbers.
 
@@ -62,8 +65,8 @@ def to_int8(
 
     Weights are signed, with a scale for each channel; what flows between layers is unsigned, with
     one for each tensor, from its least to its largest value over the calibration. That is what
-    x86 processors with VNNI instructions are quickest at. The last layer before the logits stays
-    float32. Inputs and outputs are float32.
+    x86 processors with VNNI instructions are quickest at. The first layers, and the last before the
+    logits, stay float32. Inputs and outputs are float32.
 
     Args:
         source: A float32 file.
@@ -109,16 +112,14 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
 
 
 def _left_alone(model: Any) -> list[str]:
-    """Names of the layers that stay float32: those without weights, and the last before the logits.
+    """Names of the layers that stay float32: those without weights, the first and the last.
 
     The last ones are those that the logits come from without another one between.
     """
     weights = {each.name for each in model.graph.initializer}
-    found = [
-        node.name
-        for node in model.graph.node
-        if node.op_type in LAYERS and weights.isdisjoint(node.input)
-    ]
+    layers = [node for node in model.graph.node if node.op_type in LAYERS]
+    weighted = [node.name for node in layers if not weights.isdisjoint(node.input)]
+    found = [node.name for node in layers if weights.isdisjoint(node.input)] + weighted[:FIRST]
     made_by = {output: node for node in model.graph.node for output in node.output}
     todo, seen = [OUTPUTS[1]], set[str]()
     while todo:
