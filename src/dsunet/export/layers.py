@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ from dsunet.export.graph import quietly
 
 __all__ = ["furthest_off"]
 
+CLIPPING = ("Relu", "Clip")
+"""Operators that count as the end of the layer before them."""
+
 
 def furthest_off(source: Path, target: Path, view: Mapping[str, np.ndarray]) -> LayerError | None:
     """The operator whose output is further off than its inputs, by more than any other's.
@@ -25,7 +29,7 @@ def furthest_off(source: Path, target: Path, view: Mapping[str, np.ndarray]) -> 
         view: The inputs of one picture by name, each 1×3×H×W float32.
 
     Returns:
-        `None` if no value between the layers can be compared.
+        `None` if none is.
     """
     model = onnx.load(source)
     own = {name for node in model.graph.node for name in node.output if name}
@@ -33,16 +37,19 @@ def furthest_off(source: Path, target: Path, view: Mapping[str, np.ndarray]) -> 
     names = sorted(own & other)
     expected, actual = (_values(path, names, view) for path in (source, target))
     off: dict[str, float] = {}
-    found: list[LayerError] = []
+    made_by: dict[str, tuple[LayerError, float]] = {}
     for node in model.graph.node:
         before = max((off.get(name, 0.0) for name in node.input), default=0.0)
+        layer = LayerError(node.op_type, node.name, 0.0)
+        if node.op_type in CLIPPING and node.input[0] in made_by:
+            layer, before = made_by[node.input[0]]
         for name in node.output:
             should, is_ = expected.get(name), actual.get(name)
-            if should is None or is_ is None or should.shape != is_.shape:
-                off[name] = before  # folded into its neighbour
-                continue
-            off[name] = _apart(should, is_)
-            found.append(LayerError(node.op_type, node.name, off[name] - before))
+            comparable = should is not None and is_ is not None and should.shape == is_.shape
+            off[name] = _apart(should, is_) if comparable else before
+            added = off[name] - before if comparable else layer.added
+            made_by[name] = replace(layer, added=max(added, layer.added)), before
+    found = [layer for layer, _ in made_by.values() if layer.added > 0]
     return max(found, key=lambda one: one.added, default=None)
 
 

@@ -55,6 +55,7 @@ def to_float16(source: Path, target: Path, facts: FileFacts) -> None:
     with quietly():
         model = convert_float_to_float16(str(source), keep_io_types=True)
         OnnxModel.graph_topological_sort(model.graph)  # its casts of the inputs come last
+    del model.graph.value_info[:]  # some of which it leaves at float32
     _save(model, target, facts)
 
 
