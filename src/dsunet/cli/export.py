@@ -116,7 +116,8 @@ def _found(compared: Mapping[str, Any]) -> str:
 EXPORT = Command(
     "Write a model as an ONNX file, held against the model before it is there.",
     "  dsunet export dsunet-lite --output lite.onnx\n"
-    "  dsunet export RUN --output mine.onnx --precision int8 --verify-data DIR\n"
+    "  dsunet export RUN --output mine.onnx --verify-data DIR\n"
+    "  dsunet export dsunet-lite --output half.onnx --precision float16 --verify-data DIR\n"
     "  dsunet predict photo.jpg --weights mine.onnx --output masks\n",
     _export_arguments,
     _export,

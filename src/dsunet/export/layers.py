@@ -44,11 +44,12 @@ def furthest_off(source: Path, target: Path, view: Mapping[str, np.ndarray]) -> 
         if node.op_type in CLIPPING and node.input[0] in made_by:
             layer, before = made_by[node.input[0]]
         for name in node.output:
-            should, is_ = expected.get(name), actual.get(name)
-            comparable = should is not None and is_ is not None and should.shape == is_.shape
-            off[name] = _apart(should, is_) if comparable else before
-            added = off[name] - before if comparable else layer.added
-            made_by[name] = replace(layer, added=max(added, layer.added)), before
+            if name in expected and name in actual:
+                off[name] = _apart(expected[name], actual[name])
+                layer = replace(layer, added=max(layer.added, off[name] - before))
+            else:  # folded into its neighbour
+                off[name] = before
+            made_by[name] = layer, before
     found = [layer for layer, _ in made_by.values() if layer.added > 0]
     return max(found, key=lambda one: one.added, default=None)
 
