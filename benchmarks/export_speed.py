@@ -1,12 +1,14 @@
-"""An exported file beside the network it was made of: milliseconds a picture, memory, start.
+r"""Exported files beside the network they were made of: milliseconds a picture, memory, start.
 
-    python benchmarks/export_speed.py --file lite.onnx --output benchmarks/export-speed.json
+    python benchmarks/export_speed.py --files lite.onnx lite-float16.onnx lite-int8.onnx \
+        --output benchmarks/export-speed.json
 
-FILE is what `dsunet export dsunet-lite` wrote. One picture after the other, from its pixels to the
-map at its own size, as `dsunet predict` takes them; the engines take turns, so that whatever else
-the machine does meets all of them. Medians, and the ratio to torch in float32 of every round, whose
-median and range are given. `start` is a new process that imports dsunet, opens the model and makes
-the first map, `memory` its peak then and after 100 more pictures.
+FILES are what `dsunet export dsunet-lite` wrote with each `--precision`; what the reports beside
+them say of S (with `--verify-data`) is put down, too. One picture after the other, from its pixels
+to the map at its own size, as `dsunet predict` takes them; the engines take turns, so that whatever
+else the machine does meets all of them. Medians, and the ratio to torch in float32 of every round,
+whose median and range are given. `start` is a new process that imports dsunet, opens the model and
+makes the first map, `memory` its peak then and after 100 more pictures.
 """
 
 from __future__ import annotations
@@ -61,8 +63,8 @@ def started(model: str, precision: str) -> dict[str, float]:
 def main() -> None:
     """Measures and writes the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--file", required=True)
-    parser.add_argument("--model", default="dsunet-lite", help="What it was made of.")
+    parser.add_argument("--files", type=Path, nargs="+", required=True)
+    parser.add_argument("--model", default="dsunet-lite", help="What they were made of.")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
@@ -70,8 +72,19 @@ def main() -> None:
     given = {
         "torch, float32": (arguments.model, "float32"),
         "torch, bfloat16": (arguments.model, "bfloat16"),
-        "onnxruntime, float32": (arguments.file, "auto"),
     }
+    files: dict[str, Any] = {}
+    for file in arguments.files:
+        report = json.loads(file.with_suffix(".json").read_text())
+        if report["sha256"] != sha256_of(file):
+            raise SystemExit(f"{file.with_suffix('.json')} is not the report of {file}")
+        given[f"onnxruntime, {report['precision']}"] = (str(file), "auto")
+        files[report["precision"]] = {
+            "sha256": report["sha256"],
+            "bytes": report["bytes"],
+            "gate": report["compared"]["gate"],
+            "S": report["compared"]["S"],
+        }
     segmenters = {name: dsunet.Segmenter(m, "cpu", p) for name, (m, p) in given.items()}
     pixels = np.random.default_rng(0).integers(0, 256, (*PICTURE, 3), dtype=np.uint8)
     rounds: dict[str, list[float]] = {name: [] for name in given}
@@ -102,12 +115,9 @@ def main() -> None:
             "circumstances": circumstances(),
             "threads": torch.get_num_threads(),
             "picture": PICTURE,
-            "view": segmenters["onnxruntime, float32"].view,
+            "view": segmenters["torch, float32"].view,
             "rounds": arguments.rounds,
-            "file": {
-                "sha256": sha256_of(Path(arguments.file)),
-                "bytes": Path(arguments.file).stat().st_size,
-            },
+            "files": files,
             "engines": rows,
         },
     )

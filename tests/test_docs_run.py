@@ -292,8 +292,10 @@ def test_speed(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_deploy(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("DIR", 8, 64)
     run_page(ROOT / "docs" / "deploy.md", capsys)
     assert Path("lite.json").is_file()
+    assert Path("lite-int8.json").is_file()
     assert Path("masks/photo.png").is_file()
     assert Path("overlay.png").is_file()
 

@@ -16,7 +16,8 @@ from dsunet.cli import main
 from dsunet.errors import CheckpointError, ConfigError, DeviceError
 from dsunet.export import export_model
 from dsunet.export import run as export_run
-from dsunet.export.verify import Case, compare, made_pictures
+from dsunet.export.material import Case, made_pictures
+from dsunet.export.verify import compare
 from dsunet.network.custom import CustomModel
 from dsunet.predict.engines.onnx import OnnxFile
 from dsunet.weights.exported import KEY, FileFacts, read_facts
@@ -372,7 +373,7 @@ def test_pictures_that_cannot_be_read_are_told_of(tmp_path: Path) -> None:
     lines: list[str] = []
     done = export_model(small(), tmp_path / "x.onnx", pictures=folder, on_line=lines.append)
     assert done.report["compared"]["pictures"] == ["good.png"]
-    assert any(line.startswith("not compared: ") and "broken.png" in line for line in lines)
+    assert any(line.startswith("left out: ") and "broken.png" in line for line in lines)
     (folder / "good.png").unlink()
     with pytest.raises(dsunet.DsunetError, match="no image that can be read"):
         export_model(small(), tmp_path / "y.onnx", pictures=folder)

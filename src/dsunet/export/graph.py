@@ -18,7 +18,7 @@ from dsunet.errors import ConfigError, CustomModelError, MissingPackageError
 from dsunet.network.base import SegmentationModel
 from dsunet.weights.exported import INPUTS, KEY, OUTPUTS, FileFacts
 
-__all__ = ["OPSET", "require_packages", "write_onnx"]
+__all__ = ["OPSET", "quietly", "require_packages", "write_onnx"]
 
 OPSET = 18
 """Of the operators in the file: what onnxruntime since 1.14 and OpenVINO since 2023 read."""
@@ -92,7 +92,7 @@ def write_onnx(
     with torch.inference_mode():  # what is wrong without any exporter says so itself
         whole(*views)
     try:
-        with _quietly(), torch.no_grad():
+        with quietly(), torch.no_grad():
             # traced here, because torch.onnx tries several ways and tells of the last one alone
             traced = torch.export.export(whole, views, dynamic_shapes=shapes, strict=False)
             program: Any = torch.onnx.export(
@@ -188,9 +188,11 @@ def _reason(error: BaseException) -> str:
 
 
 @contextlib.contextmanager
-def _quietly() -> Any:
-    """Without the exporter's words about its own insides."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export")]
+def quietly() -> Any:
+    """Without the words of exporters and quantisers about their own insides."""
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "torch.export", "root")
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

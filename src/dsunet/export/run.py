@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import json
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,28 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 import dsunet
 from dsunet.config import as_size
-from dsunet.errors import ConfigError, DataError, ExportError, OutputError
+from dsunet.data.views import image_view
+from dsunet.errors import ConfigError, ExportError, OutputError
+from dsunet.export.gate import Gate, LayerError, refusal
 from dsunet.export.graph import OPSET, require_packages, write_onnx
-from dsunet.export.verify import BATCHES, Case, check_file, compare, made_pictures
+from dsunet.export.limits import MAX_DROP, ExportFormat, ExportPrecision, check_precision
+from dsunet.export.material import Case, Material
+from dsunet.export.openvino import require_openvino, to_openvino
+from dsunet.export.structure import compare_structure
+from dsunet.export.verify import BATCHES, check_file, compare
+from dsunet.export.working import working_folder
 from dsunet.network.base import SegmentationModel
 from dsunet.predict.engines.choose import open_model
 from dsunet.predict.engines.models import Given
 from dsunet.predict.engines.onnx import OnnxFile
+from dsunet.predict.engines.openvino import OpenvinoFile
 from dsunet.support.files import check_writable, replace_durably, sha256_of, write_json
 from dsunet.weights import shipped
-from dsunet.weights.exported import SUFFIX, FileFacts
+from dsunet.weights.exported import INPUTS, OPENVINO_SUFFIX, SUFFIX, FileFacts
 
-__all__ = ["TOLERANCE", "Exported", "export_model", "facts_of"]
-
-TOLERANCE = 1e-4
-"""The most that a float32 file's probability may differ from the network's, at any pixel."""
-
-PICTURES = 16
-"""The most pictures of the user's that are compared."""
+__all__ = ["Exported", "export_model", "facts_of"]
 
 
 @dataclass(frozen=True)
@@ -55,37 +55,62 @@ def export_model(
     semantic_weights: str | Path | None = None,
     view: int | tuple[int, int] | None = None,
     dynamic_size: bool = False,
+    format: ExportFormat | None = None,  # noqa: A002 -- as the flag
+    precision: ExportPrecision = "float32",
     pictures: str | Path | None = None,
+    calibration: str | Path | None = None,
+    max_drop: float = MAX_DROP,
     on_line: Callable[[str], None] = lambda line: None,
 ) -> Exported:
-    """Writes a model as an ONNX file, if the file says the same as the model.
+    """Writes a model as a file that needs no torch, if the file says the same as the model.
 
     Inputs are `sam_image`, B×3×H×W, and of models with two views `dino_image`; outputs are
     `probability` and `logits`, B×1×H×W. B may be any number. How pictures become inputs, the
     model's name, its weights' terms, card and measures stand in the file's metadata.
 
+    Whatever the numbers inside are, inputs and outputs are float32. A float32 file may differ from
+    the model by `TOLERANCE` at any pixel; of `float16` and `int8` ones S may drop by `max_drop` on
+    pictures with masks, or a picture's mean may differ by `MEAN_LIMITS` (both in
+    `dsunet.export.gate`).
+
     Args:
         model: As of `dsunet.Segmenter`, but for functions of an image.
-        output: The file, which ends in `.onnx`; the report is `output` with `.json` in its place.
+        output: The file, which ends in `.onnx`, or in `.xml` for OpenVINO's format, which has its
+            weights beside it (`.bin`); the report is `output` with `.json` in its place.
         weights: Weights of a network of the user's own.
         pyramid_weights: File with the Hiera weights that a weights file refers to.
         semantic_weights: File with the DINOv2 weights that it refers to.
         view: Side of the (first) view, or height and width; by default as the model has it.
         dynamic_size: Let the view have any size; only some networks allow that.
-        pictures: Folder of images to compare file and network on; by default pictures are made.
+        format: `onnx` or `openvino`; by default what the ending of `output` says.
+        precision: Numbers inside: `float32`, `float16` (half the size), or `int8` (a third of it,
+            and quicker on CPUs that have instructions for it).
+        pictures: Folder of images to compare file and network on, or one with `images/` and
+            `masks/` as of `dsunet.data.find_pairs`; by default pictures are made.
+        calibration: Folder of images to find the ranges of an `int8` file's numbers on; by default
+            `pictures`.
+        max_drop: The most that S may drop, in 0..1.
         on_line: Is told what goes on.
 
     Raises:
-        ConfigError: Settings do not go with the model.
+        ConfigError: Settings do not go with the model, or not together.
         CustomModelError: The model cannot be followed by torch's exporter.
+        DataError: There is no image, or pictures and masks do not go together.
         ExportError: The file is not what the model is; there is none then.
         OutputError: The file cannot be written.
         MissingPackageError: What exporting needs is not installed.
     """
     require_packages()
+    check_precision(precision)
+    if calibration is not None and precision != "int8":
+        raise ConfigError(
+            f"`calibration_data` is {calibration}, but only int8 files are calibrated; leave it "
+            "out, or set `precision` to int8"
+        )
+    if not 0 <= max_drop <= 1:
+        raise ConfigError(f"`max_drop` is {max_drop}, but needs a number in 0..1")
     path = Path(output)
-    if path.suffix != SUFFIX:
-        raise OutputError(f"`output` is {output}, but needs the ending {SUFFIX}")
+    format = _format_of(path, format)  # noqa: A001
     if path.is_dir():
         raise OutputError(f"`output` {output} is a folder; name a file")
     _keep_others_report(path.with_suffix(".json"))
@@ -101,53 +126,81 @@ def export_model(
         raise ConfigError(
             f"{network.name} is a function of an image; only networks of torch can be exported"
         )
-    cases = made_pictures() if pictures is None else _pictures_in(Path(pictures), on_line)
+    material = Material.of(pictures, network.intensity, on_line)
     network = network.float().cpu().eval()
-    facts = facts_of(network, opened.weights, view, dynamic_size)
+    facts = facts_of(network, opened.weights, view, dynamic_size, precision)
     started = time.perf_counter()
     on_line(f"exporting {facts.name} (view {_shown(facts.views[0])}) by torch {torch.__version__}")
-    with tempfile.TemporaryDirectory(prefix=".dsunet-export-", dir=path.parent) as folder:
-        made = Path(folder, path.name)
-        write_onnx(network, facts, made)
+    with working_folder(path.parent) as folder:
+        made = folder / path.name
+        onnx_file = made if format == "onnx" else folder / "onnx" / f"{path.stem}{SUFFIX}"
+        source = onnx_file if precision == "float32" else folder / "float32" / onnx_file.name
+        for each in (onnx_file, source):
+            each.parent.mkdir(exist_ok=True)
+        write_onnx(network, facts, source)
+        calibrated = _made_smaller(source, onnx_file, facts, material, calibration, on_line)
+        check_file(onnx_file)
+        if format == "openvino":
+            to_openvino(source if precision == "float16" else onnx_file, made, facts)
         exported = time.perf_counter()
-        check_file(made)
-        file = OnnxFile(made)
+        file = OnnxFile(made) if format == "onnx" else OpenvinoFile(made)
+        cases = material.cases
         on_line(f"comparing on {len(cases)} pictures in batches of {', '.join(map(str, BATCHES))}")
-        found = compare(network, lambda *views: file(*views)[0], facts, cases)
-        if not found.largest <= TOLERANCE:
-            raise ExportError(
-                f"the exported {facts.name} is not what it was made of: at one pixel of "
-                f"{found.picture} (in a batch of {found.batch}, view {_shown(found.size)}) the "
-                f"probability differs by {found.largest:.2g}, and at most {TOLERANCE:g} is let "
-                "through; no file is written. Try another version of torch or onnxscript"
+        apart = compare(network, lambda *views: file(*views)[0], facts, cases)
+        structure = None
+        if material.pairs:
+            on_line(f"measuring S on {len(material.pairs)} pairs")
+            structure = compare_structure(
+                network, lambda *views: file(*views)[1], facts, material.pairs, on_line
             )
+        gate = Gate.of_file(precision, apart, structure, max_drop)
+        if not gate.passed:
+            layer = _layer(source, onnx_file, facts, material.picture(gate.picture))
+            raise ExportError(refusal(gate, facts, apart, structure, layer))
         report = {
             "file": path.name,
             "date": datetime.date.today().isoformat(),
-            "bytes": sum(each.stat().st_size for each in Path(folder).iterdir()),
+            "bytes": sum(each.stat().st_size for each in _files(folder)),
             "sha256": sha256_of(made),
             "model": facts.name,
             "weights_sha256": facts.weights_sha256,
+            "format": format,
             "precision": facts.precision,
             "views": facts.views,
             "dynamic_size": facts.dynamic_size,
             "opset": OPSET,
             "compared": {
+                "gate": asdict(gate),
                 "pictures": [case.name for case in cases],
                 "batches": BATCHES,
-                "tolerance": TOLERANCE,
-                "largest_difference": asdict(found),
+                "largest_difference": asdict(apart),
+                "S": None if structure is None else asdict(structure),
             },
+            "calibration": calibrated,
             "seconds": {
                 "exporting": round(exported - started, 1),
                 "all": round(time.perf_counter() - started, 1),
             },
             "made_by": facts.made_by,
         }
-        for each in sorted(Path(folder).iterdir(), reverse=True):  # FILE.onnx.data before FILE.onnx
+        for each in sorted(_files(folder), key=lambda each: each.name == path.name):  # last
             replace_durably(each, path.parent / each.name)
     write_json(path.with_suffix(".json"), report)
     return Exported(path, report)
+
+
+def _format_of(path: Path, given: ExportFormat | None) -> ExportFormat:
+    """What is to be written; raises `OutputError` if the name says something else."""
+    endings: dict[str, ExportFormat] = {SUFFIX: "onnx", OPENVINO_SUFFIX: "openvino"}
+    if given is not None and given not in endings.values():
+        raise ConfigError(f"`format` is {given!r}, but needs one of {', '.join(endings.values())}")
+    own = endings.get(path.suffix)
+    if own is None or given not in (None, own):
+        wanted = [ending for ending, name in endings.items() if given in (None, name)]
+        raise OutputError(f"`output` is {path}, but needs the ending {' or '.join(wanted)}")
+    if own == "openvino":
+        require_openvino()
+    return own
 
 
 def _keep_others_report(path: Path) -> None:
@@ -170,6 +223,7 @@ def facts_of(
     weights: Path | None,
     view: int | tuple[int, int] | None,
     dynamic_size: bool,
+    precision: ExportPrecision,
 ) -> FileFacts:
     """What the file of a network says about itself.
 
@@ -187,7 +241,7 @@ def facts_of(
     return FileFacts(
         name=config.name if config is not None else type(network).__name__,
         views=views,
-        precision="float32",
+        precision=precision,
         dynamic_size=dynamic_size,
         multiple=getattr(next(iter(network.encoders.values()), None), "multiple", 32),
         intensity=network.intensity,
@@ -203,32 +257,52 @@ def facts_of(
     )
 
 
-def _pictures_in(folder: Path, on_line: Callable[[str], None]) -> list[Case]:
-    """Some of a folder's images, evenly drawn; those that cannot be read are told of.
+def _made_smaller(
+    source: Path,
+    target: Path,
+    facts: FileFacts,
+    material: Material,
+    folder: str | Path | None,
+    on_line: Callable[[str], None],
+) -> dict[str, Any] | None:
+    """Writes the file with smaller numbers, if those are wanted; what it was calibrated on."""
+    if facts.precision == "float32":
+        return None
+    from dsunet.export.precision import INT8_TYPES, to_float16, to_int8
 
-    Raises:
-        DataError: There is none.
-    """
-    from dsunet.data.folders import list_images
-    from dsunet.data.images import read_image
-    from dsunet.errors import ImageError
+    if facts.precision == "float16":
+        to_float16(source, target, facts)
+        return None
+    cases, origin = material.calibration(folder, on_line)
+    on_line(f"calibrating on {len(cases)} pictures ({origin})")
+    to_int8(source, target, facts, [_views_of(case, facts) for case in cases])
+    return {
+        "from": origin,
+        "pictures": [case.name for case in cases],
+        "method": "least and largest value",
+        "operators": INT8_TYPES,
+    }
 
-    inside = folder / "images" if (folder / "images").is_dir() else folder
-    if not inside.is_dir():
-        raise DataError(f"there is no folder {inside}; give a folder of images")
-    files = list_images(inside)
-    step = max(1, len(files) // PICTURES)
-    cases: list[Case] = []
-    for file in files[::step][:PICTURES]:
-        try:
-            picture: Image.Image = read_image(file)
-        except ImageError as error:
-            on_line(f"not compared: {error}")
-            continue
-        cases.append(Case(file.name, picture))
-    if not cases:
-        raise DataError(f"there is no image that can be read in {inside}; give a folder of images")
-    return cases
+
+def _layer(source: Path, made: Path, facts: FileFacts, picture: Case) -> LayerError | None:
+    if facts.precision == "float32":
+        return None
+    from dsunet.export.layers import furthest_off
+
+    return furthest_off(source, made, _views_of(picture, facts))
+
+
+def _views_of(case: Case, facts: FileFacts) -> dict[str, Any]:
+    """A picture as a file takes it: inputs by name, each 1×3×H×W float32."""
+    return {
+        name: image_view(case.picture, size).numpy()[None]
+        for name, size in zip(INPUTS, facts.views, strict=True)
+        if size is not None
+    }
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file()]
 
 
 def _shown(size: tuple[int, int]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from dsunet.errors import ExportError
 from dsunet.export.graph import require_packages, write_onnx
 from dsunet.export.run import facts_of
 from dsunet.export.verify import check_file
+from dsunet.export.working import working_folder
 from dsunet.support.files import replace_durably
 from dsunet.weights import shipped
 from dsunet.weights.models import load
@@ -44,9 +44,9 @@ def write_twin(name: str) -> Path:
 
     weights, target = shipped.weights_of(name), shipped.exported_of(name)
     network = load(name).eval()
-    facts = facts_of(network, weights, None, dynamic_size=True)
-    with tempfile.TemporaryDirectory(prefix=".dsunet-export-", dir=target.parent) as folder:
-        made = Path(folder, target.name)
+    facts = facts_of(network, weights, None, dynamic_size=True, precision="float32")
+    with working_folder(target.parent) as folder:
+        made = folder / target.name
         write_onnx(network, facts, made, folded=False)
         content = onnx.load(made)
         _refer(content.graph, weights)

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
-from dsunet.data.synthetic import synthetic_pair
 from dsunet.data.views import image_view
 from dsunet.errors import ExportError
+from dsunet.export.material import Case
 from dsunet.network.base import SegmentationModel
 from dsunet.weights.exported import FileFacts
 
-__all__ = ["BATCHES", "Case", "Difference", "check_file", "compare", "made_pictures"]
+__all__ = ["BATCHES", "Difference", "check_file", "compare"]
 
 BATCHES = (1, 2, 3, 5)
 """Sizes of the batches that are compared."""
-
-
-@dataclass(frozen=True)
-class Case:
-    """A picture to compare, RGB."""
-
-    name: str
-    picture: Image.Image
 
 
 @dataclass(frozen=True)
@@ -45,11 +36,8 @@ class Difference:
     """In a batch of so many pictures."""
     size: tuple[int, int]
     """At a view of this height and width."""
-
-
-def made_pictures(number: int = 5) -> list[Case]:
-    """Pictures made by the computer, for who gives none; see `dsunet.data.synthetic`."""
-    return [Case(f"made {i}", synthetic_pair(i, 320)[0]) for i in range(number)]
+    mean_picture: str
+    """Which picture's mean is the largest."""
 
 
 def check_file(path: Path) -> None:
@@ -105,9 +93,14 @@ def compare(
                 apart = np.abs(expected[chosen] - session(*(view.numpy() for view in given)))
                 distance, means = apart.max(axis=(1, 2, 3)), apart.mean(axis=(1, 2, 3))
                 found += [
-                    Difference(float(d), float(m), cases[i].name, batch, size)
+                    Difference(float(d), float(m), cases[i].name, batch, size, cases[i].name)
                     for d, m, i in zip(distance, means, chosen, strict=True)
                 ]
-    worst = max(found, key=lambda one: np.inf if np.isnan(one.largest) else one.largest)
-    largest_mean = max(one.largest_mean for one in found)
-    return Difference(worst.largest, largest_mean, worst.picture, worst.batch, worst.size)
+    worst = max(found, key=lambda one: _order(one.largest))
+    mean = max(found, key=lambda one: _order(one.largest_mean))
+    return replace(worst, largest_mean=mean.largest_mean, mean_picture=mean.picture)
+
+
+def _order(value: float) -> float:
+    """What is no number comes last."""
+    return np.inf if np.isnan(value) else value
