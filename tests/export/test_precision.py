@@ -25,7 +25,7 @@ from dsunet.export.structure import Structure
 from dsunet.export.verify import Difference
 from dsunet.export.working import DAY, clear_leftovers, working_folder
 from dsunet.network.custom import CustomModel
-from dsunet.running.inference import quantise
+from dsunet.running.maps import quantise
 from dsunet.weights.exported import FileFacts
 from helpers import SHARED
 
@@ -314,3 +314,10 @@ def test_lite_on_real_pictures(precision: str, tmp_path: Path) -> None:
             "dsunet-lite", tmp_path / "y.onnx", precision="int8", pictures=DUTS, max_drop=0.0
         )
     assert json.loads((tmp_path / "x.json").read_text())["precision"] == precision
+
+
+def test_too_few_layers_for_int8(tmp_path: Path) -> None:
+    network = CustomModel(nn.Conv2d(3, 1, 3, 1, 1), 128)
+    with pytest.raises(ConfigError, match=r"int8, but the 1 layers of .* choose float16"):
+        export_model(network, tmp_path / "x.onnx", precision="int8")
+    assert list(tmp_path.iterdir()) == []

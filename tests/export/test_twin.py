@@ -10,7 +10,7 @@ import pytest
 import dsunet
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.export import export_model
-from dsunet.export.run import TOLERANCE
+from dsunet.export.limits import TOLERANCE
 from dsunet.export.twin import write_twin
 from dsunet.export.verify import compare, made_pictures
 from dsunet.predict.engines.onnx import OnnxFile

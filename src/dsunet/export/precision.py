@@ -76,7 +76,8 @@ def to_int8(
         views: The calibration: inputs by name, 1×3×H×W float32 each.
 
     Raises:
-        ConfigError: The weights are too large for onnxruntime to quantise.
+        ConfigError: The weights are too large for onnxruntime to quantise, or there are too few
+            layers.
     """
     if source.with_name(f"{source.name}.data").exists():
         raise ConfigError(
@@ -87,6 +88,15 @@ def to_int8(
     quantised = source.with_name("quantised.onnx")
     with quietly():
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
+    model = onnx.load(prepared)
+    left_alone = _left_alone(model)
+    layers = [node.name for node in model.graph.node if node.op_type in LAYERS]
+    if set(layers) <= set(left_alone):
+        raise ConfigError(
+            f"`precision` is int8, but the {len(layers)} layers of {facts.name} are all among the "
+            f"first {FIRST} and the last, which stay float32; choose float16"
+        )
+    with quietly():
         quantize_static(
             prepared,
             quantised,
@@ -96,7 +106,7 @@ def to_int8(
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
-            nodes_to_exclude=_left_alone(onnx.load(prepared)),
+            nodes_to_exclude=left_alone,
             calibrate_method=CalibrationMethod.MinMax,
         )
     _save(onnx.load(quantised), target, facts)

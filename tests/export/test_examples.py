@@ -1,0 +1,66 @@
+"""Exported files in programs without dsunet: the examples."""
+
+from __future__ import annotations
+
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dsunet
+from dsunet.data.synthetic import synthetic_pair
+from dsunet.export import export_model
+from dsunet.running.maps import quantise
+from helpers import ROOT
+
+pytest.importorskip("onnx", reason="onnx is not installed")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+
+
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("lite")
+    return export_model(dsunet.load(), folder / "lite.onnx").path
+
+
+def test_python_without_dsunet(lite: Path, tmp_path: Path) -> None:
+    photo, mask = tmp_path / "photo.png", tmp_path / "mask.png"
+    synthetic_pair(0, 300)[0].save(photo)
+    main = runpy.run_path(str(ROOT / "examples" / "onnx_alone.py"))["main"]
+    main(str(lite), str(photo), str(mask))
+    expected = quantise(dsunet.Segmenter(lite)(photo).probability).astype(int)
+    assert np.abs(np.asarray(Image.open(mask)).astype(int) - expected).max() <= 1
+
+
+@pytest.mark.slow
+def test_cpp(lite: Path, tmp_path: Path) -> None:
+    """The commands that stand at its top, with the compiler that is here."""
+    openvino = pytest.importorskip("openvino", reason="openvino is not installed")
+    compiler = shutil.which("g++")
+    package = Path(openvino.__file__).parent
+    if compiler is None or not (package / "include").is_dir():
+        pytest.skip("needs g++, and OpenVINO's headers")
+    [library] = (package / "libs").glob("libopenvino.so.*")
+    source = ROOT / "examples" / "segment.cpp"
+    program = tmp_path / "segment"
+    subprocess.run(
+        [compiler, "-std=c++17", "-O1", "-Wall", source, f"-I{package / 'include'}", library]
+        + [f"-Wl,-rpath,{package / 'libs'}", "-o", program],
+        check=True,
+    )
+    image = synthetic_pair(1, 256)[0]
+    image.save(tmp_path / "photo.ppm")
+    subprocess.run([program, lite, "photo.ppm", "mask.pgm"], cwd=tmp_path, check=True)
+    expected = quantise(dsunet.Segmenter(lite)(image).probability).astype(int)
+    found = np.asarray(Image.open(tmp_path / "mask.pgm")).astype(int)
+    assert np.abs(found - expected).mean() < 1  # OpenVINO may compute in bfloat16 here
+    assert np.abs(found - expected).max() <= 40
+    (tmp_path / "cut.ppm").write_bytes((tmp_path / "photo.ppm").read_bytes()[:1000])
+    done = subprocess.run(
+        [program, lite, "cut.ppm", "x.pgm"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (1, "segment: the picture is cut off\n")
