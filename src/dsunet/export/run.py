@@ -6,7 +6,7 @@ import datetime
 import importlib.metadata
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -122,6 +122,7 @@ def export_model(
             f"{network.name} is a function of an image; only networks of torch can be exported"
         )
     material = Material.of(pictures, network.intensity, on_line)
+    calibrating = material.calibration(calibration, on_line) if precision == "int8" else ([], "")
     network = network.float().cpu().eval()
     facts = _facts(network, opened.weights, view, dynamic_size, precision)
     started = time.perf_counter()
@@ -131,7 +132,7 @@ def export_model(
         source = made if precision == "float32" else folder / "float32" / path.name
         source.parent.mkdir(exist_ok=True)
         write_onnx(network, facts, source)
-        calibrated = _made_smaller(source, made, facts, material, calibration, on_line)
+        calibrated = _made_smaller(source, made, facts, *calibrating, on_line)
         exported = time.perf_counter()
         check_file(made)
         file = OnnxFile(made)
@@ -232,8 +233,8 @@ def _made_smaller(
     source: Path,
     target: Path,
     facts: FileFacts,
-    material: Material,
-    folder: str | Path | None,
+    cases: Sequence[Case],
+    origin: str,
     on_line: Callable[[str], None],
 ) -> dict[str, Any] | None:
     """Writes the file with smaller numbers, if those are wanted; what it was calibrated on."""
@@ -244,7 +245,6 @@ def _made_smaller(
     if facts.precision == "float16":
         to_float16(source, target, facts)
         return None
-    cases, origin = material.calibration(folder, on_line)
     on_line(f"calibrating on {len(cases)} pictures ({origin})")
     to_int8(source, target, facts, [_views_of(case, facts) for case in cases])
     return {
