@@ -6,7 +6,7 @@ import datetime
 import importlib.metadata
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,7 @@ def export_model(
             f"{network.name} is a function of an image; only networks of torch can be exported"
         )
     material = Material.of(pictures, network.intensity, on_line)
+    calibrating = material.calibration(calibration, on_line) if precision == "int8" else ([], "")
     network = network.float().cpu().eval()
     facts = facts_of(network, opened.weights, view, dynamic_size, precision)
     started = time.perf_counter()
@@ -138,7 +139,7 @@ def export_model(
         for each in (onnx_file, source):
             each.parent.mkdir(exist_ok=True)
         write_onnx(network, facts, source)
-        calibrated = _made_smaller(source, onnx_file, facts, material, calibration, on_line)
+        calibrated = _made_smaller(source, onnx_file, facts, *calibrating, on_line)
         check_file(onnx_file)
         if format == "openvino":
             to_openvino(source if precision == "float16" else onnx_file, made, facts)
@@ -261,8 +262,8 @@ def _made_smaller(
     source: Path,
     target: Path,
     facts: FileFacts,
-    material: Material,
-    folder: str | Path | None,
+    cases: Sequence[Case],
+    origin: str,
     on_line: Callable[[str], None],
 ) -> dict[str, Any] | None:
     """Writes the file with smaller numbers, if those are wanted; what it was calibrated on."""
@@ -273,7 +274,6 @@ def _made_smaller(
     if facts.precision == "float16":
         to_float16(source, target, facts)
         return None
-    cases, origin = material.calibration(folder, on_line)
     on_line(f"calibrating on {len(cases)} pictures ({origin})")
     to_int8(source, target, facts, [_views_of(case, facts) for case in cases])
     return {

@@ -17,8 +17,8 @@ from dsunet.errors import DataError, ImageError
 from dsunet.export.verify import BATCHES
 from dsunet.metrics import measure
 from dsunet.network.base import SegmentationModel
-from dsunet.running.inference import predict_probabilities, probabilities_of
-from dsunet.running.maps import quantise
+from dsunet.running.inference import predict_probabilities
+from dsunet.running.maps import map_of_logits, quantise
 from dsunet.weights.exported import FileFacts
 
 __all__ = ["PROTOCOL", "Structure", "compare_structure"]
@@ -79,7 +79,8 @@ def compare_structure(
             second = torch.stack([one.views.dino for one in batch if one.views.dino is not None])
         given = [view.numpy() for view in (first, second) if view is not None]
         sizes = [one.views.size for one in batch]
-        of_file = probabilities_of(torch.from_numpy(session(*given)), sizes)
+        logits = session(*given)
+        of_file = [map_of_logits(each[0], size) for each, size in zip(logits, sizes, strict=True)]
         of_model = predict_probabilities(network, first, second, sizes)
         for one, *maps in zip(batch, of_model, of_file, strict=True):
             found = [measure(quantise(each), one.mask, ("S",), PROTOCOL).values for each in maps]
