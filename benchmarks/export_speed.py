@@ -3,12 +3,13 @@ r"""Exported files beside the network they were made of: milliseconds a picture,
     python benchmarks/export_speed.py --files lite.onnx lite-float16.onnx lite-int8.onnx \
         --output benchmarks/export-speed.json
 
-FILES are what `dsunet export dsunet-lite` wrote with each `--precision`; what the reports beside
-them say of S (with `--verify-data`) is put down, too. One picture after the other, from its pixels
-to the map at its own size, as `dsunet predict` takes them; the engines take turns, so that whatever
-else the machine does meets all of them. Medians, and the ratio to torch in float32 of every round,
-whose median and range are given. `start` is a new process that imports dsunet, opens the model and
-makes the first map, `memory` its peak then and after 100 more pictures.
+FILES are what `dsunet export dsunet-lite` wrote with each `--precision`; onnxruntime and OpenVINO
+run each of them. What the reports beside them say of S (with `--verify-data`) is put down, too. One
+picture after the other, from its pixels to the map at its own size, as `dsunet predict` takes them,
+and the network alone; the engines take turns, so that whatever else the machine does meets all of
+them. Medians, and the ratio to torch in float32 of every round, whose median and range are given.
+`start` is a new process that imports dsunet, opens the model and makes the first map, `memory` its
+peak then and after 100 more pictures.
 """
 
 from __future__ import annotations
@@ -19,38 +20,43 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 import dsunet
 from dsunet.support.files import sha256_of, write_json
 from measuring import circumstances
 
 PICTURE = (300, 400)
+F32 = torch.float32
 IMAGES = 10
-CHILD = """
-import json, resource, sys, time
+CHILD = r"""
+import json, pathlib, re, time
 import numpy as np
 started = time.perf_counter()
 import dsunet
-segmenter = dsunet.Segmenter({model!r}, "cpu", {precision!r})
+segmenter = dsunet.Segmenter({model!r}, "cpu", {precision!r}, engine={engine!r})
 picture = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
 segmenter(picture)
 start = time.perf_counter() - started
-first = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():  # of this program; getrusage knows that of the one that started it, too
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+)", status)[1]) / 1e6
+first = peak()
 for _ in range(100):
     segmenter(picture)
-last = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([start, first / 1e6, last / 1e6]))
+print(json.dumps([start, first, peak()]))
 """
 
 
-def started(model: str, precision: str) -> dict[str, float]:
+def started(model: str, precision: str, engine: str) -> dict[str, float]:
     """Seconds of a start, and peak memory in GB, of a process of its own; medians of three."""
-    command = [sys.executable, "-c", CHILD.format(model=model, precision=precision)]
+    command = [sys.executable, "-c", CHILD.format(model=model, precision=precision, engine=engine)]
     runs = [json.loads(subprocess.check_output(command, text=True)) for _ in range(3)]
     seconds, first, last = (statistics.median(values) for values in zip(*runs, strict=True))
     return {
@@ -58,6 +64,29 @@ def started(model: str, precision: str) -> dict[str, float]:
         "memory_gb": round(first, 3),
         "memory_after_100_gb": round(last, 3),
     }
+
+
+def network_of(segmenter: dsunet.Segmenter, pixels: np.ndarray) -> Any:
+    """A call of the network alone, on a view that is there."""
+    view = segmenter.prepare(Image.fromarray(pixels)).sam[None]
+    if segmenter.engine.runtime != "torch":
+        return lambda: segmenter.model(view)
+
+    def run() -> None:
+        with torch.inference_mode(), torch.autocast("cpu", segmenter.dtype, segmenter.dtype != F32):
+            segmenter.model(view, outputs="fine")
+
+    return run
+
+
+def milliseconds(call: Any) -> float:
+    """The median of some calls."""
+    seconds = []
+    for _ in range(IMAGES):
+        begun = time.perf_counter()
+        call()
+        seconds.append(time.perf_counter() - begun)
+    return 1e3 * statistics.median(seconds)
 
 
 def main() -> None:
@@ -70,44 +99,53 @@ def main() -> None:
     arguments = parser.parse_args()
 
     given = {
-        "torch, float32": (arguments.model, "float32"),
-        "torch, bfloat16": (arguments.model, "bfloat16"),
+        "torch, float32": (arguments.model, "float32", "torch"),
+        "torch, bfloat16": (arguments.model, "bfloat16", "torch"),
     }
     files: dict[str, Any] = {}
     for file in arguments.files:
         report = json.loads(file.with_suffix(".json").read_text())
         if report["sha256"] != sha256_of(file):
             raise SystemExit(f"{file.with_suffix('.json')} is not the report of {file}")
-        given[f"onnxruntime, {report['precision']}"] = (str(file), "auto")
+        for engine, runtime in (("onnx", "onnxruntime"), ("openvino", "OpenVINO")):
+            given[f"{runtime}, {report['precision']}"] = (str(file), "auto", engine)
         files[report["precision"]] = {
             "sha256": report["sha256"],
             "bytes": report["bytes"],
             "gate": report["compared"]["gate"],
             "S": report["compared"]["S"],
         }
-    segmenters = {name: dsunet.Segmenter(m, "cpu", p) for name, (m, p) in given.items()}
+    segmenters = {
+        name: dsunet.Segmenter(m, "cpu", p, engine=e) for name, (m, p, e) in given.items()
+    }
     pixels = np.random.default_rng(0).integers(0, 256, (*PICTURE, 3), dtype=np.uint8)
-    rounds: dict[str, list[float]] = {name: [] for name in given}
+    whole: dict[str, list[float]] = {name: [] for name in given}
+    alone: dict[str, list[float]] = {name: [] for name in given}
+    networks = {name: network_of(segmenter, pixels) for name, segmenter in segmenters.items()}
     for number in range(arguments.rounds + 1):
         for name, segmenter in segmenters.items():
-            seconds = []
-            for _ in range(IMAGES):
-                begun = time.perf_counter()
-                segmenter(pixels)
-                seconds.append(time.perf_counter() - begun)
+            times = (milliseconds(partial(segmenter, pixels)), milliseconds(networks[name]))
             if number:  # the first round warms up
-                rounds[name].append(1e3 * statistics.median(seconds))
-    base = rounds["torch, float32"]
+                for kept, taken in zip((whole, alone), times, strict=True):
+                    kept[name].append(taken)
+    base = whole["torch, float32"]
     rows: dict[str, Any] = {}
-    for name, milliseconds in rounds.items():
-        ratios = [b / own for b, own in zip(base, milliseconds, strict=True)]
+    for name in given:
+        ratios = [b / own for b, own in zip(base, whole[name], strict=True)]
         rows[name] = {
-            "ms": round(statistics.median(milliseconds), 1),
+            "ms": round(statistics.median(whole[name]), 1),
+            "network_ms": round(statistics.median(alone[name]), 1),
             "times_as_fast": round(statistics.median(ratios), 2),
             "from": round(min(ratios), 2),
             "to": round(max(ratios), 2),
             **started(*given[name]),
         }
+        runtime, _, precision = name.partition(", ")
+        if precision == "int8":
+            for what, times in (("", whole), (", network alone", alone)):
+                pairs = zip(times[f"{runtime}, float32"], times[name], strict=True)
+                ratio = statistics.median(b / own for b, own in pairs)
+                rows[name][f"times_as_fast_as_its_float32{what}"] = round(ratio, 2)
         print(name, rows[name], flush=True)
     write_json(
         arguments.output,

@@ -11,8 +11,9 @@ import dsunet
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.export import export_model
 from dsunet.export.limits import TOLERANCE
+from dsunet.export.material import made_pictures
 from dsunet.export.twin import write_twin
-from dsunet.export.verify import compare, made_pictures
+from dsunet.export.verify import compare
 from dsunet.predict.engines.onnx import OnnxFile
 from dsunet.support.files import sha256_of
 from dsunet.weights import shipped

@@ -132,8 +132,8 @@ class FileEngine(Engine[ArrayViews]):
             )
         if precision not in ("auto", facts.precision):
             raise ConfigError(
-                f"`precision` is {precision}, but the numbers of {file.path} are {facts.precision}, "
-                "once and for all; leave it out"
+                f"`precision` is {precision}, but the numbers of {file.path} are "
+                f"{facts.precision}, once and for all; leave it out"
             )
         for name, wanted in settings.items():
             if wanted:
