@@ -261,7 +261,7 @@ def test_without_the_hashing_package(folder: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(__import__("sys").modules, "imagehash", None)
     report = check_data(DataConfig(str(folder), val_fraction=0.25))
     assert kinds(report) == {"not_compared": 1}
-    assert "pip install 'dsunet[train]'" in report.lines()[1]
+    assert "pip install 'dsunet[evaluate]'" in report.lines()[1]
 
 
 def test_a_tar_is_checked_in_place(folder: Path, tmp_path: Path) -> None:

@@ -13,31 +13,24 @@ from PIL import Image
 
 import dsunet
 from dsunet.data.synthetic import synthetic_pair
-from dsunet.export import export_model
 from dsunet.running.maps import quantise
+from dsunet.weights import shipped
 from helpers import ROOT
 
-pytest.importorskip("onnx", reason="onnx is not installed")
-pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+LITE = shipped.exported_of("dsunet-lite")
 
 
-@pytest.fixture(scope="module")
-def lite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("lite")
-    return export_model(dsunet.load(), folder / "lite.onnx").path
-
-
-def test_python_without_dsunet(lite: Path, tmp_path: Path) -> None:
+def test_python_without_dsunet(tmp_path: Path) -> None:
     photo, mask = tmp_path / "photo.png", tmp_path / "mask.png"
     synthetic_pair(0, 300)[0].save(photo)
     main = runpy.run_path(str(ROOT / "examples" / "onnx_alone.py"))["main"]
-    main(str(lite), str(photo), str(mask))
-    expected = quantise(dsunet.Segmenter(lite)(photo).probability).astype(int)
+    main(str(LITE), str(photo), str(mask))
+    expected = quantise(dsunet.Segmenter(LITE)(photo).probability).astype(int)
     assert np.abs(np.asarray(Image.open(mask)).astype(int) - expected).max() <= 1
 
 
 @pytest.mark.slow
-def test_cpp(lite: Path, tmp_path: Path) -> None:
+def test_cpp(tmp_path: Path) -> None:
     """The commands that stand at its top, with the compiler that is here."""
     openvino = pytest.importorskip("openvino", reason="openvino is not installed")
     compiler = shutil.which("g++")
@@ -54,13 +47,13 @@ def test_cpp(lite: Path, tmp_path: Path) -> None:
     )
     image = synthetic_pair(1, 256)[0]
     image.save(tmp_path / "photo.ppm")
-    subprocess.run([program, lite, "photo.ppm", "mask.pgm"], cwd=tmp_path, check=True)
-    expected = quantise(dsunet.Segmenter(lite)(image).probability).astype(int)
+    subprocess.run([program, LITE, "photo.ppm", "mask.pgm"], cwd=tmp_path, check=True)
+    expected = quantise(dsunet.Segmenter(LITE)(image).probability).astype(int)
     found = np.asarray(Image.open(tmp_path / "mask.pgm")).astype(int)
     assert np.abs(found - expected).mean() < 1  # OpenVINO may compute in bfloat16 here
     assert np.abs(found - expected).max() <= 40
     (tmp_path / "cut.ppm").write_bytes((tmp_path / "photo.ppm").read_bytes()[:1000])
     done = subprocess.run(
-        [program, lite, "cut.ppm", "x.pgm"], cwd=tmp_path, capture_output=True, text=True
+        [program, LITE, "cut.ppm", "x.pgm"], cwd=tmp_path, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (1, "segment: the picture is cut off\n")

@@ -47,6 +47,7 @@ def test_it_holds_no_weights_but_refers_to_them(name: str) -> None:
     assert path.stat().st_size < 1_000_000
 
 
+@pytest.mark.slow
 def test_it_is_what_the_command_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the same version of torch byte for byte; of any the same maps."""
     name = shipped.DEFAULT
@@ -74,6 +75,13 @@ def test_engines_of_files(engine: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(found, expected, atol=1e-4)
     again = file.recipe.build()
     np.testing.assert_array_equal(again(picture).probability, found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
+def test_a_file_of_its_own_says_the_same(engine: str, tmp_path: Path) -> None:
+    pytest.importorskip({"onnx": "onnxruntime"}.get(engine, engine))
+    picture = synthetic_pair(0, 200)[0]
     path = export_model(dsunet.load(), tmp_path / "lite.onnx").path
     own = dsunet.Segmenter(path, engine=engine)(picture).probability
     np.testing.assert_allclose(own, dsunet.Segmenter(engine=engine)(picture).probability, atol=1e-4)

@@ -101,6 +101,7 @@ def test_a_step_is_that_of_the_resized_batch() -> None:
     assert len(sides) > 1
 
 
+@pytest.mark.slow
 def test_a_resumed_run_sees_the_same_sizes(pictures: Path, tmp_path: Path) -> None:
     model = model_config("dsunet-nano", injection="none", sam_size=160)
     recipe = {"multi_scale": 0.25, "save_every": 0}

@@ -24,12 +24,12 @@ class LossConfig:
     """Binary cross-entropy: plain mean, as published, or weighted towards boundaries like the
     IoU term, as the published code means it."""
 
+    output_weights: tuple[float, float, float] = (0.25, 0.5, 1.0)
+    """Weights of the coarse, middle and fine output in the total."""
+
     ssim: float = 0.0
     """Weight of a further term on the fine output, 1 − SSIM, which sharpens outlines and leaves
     less half there; the paper has none."""
-
-    output_weights: tuple[float, float, float] = (0.25, 0.5, 1.0)
-    """Weights of the coarse, middle and fine output in the total."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output_weights", tuple(self.output_weights))  # YAML has lists

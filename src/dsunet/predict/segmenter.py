@@ -158,7 +158,7 @@ class Segmenter:
         told = None if intensity is None else as_intensity(intensity)
         work_after_fork()
         encoders = {"pyramid_weights": pyramid_weights, "semantic_weights": semantic_weights}
-        opened = open_model(model, weights, encoders, engine)
+        opened = open_model(model, weights, encoders, engine, device)
         settings = {"fold_batchnorm": fold_batchnorm, "int8": int8, "compile": compile}
         self.looks = Looks(_as_view(view), flips, zoom)
         self.engine: Engine[Any] = choose_engine(

@@ -31,6 +31,7 @@ def open_model(
     weights: str | Path | None,
     encoders: Mapping[str, str | Path | None],
     engine: str = "auto",
+    device: str = "auto",
 ) -> Opened:
     """The model that is meant, see `dsunet.Segmenter`.
 
@@ -39,11 +40,13 @@ def open_model(
         weights: Weights of a network of the user's own.
         encoders: `pyramid_weights` and `semantic_weights`, which go with a weights file alone.
         engine: What is to run it, one of `ENGINES`.
+        device: Where, as of `dsunet.Segmenter`.
 
     Raises:
         CheckpointError: The file is missing, broken or not ours.
         CustomModelError: A model of the user's own cannot be made.
         ConfigError: Files are given that do not go with the model.
+        DeviceError: A network cannot run there.
         MissingPackageError: What the model or the engine needs is not installed.
     """
     if isinstance(model, str | Path):
@@ -72,7 +75,7 @@ def open_model(
     what = str(model) if isinstance(model, str | Path) else "a model that is no exported file"
     with needing(what, "give a file that `dsunet export` has written elsewhere", extra="torch"):
         from dsunet.predict.engines.networks import open_network
-    return open_network(model, weights, encoders)
+    return open_network(model, weights, encoders, device)
 
 
 def _file_for(model: str | Path, engine: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import os
 from abc import ABC, abstractmethod
@@ -72,6 +73,8 @@ class ExportedFile(ABC):
     def __call__(self, *views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Probability and logits, each B×1×H×W float32, of B×3×H×W float32 views."""
         if os.getpid() != self._process:
+            # whatever ends it would wait for its threads, which are not here
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._opened))
             self._opened, _ = self._open()
             self._process = os.getpid()
         return self._run(dict(zip(INPUTS, views, strict=False)))

@@ -26,8 +26,10 @@ def open_network(
     model: SegmentationModel | CustomSource | Callable[..., object] | str | Path,
     weights: str | Path | None,
     encoders: Mapping[str, str | Path | None],
+    device: str,
 ) -> Opened:
     """The model that is meant; arguments and errors as of `open_model`."""
+    choose_device(device)  # which says what is wrong before gigabytes are read
     if isinstance(model, str | Path):
         file = open_weights(model)
         network = load(
