@@ -1,10 +1,11 @@
-"""Makes the weights that come with the package of a run of configs/duts-lite.yaml.
+"""Makes the weights that come with the package of a run of configs/duts-lite-v2.yaml.
 
     python benchmarks/ship.py RUN --data DIR --output benchmarks/lite-shipped.json
 
 The run's best weights (chosen by the held-out pairs of the training data alone) go into
 `src/dsunet/weights/shipped/` as 16-bit numbers, with what is to be said about them instead of the
-run's own facts; before, the version in `SHIPPED` there goes up by one. The same pairs are then
+run's own facts; before, the version in `SHIPPED` there goes up by one. The ONNX file that refers to
+them is made, too. The same pairs are then
 segmented by the file's weights and by the run's own, in 32 bits, to see what the rounding changes.
 DIR holds the `images/` and `masks/` that RUN was trained on.
 """
@@ -21,6 +22,7 @@ from PIL import Image
 
 import dsunet
 from dsunet.data.pairs import read_names
+from dsunet.export import write_twin
 from dsunet.predict import Options, plan_outputs, predict_files
 from dsunet.support.files import sha256_of, write_json
 from dsunet.weights.checkpoint import read_checkpoint, write_checkpoint
@@ -31,9 +33,10 @@ from measuring import circumstances
 FACTS = {
     "name": versioned(DEFAULT),
     "marks": "the object that stands out in a photograph",
-    "data": "DUTS-TR (10,553 pairs, at most 256 px) and 499 training pairs of CAMO",
+    "data": "DUTS-TR (10,553 pairs at most 256 px large, a quarter of them again at their own size) "
+    "and 499 training pairs of CAMO",
     "encoder_start": "ImageNet-1k, tf_efficientnet_lite0.in1k",
-    "recipe": "configs/duts-lite.yaml",
+    "recipe": "configs/duts-lite.yaml, then configs/duts-lite-v2.yaml",
     "terms": "trained on research data sets; look at the card before you build a product on it",
 }
 KEPT = ("training_pairs", "validation_pairs", "seed", "epochs", "epoch", "measures")
@@ -53,13 +56,14 @@ def main() -> None:
     own = {key: about[key] for key in ("model", "encoders")}
     write_checkpoint(target, state, own | {"training": facts})
 
+    write_twin(DEFAULT)
     listed = run / "val.txt"
     with tempfile.TemporaryDirectory() as folder:
         scores, maps = {}, {}
         for name, weights in (("float32", find_weights(run)), ("float16", target)):
             out = Path(folder, name)
             jobs = plan_outputs([str(arguments.data / "images")], out, names=read_names(listed))
-            predict_files(dsunet.Segmenter(weights, "cpu"), jobs, out, Options())
+            predict_files(dsunet.Segmenter(weights, "cpu", "float32"), jobs, out, Options())
             scores[name] = dsunet.evaluate(
                 out, arguments.data / "masks", names=listed, protocol="benchmark"
             )

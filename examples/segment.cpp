@@ -4,7 +4,7 @@
 //     g++ -std=c++17 -O2 segment.cpp -I$W/include $W/libs/libopenvino.so.* -Wl,-rpath,$W/libs -o segment
 //     ./segment lite.onnx photo.ppm mask.pgm      # or lite.xml
 //
-// photo.ppm is binary (P6) and as large as the model's view, 256×256 of dsunet-lite; mask.pgm is too.
+// photo.ppm is binary (P6) and as large as the model's view, 352×352 of dsunet-lite; mask.pgm is too.
 #include <algorithm>
 #include <cmath>
 #include <fstream>

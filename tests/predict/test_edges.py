@@ -126,7 +126,7 @@ def test_of_a_result(tmp_path: Path) -> None:
     picture.save(tmp_path / "disc.png")
     segmenter = dsunet.Segmenter(device="cpu")
     result = segmenter(picture)
-    assert result.view == segmenter.view == (256, 256)
+    assert result.view == segmenter.view == (352, 352)
     better = result.refined()
     assert better.image is result.image
     half = [((r.probability > 0.1) & (r.probability < 0.9)).mean() for r in (result, better)]

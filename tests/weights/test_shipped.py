@@ -41,7 +41,7 @@ def test_the_file_is_whole_and_small(name: str) -> None:
     about, tensors = read_checkpoint(weights_of(name))
     assert dsunet.load(name).config == model_config(name)
     assert about["encoders"] == {"pyramid": None}
-    assert about["training"]["name"] == name
+    assert about["training"]["name"] == versioned(name)
     assert all(
         tensor.dtype == torch.float16
         for key, tensor in tensors.items()
@@ -143,7 +143,7 @@ def test_predict_with_nothing_but_a_photograph(
     Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save("photo.png")
     assert main(["predict", "photo.png", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
-    assert "no --weights: dsunet-lite-v1, which comes with dsunet (3.7 million parameters" in out
+    assert "no --weights: dsunet-lite-v2, which comes with dsunet (3.7 million parameters" in out
     assert "not the paper's large model" in out
     with Image.open(tmp_path / "predictions" / "photo.png") as image:
         assert image.size == (60, 40)

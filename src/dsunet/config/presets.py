@@ -52,7 +52,7 @@ MODEL_PRESETS: dict[str, ModelConfig] = {
                 attention_pooling=True,
             )
             for name, backbone, side, channels in (
-                ("dsunet-lite", "tf_efficientnet_lite0", 256, (16, 32, 48, 48)),
+                ("dsunet-lite", "tf_efficientnet_lite0", 352, (16, 32, 48, 48)),
                 ("dsunet-lite1", "tf_efficientnet_lite1", 288, (24, 40, 56, 56)),
                 ("dsunet-lite2", "tf_efficientnet_lite2", 320, (32, 48, 64, 64)),
             )
