@@ -1,6 +1,6 @@
 """Makes the weights that come with the package of a run of configs/duts-lite-v2.yaml.
 
-    python benchmarks/ship.py RUN --data DIR --output benchmarks/lite-shipped.json
+    python benchmarks/ship.py RUN --before FIRST --data DIR --output benchmarks/lite-shipped.json
 
 The run's best weights (chosen by the held-out pairs of the training data alone) go into
 `src/dsunet/weights/shipped/` as 16-bit numbers, with what is to be said about them instead of the
@@ -33,7 +33,7 @@ from measuring import circumstances
 FACTS = {
     "name": versioned(DEFAULT),
     "marks": "the object that stands out in a photograph",
-    "data": "DUTS-TR (10,553 pairs at most 256 px large, a quarter of them again at their own size) "
+    "data": "DUTS-TR (10,553 pairs of at most 256 px, a quarter of them again at their own size) "
     "and 499 training pairs of CAMO",
     "encoder_start": "ImageNet-1k, tf_efficientnet_lite0.in1k",
     "recipe": "configs/duts-lite.yaml, then configs/duts-lite-v2.yaml",
@@ -47,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--before", type=Path, nargs="*", default=(), help="Runs it goes on from.")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     run, target = arguments.run, weights_of(DEFAULT)
@@ -58,10 +59,10 @@ def main() -> None:
 
     write_twin(DEFAULT)
     listed = run / "val.txt"
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as work:
         scores, maps = {}, {}
         for name, weights in (("float32", find_weights(run)), ("float16", target)):
-            out = Path(folder, name)
+            out = Path(work, name)
             jobs = plan_outputs([str(arguments.data / "images")], out, names=read_names(listed))
             predict_files(dsunet.Segmenter(weights, "cpu", "float32"), jobs, out, Options())
             scores[name] = dsunet.evaluate(
@@ -72,8 +73,10 @@ def main() -> None:
         np.abs(maps["float32"][name].astype(int) - maps["float16"][name]).max()
         for name in maps["float32"]
     ]
-    with open(run / "metrics.csv", newline="") as file:
-        epochs = list(csv.DictReader(file))
+    epochs = []
+    for number, folder in enumerate([*arguments.before, run], 1):
+        with open(folder / "metrics.csv", newline="") as file:
+            epochs += [{"run": number, **row} for row in csv.DictReader(file)]
     write_json(
         arguments.output,
         {
@@ -85,7 +88,7 @@ def main() -> None:
             "measures": scores,
             "largest_change_of_a_pixel_in_grey_levels": int(max(changed)),
             "training": facts,
-            "epochs": epochs,
+            "all_epochs": epochs,
         },
     )
 
