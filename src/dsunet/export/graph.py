@@ -72,9 +72,8 @@ def write_onnx(
         network: On the CPU, in float32; it is put into evaluation mode.
         facts: Says its views, and whether the size is to be dynamic.
         path: Where; weights of over 2 GB go into `path` with `.data` behind its name.
-        folded: Put BatchNorms into the convolutions before them, and compute beforehand what does
-            not depend on the input; otherwise every weight stands in the file as the network has
-            it, and the runtimes do that when they open it.
+        folded: Put BatchNorms into the convolutions before them; otherwise every weight stands in
+            the file as the network has it, and the runtimes do that when they open it.
 
     Raises:
         ConfigError: The network does not take views of any size.
@@ -115,6 +114,12 @@ def write_onnx(
             f"{facts.name} cannot be exported: torch's exporter does not follow it ({reason}); "
             "loops and conditions that depend on the pixels' values are the usual cause"
         ) from error
+    if not folded:
+        from onnxscript import optimizer
+
+        with quietly():  # what depends on no input, such as sizes of weights
+            optimizer.fold_constants_ir(program.model)
+            optimizer.remove_unused_nodes(program.model)
     _require_free(program, facts)
     program.model.metadata_props[KEY] = facts.to_json()
     program.model.producer_name = KEY

@@ -24,7 +24,7 @@ class OnnxFile(ExportedFile):
         options = self._package.SessionOptions()
         options.log_severity_level = 4  # errors come as exceptions
         options.intra_op_num_threads = threads_to_use()
-        options.enable_cpu_mem_arena = False  # it would grow with every new size of a batch
+        options.enable_mem_pattern = False  # it would keep memory for every size of a batch
         try:
             session = self._package.InferenceSession(
                 self.path, options, providers=["CPUExecutionProvider"]
