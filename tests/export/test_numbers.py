@@ -210,7 +210,7 @@ def test_what_is_too_far_off_is_no_file(
     monkeypatch.setattr(conversions, "_save", spoiling)
     monkeypatch.chdir(Path(__file__).parent)
     folder = tmp_path / "out"
-    command = ["export", "test_precision:deep_for_the_command", "--precision", precision]
+    command = ["export", "test_numbers:deep_for_the_command", "--precision", precision]
     command += ["--verify-data", str(pairs if masks else pairs / "images")]
     assert main([*command, "--output", str(folder / "x.onnx")]) == 1
     [line] = capsys.readouterr().err.strip().splitlines()
