@@ -19,6 +19,8 @@ from dsunet.network.custom import CustomModel
 
 pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+# its threads stay in a process, and do not go with what quick tests start from theirs
+pytestmark = pytest.mark.slow
 openvino = pytest.importorskip("openvino", reason="openvino is not installed")
 
 
