@@ -26,6 +26,7 @@ def test_sides_by_hand() -> None:
     assert sides_within(128, 0.5) == [128, 160, 192]  # never below 128
     assert sides_within(352, 0.0) == [352]
     assert sides_within(256, 0.25) == [192, 224, 256, 288, 320]
+    assert sides_within(100, 0.5) == [100, 128]  # of a network of one's own
 
 
 def batch(height: int = 256, width: int = 256) -> Batch:
@@ -136,6 +137,12 @@ def test_what_needs_one_size_says_so(tmp_path: Path, pictures: Path) -> None:
         TrainConfig(multi_scale=0.1, feature_cache="auto")
     with pytest.raises(ConfigError, match=r"multi_scale is 0\.6, but needs"):
         TrainConfig(multi_scale=0.6)
+    for share, side in ((0.05, 352), (0.2, 128)):  # silence would be no training on many sizes
+        model = model_config("dsunet-nano", injection="none", sam_size=side)
+        with pytest.raises(
+            ConfigError, match=rf"`multi_scale` is {share}, but a view of {side} px"
+        ):
+            runs.run(tmp_path / "none", pictures, model, multi_scale=share)
     with pytest.raises(ConfigError, match="a teacher's maps are of one view"):
         distill(
             tmp_path / "run",

@@ -15,6 +15,7 @@ from dsunet.running.inference import lay_out
 from dsunet.training.batch_size import choose_batch_size
 from dsunet.training.material import Material
 from dsunet.training.request import Request
+from dsunet.training.scales import require_several
 from dsunet.training.teacher import Teaching, open_teacher
 from dsunet.weights.custom import create_custom
 from dsunet.weights.models import create_from_config
@@ -61,6 +62,7 @@ def build(request: Request, material: Material) -> Built:
     network = create_network(
         request.model, sources.weights, sources.pyramid_weights, sources.semantic_weights
     )
+    require_several(network.view_sizes[0], recipe.multi_scale)
     teaching = None
     if request.distill is not None:
         teaching = open_teacher(

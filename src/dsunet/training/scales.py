@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dsunet.data.dataset import Batch
+from dsunet.errors import ConfigError
 
-__all__ = ["at_another_size", "sides_within"]
+__all__ = ["at_another_size", "require_several", "sides_within"]
 
 STEP = 32  # the views' sides are multiples of it
 SMALLEST = 128  # see `ModelConfig.sam_size`
@@ -22,7 +23,16 @@ def sides_within(side: int, share: float) -> list[int]:
     """
     least, most = side * (1 - share), side * (1 + share)
     around = range(STEP, int(most) + 1, STEP)
-    return [x for x in around if x == side or x >= max(least, SMALLEST)] or [side]
+    return sorted({side, *(x for x in around if x >= max(least, SMALLEST))})
+
+
+def require_several(views: tuple[int, int], share: float) -> None:
+    """Raises `ConfigError` if a share leaves views of this height and width as they are."""
+    if share and len(sides_within(views[0], share)) == 1:
+        raise ConfigError(
+            f"`multi_scale` is {share:g}, but a view of {views[0]} px has no other multiple of "
+            f"{STEP} px, from {SMALLEST} on, within that; give more, or leave it out"
+        )
 
 
 def at_another_size(batch: Batch, share: float) -> Batch:
