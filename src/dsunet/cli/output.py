@@ -135,7 +135,7 @@ class Progress:
         def show(done: int, total: int) -> None:
             if bar.total is None:  # what an earlier run did took no time in this one
                 bar.reset(total)
-                bar.initial = bar.n = done - 1
+                bar.initial = bar.n = max(0, done - 1)
             bar.update(done - bar.n)
 
         return show

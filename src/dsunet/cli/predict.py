@@ -48,8 +48,8 @@ def _predict_arguments(parser: Parser) -> None:
         "--weights",
         type=str,
         help="A weights file, a run's folder, or a file that dsunet export has written. Without "
-        "it, and without --model, the small model "
-        f"that comes with dsunet ({shipped.DEFAULT}) segments what stands out.",
+        "it, and without --model, the small model that comes with dsunet "
+        f"({shipped.DEFAULT}) segments what stands out.",
     )
     add_model_argument(
         parser,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,6 @@ from dsunet.cli.parser import Command, Parser, add_encoder_arguments
 from dsunet.config import MODEL_PRESETS
 from dsunet.errors import ConfigError
 from dsunet.support.files import write_json
-from dsunet.weights import shipped
-from dsunet.weights.exported import is_exported
 
 __all__ = [
     "CONVERT",
@@ -94,25 +91,19 @@ def _info_arguments(parser: Parser) -> None:
     parser.add_argument("--json", type=str, help="Write all of it here.")
 
 
-def _exported(file: Path) -> dict[str, Any]:
-    """What an exported file says about itself."""
-    from dsunet.predict.engines.choose import open_exported
-
-    facts = dataclasses.asdict(open_exported(file).facts)
-    views = [f"{size[0]}×{size[1]}" for size in facts.pop("views") if size is not None]
-    name = facts.pop("name")
-    return {"file": str(file), "exported": name, "views": ", ".join(views), **facts}
-
-
 def _about(file: str) -> dict[str, Any]:
     """What is in a file; without torch, of weights that come with the package their ONNX file."""
-    if is_exported(file):
-        return _exported(Path(file))
-    if find_spec("torch") is None and not Path(file).exists() and shipped.named(file) is not None:
-        return _exported(shipped.exported_of(file))
-    from dsunet.weights.inspection import describe_file
+    from dsunet.predict.engines.choose import exported_file, open_exported
 
-    return describe_file(file)
+    exported = exported_file(file)
+    if exported is None:
+        from dsunet.weights.inspection import describe_file
+
+        return describe_file(file)
+    facts = dataclasses.asdict(open_exported(exported).facts)
+    views = [f"{size[0]}×{size[1]}" for size in facts.pop("views") if size is not None]
+    name = facts.pop("name")
+    return {"file": str(exported), "exported": name, "views": ", ".join(views), **facts}
 
 
 def _info(arguments: Namespace) -> int:

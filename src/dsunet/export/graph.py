@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsunet.errors import ConfigError, CustomModelError, MissingPackageError
+from dsunet.export.limits import ExportFormat
 from dsunet.network.base import SegmentationModel
 from dsunet.weights.exported import INPUTS, KEY, OUTPUTS, FileFacts
 
@@ -27,17 +28,19 @@ TRACED = 2
 """Pictures in the traced batch: with one, the exporter makes a constant of the batch's size."""
 
 
-def require_packages() -> None:
-    """Raises `MissingPackageError` unless what exporting needs is installed."""
+def require_packages(format: ExportFormat = "onnx") -> None:  # noqa: A002 -- as the flag
+    """Raises `MissingPackageError` unless what exporting to a format needs is installed."""
+    needed = ["onnx", "onnxscript", "onnxruntime"] + ["openvino"] * (format == "openvino")
     lacking = []
-    for name in ("onnx", "onnxscript", "onnxruntime"):
+    for name in needed:
         try:
             __import__(name)
         except ImportError:
             lacking.append(name)
     if lacking:
+        extras = "export,openvino" if format == "openvino" else "export"
         raise MissingPackageError(
-            f"exporting needs {', '.join(lacking)}; pip install 'dsunet[export]'"
+            f"exporting needs {', '.join(lacking)}; pip install 'dsunet[{extras}]'"
         )
 
 

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dsunet.errors import ExportError, MissingPackageError
+from dsunet.errors import ExportError
 from dsunet.export.graph import quietly
 from dsunet.weights.exported import KEY, FileFacts
 
-__all__ = ["require_openvino", "to_openvino"]
-
-
-def require_openvino() -> None:
-    """Raises `MissingPackageError` unless OpenVINO is installed."""
-    try:
-        import openvino  # noqa: F401
-    except ImportError as error:
-        raise MissingPackageError(
-            "exporting to OpenVINO's format needs the package openvino; "
-            "pip install 'dsunet[export,openvino]'"
-        ) from error
+__all__ = ["to_openvino"]
 
 
 def to_openvino(source: Path, target: Path, facts: FileFacts) -> None:

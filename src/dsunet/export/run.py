@@ -21,7 +21,7 @@ from dsunet.export.gate import Gate, LayerError, refusal
 from dsunet.export.graph import OPSET, require_packages, write_onnx
 from dsunet.export.limits import MAX_DROP, ExportFormat, ExportPrecision, check_precision
 from dsunet.export.material import Case, Material
-from dsunet.export.openvino import require_openvino, to_openvino
+from dsunet.export.openvino import to_openvino
 from dsunet.export.structure import compare_structure
 from dsunet.export.verify import BATCHES, check_file, compare
 from dsunet.export.working import working_folder
@@ -71,7 +71,7 @@ def export_model(
     Whatever the numbers inside are, inputs and outputs are float32. A float32 file may differ from
     the model by `TOLERANCE` at any pixel; of `float16` and `int8` ones S may drop by `max_drop` on
     pictures with masks, or a picture's mean may differ by `MEAN_LIMITS` (both in
-    `dsunet.export.gate`).
+    `dsunet.export.limits`).
 
     Args:
         model: As of `dsunet.Segmenter`, but for functions of an image.
@@ -100,7 +100,9 @@ def export_model(
         OutputError: The file cannot be written.
         MissingPackageError: What exporting needs is not installed.
     """
-    require_packages()
+    path = Path(output)
+    format = _format_of(path, format)  # noqa: A001
+    require_packages(format)
     check_precision(precision)
     if calibration is not None and precision != "int8":
         raise ConfigError(
@@ -109,8 +111,6 @@ def export_model(
         )
     if not 0 <= max_drop <= 1:
         raise ConfigError(f"`max_drop` is {max_drop}, but needs a number in 0..1")
-    path = Path(output)
-    format = _format_of(path, format)  # noqa: A001
     if path.is_dir():
         raise OutputError(f"`output` {output} is a folder; name a file")
     _keep_others_report(path.with_suffix(".json"))
@@ -199,8 +199,6 @@ def _format_of(path: Path, given: ExportFormat | None) -> ExportFormat:
     if own is None or given not in (None, own):
         wanted = [ending for ending, name in endings.items() if given in (None, name)]
         raise OutputError(f"`output` is {path}, but needs the ending {' or '.join(wanted)}")
-    if own == "openvino":
-        require_openvino()
     return own
 
 

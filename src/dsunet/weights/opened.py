@@ -84,9 +84,9 @@ def find_weights(path: str | Path) -> Path:
     Where there is nothing by that path, the name of a model in `dsunet.weights.shipped`, with its
     version or without, means the weights that come with the package.
     """
-    path = Path(path)
-    if not path.exists() and (file := shipped.named(str(path))) is not None:
+    if (file := shipped.meant(path)) is not None:
         return file
+    path = Path(path)
     if not path.is_dir():
         return path
     for name in ("best.safetensors", "last.safetensors"):

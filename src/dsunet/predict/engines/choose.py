@@ -18,7 +18,14 @@ from dsunet.support.packages import needing
 from dsunet.weights import shipped
 from dsunet.weights.exported import is_exported
 
-__all__ = ["ENGINES", "check_engine", "choose_engine", "open_exported", "open_model"]
+__all__ = [
+    "ENGINES",
+    "check_engine",
+    "choose_engine",
+    "exported_file",
+    "open_exported",
+    "open_model",
+]
 
 ENGINES = ("auto", "torch", "onnx", "openvino")
 """What `dsunet.Segmenter` takes as engine; `auto` is one that fits the model and is installed."""
@@ -55,7 +62,7 @@ def open_model(
                 f"weights is {weights}, but goes with a network of your own; of dsunet's models "
                 "give the file itself as model"
             )
-        file = _file_for(model, engine)
+        file = exported_file(model, engine)
         if file is not None:
             given = [name for name, path in encoders.items() if path is not None]
             if given:
@@ -78,16 +85,19 @@ def open_model(
     return open_network(model, weights, encoders, device)
 
 
-def _file_for(model: str | Path, engine: str) -> Path | None:
+def exported_file(model: str | Path, engine: str = "auto") -> Path | None:
     """The exported file that is meant; `None` if torch is to run what is meant.
 
     Weights that come with the package are there in both forms.
+
+    Args:
+        model: A path, or the name of weights that come with the package.
+        engine: What is to run it, one of `ENGINES`.
     """
     if is_exported(model):
         return Path(model)
     if engine in _FILES or (engine == "auto" and find_spec("torch") is None):
-        there = not Path(model).exists() and shipped.named(str(model)) is not None
-        return shipped.exported_of(str(model)) if there else None
+        return shipped.exported_of(str(model)) if shipped.meant(model) is not None else None
     return None
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from dsunet.errors import CheckpointError
 from dsunet.predict.engines.exported import ExportedFile, threads_to_use
-from dsunet.weights.exported import KEY, OUTPUTS, FileFacts, read_facts
+from dsunet.predict.engines.onnx import OnnxFile
+from dsunet.weights.exported import KEY, OUTPUTS, SUFFIX, FileFacts, read_facts
 
 __all__ = ["OpenvinoFile"]
 
@@ -31,7 +32,7 @@ class OpenvinoFile(ExportedFile):
             raise CheckpointError(
                 f"{self.path} cannot be opened: {text[:200]}; export the model again"
             ) from error
-        facts = read_facts(self._metadata(model), self.path)
+        facts = self._facts(model)
         self.require_inputs([given.any_name for given in model.inputs], facts)
         hints = {
             "INFERENCE_PRECISION_HINT": "f32",
@@ -41,12 +42,11 @@ class OpenvinoFile(ExportedFile):
         }
         return core.compile_model(model, "CPU", hints), facts
 
-    def _metadata(self, model: Any) -> dict[str, str]:
-        if self.path.suffix.lower() == ".onnx":  # of which OpenVINO does not hand them on
-            from dsunet.predict.engines.onnx import OnnxFile
-
-            return {KEY: OnnxFile(self.path).facts.to_json()}
-        return {KEY: str(model.get_rt_info(KEY).value)} if model.has_rt_info(KEY) else {}
+    def _facts(self, model: Any) -> FileFacts:
+        if self.path.suffix.lower() == SUFFIX:  # whose metadata OpenVINO does not hand on
+            return OnnxFile(self.path).facts
+        about = {KEY: str(model.get_rt_info(KEY).value)} if model.has_rt_info(KEY) else {}
+        return read_facts(about, self.path)
 
     def _run(self, given: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         found = self._opened(given)

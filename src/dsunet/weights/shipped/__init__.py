@@ -18,6 +18,7 @@ __all__ = [
     "card_of",
     "exported_of",
     "is_shipped",
+    "meant",
     "named",
     "versioned",
     "weights_of",
@@ -73,6 +74,11 @@ def named(name: str) -> Path | None:
             f"that one, or a file of {name} that you have kept"
         )
     return weights_of(model)
+
+
+def meant(path: str | Path) -> Path | None:
+    """The weights file that a path means by a name, see `named`; `None` if a file is there."""
+    return None if Path(path).exists() else named(str(path))
 
 
 def _parts(name: str) -> tuple[str, int | None]:
