@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,6 @@ from dsunet.network.custom import CustomModel
 
 pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
-# its threads stay in a process, and do not go with what quick tests start from theirs
-pytestmark = pytest.mark.slow
 openvino = pytest.importorskip("openvino", reason="openvino is not installed")
 
 
@@ -120,3 +120,30 @@ def test_files_that_are_none_of_ours(exported: Path, tmp_path: Path) -> None:
         dsunet.Segmenter(tmp_path / "other.xml")
     with pytest.raises(ConfigError, match="is of OpenVINO's format"):
         dsunet.Segmenter(exported, engine="onnx")
+
+
+# As in the comment of `_core`; what comes from a child of a process is such a signal.
+SIGNALS = """
+import os, signal, subprocess, sys
+import numpy as np
+import dsunet
+
+signal.signal(signal.SIGUSR1, lambda *_: print("handled", flush=True))
+image = np.zeros((40, 60, 3), np.uint8)
+first = dsunet.Segmenter(sys.argv[1])
+second = dsunet.Segmenter(sys.argv[1])
+first(image), second(image)
+del first
+third = dsunet.Segmenter(sys.argv[1])
+third(image)
+del second, third
+os.kill(os.getpid(), signal.SIGUSR1)
+print("alive")
+"""
+
+
+def test_signals_are_handled_after_several_files(exported: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALS, str(exported)], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split() == ["handled", "alive"], (done.returncode, done.stderr)

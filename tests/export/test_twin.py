@@ -60,7 +60,7 @@ def test_it_is_what_the_command_writes(tmp_path: Path, monkeypatch: pytest.Monke
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
 
-@pytest.mark.parametrize("engine", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
 def test_engines_of_files(engine: str, tmp_path: Path) -> None:
     pytest.importorskip(engine if engine == "openvino" else "onnxruntime")
     picture = synthetic_pair(0, 200)[0]
@@ -78,7 +78,7 @@ def test_engines_of_files(engine: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("engine", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
 def test_a_file_of_its_own_says_the_same(engine: str, tmp_path: Path) -> None:
     pytest.importorskip({"onnx": "onnxruntime"}.get(engine, engine))
     picture = synthetic_pair(0, 200)[0]

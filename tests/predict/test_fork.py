@@ -87,7 +87,7 @@ def test_a_forked_process_computes_with_one_thread(settings: list[str]) -> None:
     assert done.stdout.split() == ["1", "2", "True"], done.stderr
 
 
-@pytest.mark.parametrize("engine", ["onnx", pytest.param("openvino", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("engine", ["onnx", "openvino"])
 def test_a_forked_process_opens_the_file_again(engine: str) -> None:
     pytest.importorskip({"onnx": "onnxruntime"}.get(engine, engine))
     code = FORKED.replace('device="cpu", **settings', f"engine={engine!r}")

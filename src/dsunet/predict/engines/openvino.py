@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from typing import Any
 
 import numpy as np
@@ -24,7 +26,7 @@ class OpenvinoFile(ExportedFile):
     extra = "dsunet[openvino]"
 
     def _open(self) -> tuple[Any, FileFacts]:
-        core = self._package.Core()
+        core = _core(os.getpid())
         try:
             model = core.read_model(self.path)
         except RuntimeError as error:
@@ -52,3 +54,16 @@ class OpenvinoFile(ExportedFile):
         found = self._opened(given)
         probability, logits = (found[name] for name in OUTPUTS)
         return probability, logits
+
+
+@functools.cache
+def _core(process: int) -> Any:
+    """OpenVINO's one `Core` of a process, which stays as long as the process does.
+
+    Its CPU plugin gives the thread another stack for signals, and takes that away when a `Core`
+    ends. Where two of them overlap, the second to end leaves the thread with the first one's, which
+    is gone: the next signal with a handler, Ctrl-C for one, would be the process's end.
+    """
+    import openvino
+
+    return openvino.Core()
