@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -525,18 +526,21 @@ def test_killed_reproduction_comes_to_the_same_tables(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-m", "dsunet.cli", "reproduce", "sod", "--benchmarks", str(sets)]
     whole, killed = tmp_path / "whole", tmp_path / "killed"
+    started = time.monotonic()
     done = subprocess.run([*command, "--output", whole, *limits], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    seconds = time.monotonic() - started
     rng = np.random.default_rng(0)
     kills = 0
-    for _ in range(40):
+    while True:
         process = subprocess.Popen(
             [*command, "--output", killed, *limits],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
+        patience = seconds * float(rng.uniform(0.1, 0.4)) if kills < 4 else None
         try:
-            errors = process.communicate(timeout=float(rng.uniform(8, 40)))[1]
+            errors = process.communicate(timeout=patience)[1]
         except subprocess.TimeoutExpired:
             process.kill()
             process.communicate()
