@@ -13,6 +13,7 @@ from PIL import Image
 
 import dsunet
 from dsunet.data.synthetic import synthetic_pair
+from dsunet.export import export_model
 from dsunet.running.maps import quantise
 from dsunet.weights import shipped
 from helpers import ROOT
@@ -57,3 +58,26 @@ def test_cpp(tmp_path: Path) -> None:
         [program, LITE, "cut.ppm", "x.pgm"], cwd=tmp_path, capture_output=True, text=True
     )
     assert (done.returncode, done.stderr) == (1, "segment: the picture is cut off\n")
+
+
+@pytest.mark.slow
+def test_browser(tmp_path: Path) -> None:
+    """What the page in `examples/browser` computes, in Node."""
+    npm, node = shutil.which("npm"), shutil.which("node")
+    if npm is None or node is None:
+        pytest.skip("needs node and npm")
+    install = [npm, "install", "--silent", "--no-audit", "--no-fund", "onnxruntime-web@1"]
+    done = subprocess.run(install, cwd=tmp_path, capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"onnxruntime-web cannot be installed: {done.stderr.strip()[-200:]}")
+    model = tmp_path / "lite.onnx"
+    export_model("dsunet-lite", model)
+    photo = synthetic_pair(0, 420)[0].crop((0, 10, 420, 310))
+    (tmp_path / "pixels").write_bytes(photo.convert("RGBA").tobytes())
+    script, module = Path(__file__).with_name("run_segment.mjs"), ROOT / "examples" / "browser"
+    command = [node, script, module / "segment.mjs", model, *photo.size, "pixels", "map"]
+    subprocess.run(list(map(str, command)), cwd=tmp_path, check=True, timeout=300)
+    found = np.fromfile(tmp_path / "map", np.float32).reshape(photo.height, photo.width)
+    expected = dsunet.Segmenter(model)(photo).probability
+    assert np.abs(found - expected).mean() < 1e-3
+    assert np.abs(found - expected).max() < 0.05  # a pixel of the view may be rounded otherwise

@@ -76,18 +76,21 @@ def to_int8(
         views: The calibration: inputs by name, 1×3×H×W float32 each.
 
     Raises:
-        ConfigError: The weights are too large for onnxruntime to quantise, or there are too few
-            layers.
+        ConfigError: There are too few layers.
     """
-    if source.with_name(f"{source.name}.data").exists():
-        raise ConfigError(
-            f"`precision` is int8, but the weights of {facts.name} are over 2 GB, which "
-            "onnxruntime does not quantise; choose float16"
-        )
     prepared = source.with_name("prepared.onnx")
     quantised = source.with_name("quantised.onnx")
+    large = source.with_name(f"{source.name}.data").exists()  # over 2 GB, no file holds it alone
     with quietly():
-        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        quant_pre_process(
+            source,
+            prepared,
+            skip_optimization=large,  # which writes one file
+            skip_symbolic_shape=True,
+            save_as_external_data=large,
+            all_tensors_to_one_file=True,
+            external_data_location=f"{prepared.name}.data" if large else None,
+        )
     model = onnx.load(prepared)
     left_alone = _left_alone(model)
     layers = [node.name for node in model.graph.node if node.op_type in LAYERS]
@@ -108,6 +111,7 @@ def to_int8(
             weight_type=QuantType.QInt8,
             nodes_to_exclude=left_alone,
             calibrate_method=CalibrationMethod.MinMax,
+            use_external_data_format=large,
         )
     _save(onnx.load(quantised), target, facts)
 
