@@ -7,6 +7,7 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import ConfigError, DataError
 from dsunet.export import export_model, material
 from dsunet.export.gate import Gate
+from dsunet.export.graph import write_onnx
 from dsunet.export.limits import MEAN_LIMITS
 from dsunet.export.structure import Structure
 from dsunet.export.verify import Difference
@@ -131,6 +133,28 @@ def test_what_int8_is_in(tmp_path: Path) -> None:
             weight = made_by.get(node.input[1])
             whole.append(weight is not None and types[weight.input[0]] == onnx.TensorProto.INT8)
     assert whole == [False, False, False, True, True, False]
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_weights_beside_the_file(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of over 2 GB, which these stand for, become smaller numbers all the same."""
+
+    def write_apart(network: Any, facts: FileFacts, path: Path) -> None:
+        write_onnx(network, facts, path)
+        location = f"{path.name}.data"
+        onnx.save(
+            onnx.load(path), path, save_as_external_data=True, location=location, size_threshold=0
+        )
+
+    together = export_model(deep(), tmp_path / "x.onnx", precision=precision)
+    monkeypatch.setattr("dsunet.export.run.write_onnx", write_apart)
+    apart = export_model(deep(), tmp_path / "y.onnx", precision=precision)
+    found, expected = (each.report["compared"]["largest_difference"] for each in (apart, together))
+    assert found["largest"] == pytest.approx(expected["largest"], abs=1e-3)
+    assert numbers_in(apart.path) == numbers_in(together.path)
+    assert {path.name for path in tmp_path.iterdir()} == {"x.onnx", "x.json", "y.onnx", "y.json"}
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
