@@ -72,6 +72,26 @@ class Attending(Deep):
         return nn.functional.interpolate(self.last(x), size=view.shape[-2:], mode="bilinear")
 
 
+class Tokens(nn.Module):
+    """Patches of 8×8 pixels through two linear layers, which have most of the weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(192, 64), nn.GELU(), nn.Linear(64, 64))
+        self.last = nn.Conv2d(1, 1, 3, padding=1)
+
+    def forward(self, view: torch.Tensor) -> torch.Tensor:
+        height, width = view.shape[-2] // 8, view.shape[-1] // 8
+        patches = nn.functional.pixel_unshuffle(view, 8).flatten(2).transpose(1, 2)
+        pixels = self.layers(patches).transpose(1, 2).unflatten(2, (height, width))
+        return self.last(nn.functional.pixel_shuffle(pixels, 8))  # type: ignore[no-any-return]
+
+    @classmethod
+    def model(cls) -> CustomModel:
+        return CustomModel(cls(), 128)
+
+
 def deep() -> CustomModel:
     return CustomModel(Deep(), 128)
 
@@ -148,13 +168,40 @@ def test_weights_beside_the_file(
             onnx.load(path), path, save_as_external_data=True, location=location, size_threshold=0
         )
 
-    together = export_model(deep(), tmp_path / "x.onnx", precision=precision)
+    together = export_model(Tokens.model(), tmp_path / "x.onnx", precision=precision)
     monkeypatch.setattr("dsunet.export.run.write_onnx", write_apart)
-    apart = export_model(deep(), tmp_path / "y.onnx", precision=precision)
+    apart = export_model(Tokens.model(), tmp_path / "y.onnx", precision=precision)
     found, expected = (each.report["compared"]["largest_difference"] for each in (apart, together))
-    assert found["largest"] == pytest.approx(expected["largest"], abs=1e-3)
+    assert found["largest"] == pytest.approx(expected["largest"], abs=1e-6)
     assert numbers_in(apart.path) == numbers_in(together.path)
     assert {path.name for path in tmp_path.iterdir()} == {"x.onnx", "x.json", "y.onnx", "y.json"}
+    if precision == "int8":
+        with pytest.raises(ConfigError, match="the weights of test_numbers:Deep are over 2 GB, and most of"):
+            export_model(deep(), tmp_path / "z.onnx", precision=precision)
+
+
+def test_linear_layers_are_not_calibrated(tmp_path: Path) -> None:
+    """All of theirs are of int8, and what comes into them is scaled anew for every batch."""
+    lines: list[str] = []
+    done = export_model(Tokens.model(), tmp_path / "x.onnx", precision="int8", on_line=lines.append)
+    assert "no calibration: ranges are found while the file computes" in lines
+    assert done.report["calibration"] == {
+        "from": "each batch",
+        "pictures": [],
+        "method": "dynamic",
+        "operators": ["MatMul"],
+    }
+    kinds = [node.op_type for node in onnx.load(done.path).graph.node]
+    assert kinds.count("MatMulInteger") == 2
+    assert "MatMul" not in kinds
+    for settings, message in (
+        ({"calibration": tmp_path}, "but test_numbers:Tokens is made of linear layers, whose ranges are found"),
+        ({"format": "openvino"}, "which OpenVINO's format would not make smaller"),
+    ):
+        pytest.importorskip("openvino", reason="openvino is not installed")
+        name = "y.xml" if "format" in settings else "y.onnx"
+        with pytest.raises(ConfigError, match=message):
+            export_model(Tokens.model(), tmp_path / name, precision="int8", **settings)
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -13,6 +13,7 @@ from onnxruntime.quantization import (
     CalibrationMethod,
     QuantFormat,
     QuantType,
+    quantize_dynamic,
     quantize_static,
 )
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -23,7 +24,10 @@ from dsunet.errors import ConfigError
 from dsunet.export.graph import quietly
 from dsunet.weights.exported import KEY, OUTPUTS, FileFacts
 
-__all__ = ["INT8_TYPES", "to_float16", "to_int8"]
+__all__ = ["INT8_TYPES", "LINEAR", "to_dynamic_int8", "to_float16", "to_static_int8"]
+
+LINEAR = "MatMul"
+"""The operator of linear layers."""
 
 LAYERS = ("Conv", "MatMul", "Gemm")
 """Operators with weights."""
@@ -32,7 +36,7 @@ FIRST = 3
 """Layers at the beginning that stay float32 in an int8 file: what they lose, all others get."""
 
 INT8_TYPES = (*LAYERS, "AveragePool", "Concat", "Relu", "Clip")
-"""Operators that are computed with whole numbers.
+"""Operators that are computed with whole numbers in a network of convolutions.
 
 Attention's products of matrices, without weights, are not, nor are resizing, which is quicker in
 float32, and sums, softmax and sigmoid.
@@ -59,7 +63,7 @@ def to_float16(source: Path, target: Path, facts: FileFacts) -> None:
     _save(model, target, facts)
 
 
-def to_int8(
+def to_static_int8(
     source: Path, target: Path, facts: FileFacts, views: Sequence[Mapping[str, np.ndarray]]
 ) -> None:
     """Writes a file whose convolutions and linear layers compute with eight-bit whole numbers.
@@ -76,21 +80,17 @@ def to_int8(
         views: The calibration: inputs by name, 1×3×H×W float32 each.
 
     Raises:
-        ConfigError: There are too few layers.
+        ConfigError: There are too few layers, or the weights are over 2 GB.
     """
+    if source.with_name(f"{source.name}.data").exists():
+        raise ConfigError(
+            f"`precision` is int8, but the weights of {facts.name} are over 2 GB, and most of them "
+            "not in linear layers; choose float16"
+        )
     prepared = source.with_name("prepared.onnx")
     quantised = source.with_name("quantised.onnx")
-    large = source.with_name(f"{source.name}.data").exists()  # over 2 GB, no file holds it alone
     with quietly():
-        quant_pre_process(
-            source,
-            prepared,
-            skip_optimization=large,  # which writes one file
-            skip_symbolic_shape=True,
-            save_as_external_data=large,
-            all_tensors_to_one_file=True,
-            external_data_location=f"{prepared.name}.data" if large else None,
-        )
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
     model = onnx.load(prepared)
     left_alone = _left_alone(model)
     layers = [node.name for node in model.graph.node if node.op_type in LAYERS]
@@ -111,7 +111,31 @@ def to_int8(
             weight_type=QuantType.QInt8,
             nodes_to_exclude=left_alone,
             calibrate_method=CalibrationMethod.MinMax,
-            use_external_data_format=large,
+        )
+    _save(onnx.load(quantised), target, facts)
+
+
+def to_dynamic_int8(source: Path, target: Path, facts: FileFacts) -> None:
+    """Writes a file whose linear layers compute with eight-bit whole numbers.
+
+    Weights are signed, with a scale for each channel. What comes into a layer is unsigned, with a
+    scale that is found anew for every batch, so that nothing is to be calibrated. All else is
+    float32.
+
+    Args:
+        source: A float32 file; its weights may be over 2 GB.
+        target: Where to.
+        facts: What the new file says about itself.
+    """
+    quantised = source.with_name("quantised.onnx")
+    with quietly():
+        quantize_dynamic(
+            source,
+            quantised,
+            op_types_to_quantize=[LINEAR],
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            use_external_data_format=source.with_name(f"{source.name}.data").exists(),
         )
     _save(onnx.load(quantised), target, facts)
 

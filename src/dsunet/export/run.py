@@ -127,9 +127,13 @@ def export_model(
             f"{network.name} is a function of an image; only networks of torch can be exported"
         )
     material = Material.of(pictures, network.intensity, on_line)
-    calibrating = material.calibration(calibration, on_line) if precision == "int8" else ([], "")
     network = network.float().cpu().eval()
     facts = facts_of(network, opened.weights, view, dynamic_size, precision)
+    calibrating = None
+    if precision == "int8" and _mostly_linear(network):
+        _check_dynamic(facts.name, path, calibration)
+    elif precision == "int8":
+        calibrating = material.calibration(calibration, on_line)
     started = time.perf_counter()
     on_line(f"exporting {facts.name} (view {_shown(facts.views[0])}) by torch {torch.__version__}")
     with working_folder(path.parent) as folder:
@@ -139,7 +143,7 @@ def export_model(
         for each in (onnx_file, source):
             each.parent.mkdir(exist_ok=True)
         write_onnx(network, facts, source)
-        calibrated = _made_smaller(source, onnx_file, facts, *calibrating, on_line)
+        calibrated = _made_smaller(source, onnx_file, facts, calibrating, on_line)
         check_file(onnx_file)
         if format == "openvino":
             to_openvino(source if precision == "float16" else onnx_file, made, facts)
@@ -256,24 +260,58 @@ def facts_of(
     )
 
 
+def _mostly_linear(network: SegmentationModel) -> bool:
+    """Whether most weights are those of linear layers, as in transformers.
+
+    Their activations have few values that are far larger than all others, and the scale that suits
+    one picture does not suit the next.
+    """
+    linear = sum(m.weight.numel() for m in network.modules() if isinstance(m, torch.nn.Linear))
+    return 2 * linear > sum(parameter.numel() for parameter in network.parameters())
+
+
+def _check_dynamic(name: str, path: Path, calibration: str | Path | None) -> None:
+    """Raises `ConfigError` if an int8 file whose ranges are dynamic does not go with these."""
+    if calibration is not None:
+        raise ConfigError(
+            f"`calibration_data` is {calibration}, but {name} is made of linear layers, "
+            "whose ranges are found while the file computes; leave it out"
+        )
+    if path.suffix.lower() == OPENVINO_SUFFIX:
+        raise ConfigError(
+            f"`precision` is int8, but {name} is made of linear layers, which OpenVINO's "
+            "format would not make smaller; choose onnx, or float16"
+        )
+
+
 def _made_smaller(
     source: Path,
     target: Path,
     facts: FileFacts,
-    cases: Sequence[Case],
-    origin: str,
+    calibrating: tuple[Sequence[Case], str] | None,
     on_line: Callable[[str], None],
 ) -> dict[str, Any] | None:
-    """Writes the file with smaller numbers, if those are wanted; what it was calibrated on."""
+    """Writes the file with smaller numbers, if those are wanted; what its ranges are from."""
     if facts.precision == "float32":
         return None
-    from dsunet.export.precision import INT8_TYPES, to_float16, to_int8
+    from dsunet.export.precision import (
+        INT8_TYPES,
+        LINEAR,
+        to_dynamic_int8,
+        to_float16,
+        to_static_int8,
+    )
 
     if facts.precision == "float16":
         to_float16(source, target, facts)
         return None
+    if calibrating is None:
+        on_line("no calibration: ranges are found while the file computes")
+        to_dynamic_int8(source, target, facts)
+        return {"from": "each batch", "pictures": [], "method": "dynamic", "operators": [LINEAR]}
+    cases, origin = calibrating
     on_line(f"calibrating on {len(cases)} pictures ({origin})")
-    to_int8(source, target, facts, [_views_of(case, facts) for case in cases])
+    to_static_int8(source, target, facts, [_views_of(case, facts) for case in cases])
     return {
         "from": origin,
         "pictures": [case.name for case in cases],
