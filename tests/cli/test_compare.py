@@ -22,6 +22,9 @@ from dsunet.cli.compare import name_methods
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.errors import DataError
 from dsunet.metrics import ALL_MEASURES
+from dsunet.metrics.comparison_table import comparison_table
+from dsunet.metrics.published import published_rows
+from dsunet.metrics.results import Comparison, Evaluation
 from dsunet.visualize import GridRow, difference_grid, most_different, plot_histograms
 from dsunet.visualize.comparison import plot_precision_recall, plot_thresholds
 from dsunet.visualize.differences import GAP, WIDTH, read_grid_row
@@ -152,6 +155,28 @@ def test_the_grid_has_a_column_of_images_if_there_are_some(sandbox: Path) -> Non
 
 
 @pytest.mark.usefixtures("unsaved")
+def test_measures_by_the_names_that_tables_print(
+    sandbox: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    titles = ",".join(about.title.upper() for about in ALL_MEASURES.values())
+    command = ["compare", "good", "poor", "--masks", "masks", "--output", "out"]
+    assert main([*command, "--measures", titles, "--differ-by", "boundary IoU"]) == 0
+    assert list(rows_of("out/table.csv")[0])[1:] == list(ALL_MEASURES)
+    assert "BOUNDARY" not in capsys.readouterr().out
+
+
+def test_published_rows_are_ranked_beside_the_whole_set() -> None:
+    published = published_rows("CHAMELEON")
+    scores = {"S": 0.99, "MAE": 0.5}
+    for count, ranked in ((76, True), (75, False)):
+        names = [str(i) for i in range(count)]
+        comparison = Comparison({"ours": Evaluation(scores, protocol="benchmark")}, {}, names, [])
+        rows = comparison_table(comparison, published).rows
+        assert {row.ranked for row in rows if row.group == "published"} == {ranked}
+        assert rows[-1].ranked
+
+
+@pytest.mark.usefixtures("unsaved")
 def test_published_rows_stand_beside(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = "compare good poor --masks masks --published duts-te --output out --measures S,Fw"
     assert main(command.split()) == 0
@@ -164,6 +189,10 @@ def test_published_rows_stand_beside(sandbox: Path, capsys: pytest.CaptureFixtur
     assert [row["method"] for row in rows if row["group"] == "measured here"] == ["good", "poor"]
     text = Path("out/table.md").read_text()
     assert "whole of DUTS-TE, as papers print them; those measured here are of 6 images" in text
+    assert "are of 6 images, and are ranked among themselves." in text
+    good = next(line for line in text.splitlines() if line.startswith("| good"))
+    assert "**" in good
+    assert all("**" not in line for line in text.splitlines() if line.startswith("| DSU-Net"))
     assert "ICON: third digit of S unreadable in the scan" in text
     assert "DUTS-TE, 6 images" in capsys.readouterr().out
     assert main("compare good --masks masks --published DUTS".split()) == 1

@@ -176,7 +176,9 @@ def test_weights_beside_the_file(
     assert numbers_in(apart.path) == numbers_in(together.path)
     assert {path.name for path in tmp_path.iterdir()} == {"x.onnx", "x.json", "y.onnx", "y.json"}
     if precision == "int8":
-        with pytest.raises(ConfigError, match="the weights of test_numbers:Deep are over 2 GB, and most of"):
+        with pytest.raises(
+            ConfigError, match="the weights of test_numbers:Deep are over 2 GB, and most of"
+        ):
             export_model(deep(), tmp_path / "z.onnx", precision=precision)
 
 
@@ -195,7 +197,10 @@ def test_linear_layers_are_not_calibrated(tmp_path: Path) -> None:
     assert kinds.count("MatMulInteger") == 2
     assert "MatMul" not in kinds
     for settings, message in (
-        ({"calibration": tmp_path}, "but test_numbers:Tokens is made of linear layers, whose ranges are found"),
+        (
+            {"calibration": tmp_path},
+            "but test_numbers:Tokens is made of linear layers, whose ranges are found",
+        ),
         ({"format": "openvino"}, "which OpenVINO's format would not make smaller"),
     ):
         pytest.importorskip("openvino", reason="openvino is not installed")

@@ -143,7 +143,7 @@ class _Asked(NamedTuple):
 def _asked(arguments: Namespace) -> _Asked:
     """What to compare; raises `ConfigError` or `DataError` if that makes no sense."""
     from dsunet.metrics import ALL_MEASURES
-    from dsunet.metrics.definitions import check_measures
+    from dsunet.metrics.definitions import check_measures, measure_key
 
     if arguments.rows < 1:
         raise ConfigError(f"--rows is {arguments.rows}, but needs at least 1")
@@ -152,7 +152,8 @@ def _asked(arguments: Namespace) -> _Asked:
     if arguments.measures is not None:
         measures = check_measures(_split(arguments.measures))
     pair = _pair(arguments.differ, list(methods))
-    key = arguments.differ_by or ("S" if "S" in measures else measures[0])
+    usual = "S" if "S" in measures else measures[0]
+    key = measure_key(arguments.differ_by) if arguments.differ_by else usual
     if key not in measures:
         raise ConfigError(
             f"--differ-by is {key!r}, but needs one of {', '.join(measures)}"

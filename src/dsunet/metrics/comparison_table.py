@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dsunet.data.catalogue.sets import PUBLIC_SETS
 from dsunet.metrics.cuts import NOTHING_TO_MEASURE, describe_alarms
 from dsunet.metrics.definitions import ALL_MEASURES
 from dsunet.metrics.published import PublishedResult
@@ -39,14 +40,16 @@ def comparison_table(
     Args:
         comparison: What was measured.
         published: Published results of the same data set; those that say the same of one method,
-            as the paper's tables of ablations do, are one row.
+            as the paper's tables of ablations do, are one row. They are ranked among the others if
+            what was measured is the whole data set.
         title: What the table shows; by default the number of images.
     """
     evaluations = comparison.evaluations
     measures = tuple(next(iter(evaluations.values())).scores)
     rows = []
+    whole = _is_whole(comparison, published)
     for result in {(row.method, *sorted(row.scores.items())): row for row in published}.values():
-        rows.append(_row(result.method, result.scores, measures, "published"))
+        rows.append(_row(result.method, result.scores, measures, "published", ranked=whole))
     group = "measured here" if published else ""
     for method, evaluation in evaluations.items():
         rows.append(_row(method, evaluation.scores, measures, group))
@@ -55,11 +58,24 @@ def comparison_table(
     return Table(title, measure_columns(measures), tuple(rows), notes)
 
 
-def _row(name: str, scores: Mapping[str, float], measures: Sequence[str], group: str) -> Row:
+def _is_whole(comparison: Comparison, published: Sequence[PublishedResult]) -> bool:
+    """Whether as many images count as the published data sets have."""
+    counts = {PUBLIC_SETS[each.dataset].count for each in published}
+    return counts <= {len(comparison.names)}
+
+
+def _row(
+    name: str,
+    scores: Mapping[str, float],
+    measures: Sequence[str],
+    group: str,
+    *,
+    ranked: bool = True,
+) -> Row:
     cells = (
         None if math.isnan(scores.get(key, math.nan)) else Cell(scores[key]) for key in measures
     )
-    return Row(name, tuple(cells), group)
+    return Row(name, tuple(cells), group, ranked)
 
 
 def _notes(comparison: Comparison, published: Sequence[PublishedResult]) -> tuple[str, ...]:
@@ -80,7 +96,8 @@ def _notes(comparison: Comparison, published: Sequence[PublishedResult]) -> tupl
         about = " and ".join(dict.fromkeys(result.dataset for result in published))
         notes.append(
             f"Published values are of the whole of {about}, as papers print them; those measured "
-            f"here are of {count} images."
+            f"here are of {count} images"
+            + ("." if _is_whole(comparison, published) else ", and are ranked among themselves.")
         )
         remarks = (f"{result.method}: {result.note}." for result in published if result.note)
         notes += dict.fromkeys(remarks)

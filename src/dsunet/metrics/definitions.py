@@ -23,6 +23,7 @@ __all__ = [
     "OWN_MEASURES",
     "Measure",
     "check_measures",
+    "measure_key",
     "usual_measures",
 ]
 
@@ -233,13 +234,30 @@ def usual_measures(protocol: str) -> tuple[str, ...]:
     return MEASURES if protocol == "benchmark" else OWN_MEASURES
 
 
+def measure_key(name: str) -> str:
+    """The key of a measure; the name itself if there is no such measure.
+
+    Args:
+        name: A key of `ALL_MEASURES`, or a title as tables print it; upper and lower case, and
+            spaces, do not matter.
+    """
+    plain = "".join(name.casefold().split())
+    for key, about in ALL_MEASURES.items():
+        if plain in ("".join(each.casefold().split()) for each in (key, about.title)):
+            return key
+    return name
+
+
 def check_measures(measures: Iterable[str]) -> tuple[str, ...]:
-    """The same keys once each, in their order.
+    """Their keys once each, in their order.
+
+    Args:
+        measures: As of `measure_key`.
 
     Raises:
         ConfigError: One is unknown, or there is none.
     """
-    keys = tuple(dict.fromkeys(measures))
+    keys = tuple(dict.fromkeys(map(measure_key, measures)))
     unknown = [key for key in keys if key not in ALL_MEASURES]
     if unknown or not keys:
         what = f"there is no measure {', '.join(unknown)}" if unknown else "no measure is asked for"

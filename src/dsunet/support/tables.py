@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
@@ -126,10 +127,15 @@ class Table:
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
-        r"""A `table` with booktabs' rules: best `\textbf`, second best `\underline`."""
-        lines = ["% needs \\usepackage{booktabs}", "\\begin{table}", "  \\centering"]
+        r"""A `table` with booktabs' rules: best `\textbf`, second best `\underline`.
+
+        One that is wider than the text is made as wide as that. `\label` is made of the title.
+        """
+        lines = ["% needs \\usepackage{booktabs,graphicx}", "\\begin{table}", "  \\centering"]
         if self.title:
             lines.append(f"  \\caption{{{_latex(self.title)}}}")
+            lines.append(f"  \\label{{tab:{_label(self.title)}}}")
+        lines.append(f"  {_FITTING}{{%")
         lines += [f"  \\begin{{tabular}}{{l{'r' * len(self.columns)}}}", "    \\toprule"]
         lines += self._latex_groups()
         heads = [f"{column.latex}{_latex_arrow(column)}" for column in self.columns]
@@ -141,7 +147,7 @@ class Table:
                 span = f"\\multicolumn{{{len(self.columns) + 1}}}{{l}}"
                 lines.append(_latex_line([f"{span}{{\\textit{{{_latex(group)}}}}}"]))
             lines += [_latex_line([_latex(self.rows[i].name), *texts[i]]) for i in members]
-        lines += ["    \\bottomrule", "  \\end{tabular}"]
+        lines += ["    \\bottomrule", "  \\end{tabular}}"]
         if self.notes:
             below = " \\\\ ".join(map(_latex, self.notes))
             lines += ["", f"  \\smallskip\\parbox{{\\linewidth}}{{\\footnotesize {below}}}"]
@@ -321,6 +327,15 @@ _LATEX_CHARACTERS = {
     "≤": "$\\leq$",
     "Δ": "$\\Delta$",
 }
+
+
+# to the width of the text, if it is wider
+_FITTING = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}"
+
+
+def _label(text: str) -> str:
+    """Letters, digits and hyphens of a text, for references to it."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def _latex(text: str) -> str:

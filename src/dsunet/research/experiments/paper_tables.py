@@ -48,8 +48,14 @@ def result_table(results: Results, table: PaperTable) -> Table:
     plan = results.plan
     places = [(name, measure) for name in table.sets for measure in table.measures]
     published = _published(table)
+    whole = not _changes(plan) and all(found.complete for found in plan.found.values())
     rows = [
-        Row(method, tuple(_published_cell(of_set, *place) for place in places), "published")
+        Row(
+            method,
+            tuple(_published_cell(of_set, *place) for place in places),
+            "published",
+            ranked=whole,  # beside parts of the sets they are not
+        )
         for method, of_set in published.items()
     ]
     differences = []
@@ -192,8 +198,8 @@ def _column(name: str, measure: str) -> Column:
     return Column(name, measure, about.latex, about.higher_is_better)
 
 
-def _about(plan: Plan) -> list[str]:
-    """How this run differs from the paper's protocol."""
+def _changes(plan: Plan) -> list[str]:
+    """What this run does otherwise than the paper's protocol."""
     protocol = plan.protocol
     parts = [f"size {protocol.size}"] if protocol.size != "large" else []
     parts += ["random encoders"] if protocol.weights == "none" else []
@@ -204,14 +210,19 @@ def _about(plan: Plan) -> list[str]:
     ):
         if value is not None:
             parts.append(f"{value} {unit}")
+    return parts
+
+
+def _about(plan: Plan) -> list[str]:
+    """How this run differs from the paper's protocol."""
     lines = []
-    if parts:
+    if parts := _changes(plan):
         lines.append(
             f"This run changes the paper's protocol ({', '.join(parts)}): its values cannot be "
-            "compared with the published ones."
+            "compared with the published ones, and are ranked among themselves."
         )
     for name, found in plan.found.items():
-        if not found.complete and not protocol.limit:
+        if not found.complete and not plan.protocol.limit:
             lines.append(
                 f"{name}: {len(found.pairs):,} of {found.published.count:,} pairs were there."
             )
