@@ -65,8 +65,9 @@ def pairs(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def undrawn() -> Iterator[None]:
-    """Runs without curves, a quarter of their time; those of `trained` are drawn."""
+    """Runs without curves and reports, a quarter of their time; those of `trained` are drawn."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dsunet.cli.train._show", lambda *_: None)
         patch.setattr("dsunet.training.callbacks.plot_curves", lambda metrics, file: file.touch())
         yield
 

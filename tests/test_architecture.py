@@ -42,6 +42,7 @@ LAYERS = [
     {"predict"},
     {"export"},
     {"training"},
+    {"report"},
     {"benchmarking"},
     {"research"},
     {"cli"},

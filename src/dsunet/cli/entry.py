@@ -29,6 +29,7 @@ from dsunet.cli.output import fail, one_line
 from dsunet.cli.parser import Command, Parser, in_plain_words, with_hyphens
 from dsunet.cli.predict import PREDICT
 from dsunet.cli.prune import PRUNE
+from dsunet.cli.report import REPORT
 from dsunet.cli.reproduce import REPRODUCE
 from dsunet.cli.train import TRAIN
 from dsunet.cli.weights import (
@@ -170,6 +171,7 @@ COMMANDS: dict[str, Command] = {
     "distill": DISTILL,
     "data check": DATA_CHECK,
     "data import": DATA_IMPORT,
+    "report": REPORT,
     "predict": PREDICT,
     "evaluate": EVALUATE,
     "compare": COMPARE,

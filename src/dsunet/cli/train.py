@@ -13,7 +13,7 @@ import yaml
 from jsonargparse import Namespace
 
 import dsunet
-from dsunet.cli.output import fail, print_line, scores
+from dsunet.cli.output import fail, one_line, print_line, scores, visible, with_flags
 from dsunet.cli.parser import (
     Command,
     Parser,
@@ -25,7 +25,8 @@ from dsunet.cli.parser import (
 )
 from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
 from dsunet.config.renamed import todays
-from dsunet.errors import ConfigError
+from dsunet.errors import ConfigError, DsunetError
+from dsunet.support.packages import needing
 
 if TYPE_CHECKING:
     from dsunet.network.source import CustomSource
@@ -58,6 +59,13 @@ def add_train_arguments(parser: Parser, *aliases: str) -> None:
     )
     add_encoder_arguments(parser, "to start from instead of the public ones")
     parser.add_argument("--resume", action="store_true", help="Go on with the run in --output.")
+    parser.add_argument(
+        "--report",
+        type=bool,
+        default=True,
+        help="Show in the end what came of it, as report.html in the run's folder; dsunet report "
+        "does so later.",
+    )
     parser.add_class_arguments(DataConfig)
     parser.add_class_arguments(TrainConfig)
     parser.add_class_arguments(LossConfig)
@@ -110,7 +118,23 @@ def run_training(
     if result.measures:
         print(f"best epoch {result.best_epoch}: {scores(result.measures)}")
     print(f"weights: {result.weights}")
+    if arguments.report:
+        _show(command, arguments)
     return 0
+
+
+def _show(command: str, arguments: Namespace) -> None:
+    """Makes the run's report; the training is done, whatever becomes of that."""
+    try:
+        with needing("a report"):
+            from dsunet.report import make_report
+
+            path = make_report(arguments.output, device=arguments.device)
+    except (DsunetError, OSError) as error:
+        said = with_flags(visible(one_line(error)))
+        print(f"{command}: there is no report: {said}", file=sys.stderr)
+    else:
+        print(f"report: {visible(str(path))}")
 
 
 def _model(arguments: Namespace, notes: list[str]) -> ModelConfig | CustomSource:

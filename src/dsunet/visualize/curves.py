@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["plot_curves"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["curves_figure", "plot_curves"]
 
 SHOWN = {
     "S": {"label": "S", "color": "tab:blue"},
@@ -31,10 +36,19 @@ def plot_curves(metrics: Path, output: Path) -> None:
         metrics: A run's `metrics.csv`.
         output: The PNG file to write.
     """
-    from matplotlib.figure import Figure
-
     with open(metrics, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
+    curves_figure(rows).savefig(output, dpi=110, format="png")
+
+
+def curves_figure(rows: Sequence[Mapping[str, str]], best_epoch: int = 0) -> Figure:
+    """The loss and the validation measures over epochs.
+
+    Args:
+        rows: Those of a run's `metrics.csv`.
+        best_epoch: Is pointed at, if there is one.
+    """
+    from matplotlib.figure import Figure
 
     def series(name: str) -> tuple[list[int], list[float]]:
         points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
@@ -52,8 +66,11 @@ def plot_curves(metrics: Path, output: Path) -> None:
             about = SHOWN[name]
             axes[1].plot(*series(name), marker="." if len(rows) < 40 else None, **about)
         axes[1].set(xlabel="epoch", title="Validation", ylim=(0, 1))
+        if best_epoch:
+            label = f"best epoch: {best_epoch}"
+            axes[1].axvline(best_epoch, color="0.4", linewidth=1, linestyle=":", label=label)
         axes[1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     for axis in axes:
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
-    figure.savefig(output, dpi=110, format="png")
+    return figure
