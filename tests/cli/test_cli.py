@@ -50,8 +50,8 @@ def test_the_straight_road(
     assert "6 training and 2 validation pairs" in lines[0]
     assert lines[1].startswith("validation measures maps as they are")
     assert lines[2].startswith("epoch 1/2  loss ")
-    assert lines[-3].startswith("best threshold: 0.")
-    assert lines[-2].startswith("best epoch ")
+    assert lines[-4].startswith("best threshold: 0.")
+    assert lines[-3].startswith("best epoch ")
     again = dsunet("train", "--config", "run/config.yaml", "--output", "run", "--resume")
     assert "epoch 1/2" not in again  # all is done
 
