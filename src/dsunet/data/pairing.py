@@ -19,6 +19,7 @@ from dsunet.data.folders import (
 )
 from dsunet.data.pairs import Pair, by_stem, group_files
 from dsunet.data.patterns import Name, Pattern, find_pattern, find_pattern_inside
+from dsunet.data.places import no_pairs
 from dsunet.data.sources import IMAGE_SUFFIXES, EmptyMask, Source, name_of, same_content
 from dsunet.errors import DataError, few
 
@@ -151,6 +152,8 @@ def _place(data: str | Path | None, images: str | Path | None, masks: str | Path
         is_archive = root.suffix.lower() == ".tar" and not root.is_dir()
         if is_archive or _is_side_by_side(root):
             return Place(data=root)
+        if not all((root / name).is_dir() for name in ("images", "masks")):
+            raise no_pairs(root)
         return Place(images=root / "images", masks=root / "masks")
     if images is None or masks is None:
         raise DataError("give data, or both images and masks")
