@@ -18,7 +18,7 @@ __all__ = ["DATA_IMPORT"]
 
 
 def _import_arguments(parser: Parser) -> None:
-    from dsunet.data.labels.formats import FORMATS
+    from dsunet.data.labels.sniff import FORMATS
 
     parser.add_argument(
         "source", type=str, help="The file of labels (instances.json, say), or a folder with them."
@@ -93,6 +93,7 @@ def _import(arguments: Namespace) -> int:
         masks=arguments.masks,
         mask_suffix=arguments.mask_suffix,
         missing_masks=arguments.missing_masks,
+        output=arguments.output,
     )
     report = Imported()
     try:

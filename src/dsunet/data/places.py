@@ -63,7 +63,7 @@ def no_pairs(root: Path) -> DataError:
             f"{start}, but images in {images.name}/ and masks in {masks.name}/, as it seems: give "
             f"`images` {images} and `masks` {masks}"
         )
-    return DataError(f"{start}, but {_contents(root)}; {_WANTED}")
+    return DataError(f"{start}, {_contents(root)}; {_WANTED}")
 
 
 def _what_file(file: Path) -> str:
@@ -88,6 +88,6 @@ def _contents(root: Path) -> str:
             within = place.relative_to(root).as_posix()
             count["it" if within == "." else f"{within}/"] += images
     if not count:
-        return "no image at all"
+        return "and no image at all"
     folders = [f"{images} images in {name}" for name, images in count.most_common()]
-    return few(folders, 4)
+    return f"but {few(folders, 4)}"

@@ -76,7 +76,7 @@ class Annotated:
     """What the labels say."""
 
     format: str
-    """A name of `dsunet.data.labels.formats.FORMATS`."""
+    """A name of `dsunet.data.labels.sniff.FORMATS`."""
     pictures: list[Picture]
     classes: list[str]
     """Names of all classes; of a mask in which every class has a number, in their order."""
@@ -131,15 +131,25 @@ def foreign(what: str) -> Iterator[None]:
         raise DataError(f"{what} is not as it should be ({error})") from error
 
 
-def files_below(folder: Path, endings: Sequence[str]) -> list[Path]:
-    """The files below a folder, sorted, whose names end like this; hidden ones are left out."""
+def files_below(folder: Path, endings: Sequence[str], without: Path | None = None) -> list[Path]:
+    """The files below a folder, sorted, whose names end like this; hidden ones are left out.
+
+    Args:
+        folder: Where to look.
+        endings: In small letters.
+        without: A folder that is not looked into.
+
+    Raises:
+        DataError: A folder cannot be read.
+    """
+    left_out = () if without is None else (os.path.realpath(without),)
 
     def refuse(error: OSError) -> None:
         raise DataError(f"{error.filename} cannot be read ({error.strerror})") from error
 
     return [
         place / name
-        for place, names in walk_folders(folder, (), refuse)
+        for place, names in walk_folders(folder, left_out, refuse)
         for name in names
         if name.lower().endswith(tuple(endings)) and not name.startswith(".")
     ]
@@ -148,10 +158,11 @@ def files_below(folder: Path, endings: Sequence[str]) -> list[Path]:
 class PictureFiles:
     """The pictures below some folders, to be found by what labels call them.
 
-    Whatever a name says, nothing outside these folders is ever found.
+    Whatever a name says, nothing outside these folders is ever found, and nothing in `without`.
     """
 
-    def __init__(self, folders: Iterable[Path]) -> None:
+    def __init__(self, folders: Iterable[Path], without: Path | None = None) -> None:
+        self.without = without
         self.folders = list(dict.fromkeys(folders))
         self._by_name: dict[str, list[tuple[Path, list[str]]]] = {}
         self._depth: dict[Path, int] = {}
@@ -205,7 +216,7 @@ class PictureFiles:
         self._looked = True
         seen: set[str] = set()
         for folder in self.folders:
-            for path in files_below(folder, sorted(IMAGE_SUFFIXES)):
+            for path in files_below(folder, sorted(IMAGE_SUFFIXES), self.without):
                 if (real := os.path.realpath(path)) not in seen:
                     seen.add(real)
                     inside = [_composed(part) for part in path.relative_to(folder).parts]

@@ -9,17 +9,14 @@ from dsunet.data.labels.annotated import Annotated, PictureFiles, files_below
 from dsunet.data.labels.coco import read_coco
 from dsunet.data.labels.cvat import read_cvat
 from dsunet.data.labels.labelme import read_labelme
-from dsunet.data.labels.sniff import find_labels, format_of, other_tool
+from dsunet.data.labels.sniff import FORMATS, find_labels, format_of, other_tool
 from dsunet.data.labels.voc import read_voc, read_voc_xml
 from dsunet.data.labels.yolo import read_yolo
 from dsunet.data.places import guess_places
 from dsunet.data.sources import foreign_content
 from dsunet.errors import ConfigError, DataError, few, perhaps
 
-__all__ = ["FORMATS", "read_labels"]
-
-FORMATS = ("auto", "coco", "yolo", "voc", "labelme", "cvat", "mvtec", "folders", "masks")
-"""What `format` may be; `auto` looks which it is."""
+__all__ = ["read_labels"]
 
 _OF_MASKS = ("mvtec", "folders", "masks")
 _ENDINGS = {"coco": ".json", "labelme": ".json", "cvat": ".xml", "voc": ".xml", "yolo": ".yaml"}
@@ -36,6 +33,7 @@ def read_labels(
     masks: str | Path | None = None,
     mask_suffix: str | None = None,
     missing_masks: layouts.Missing = "error",
+    output: str | Path | None = None,
 ) -> Annotated:
     """What labels say, whatever their format.
 
@@ -46,6 +44,7 @@ def read_labels(
         masks: Folder of the masks, of the format `masks`.
         mask_suffix: What masks' stems have behind their images'.
         missing_masks: What of pictures without a mask, where masks are files.
+        output: The folder to import to, which is not looked into if it lies below `source`.
 
     Raises:
         ConfigError: The format is unknown.
@@ -66,7 +65,8 @@ def read_labels(
         told = Path(masks) if masks is not None else None
         found = _read_masks(kind, place, folder, told, mask_suffix, missing_masks)
     else:
-        pictures = PictureFiles([folder] if folder is not None else _around(place))
+        without = None if output is None else Path(output)
+        pictures = PictureFiles([folder] if folder is not None else _around(place), without)
         found = _read_files(kind, files, pictures)
     if not found.pictures:
         raise DataError(f"{place} has no picture with labels of the format {kind}")
@@ -111,7 +111,7 @@ def _in_folder(folder: Path, given: str) -> tuple[str, list[Path]]:
 def _by_classes(folder: Path) -> bool:
     """Whether there are folders of classes, and no pairs by themselves."""
     try:
-        if layouts.read_masks(folder).pictures:
+        if not all(each.trouble for each in layouts.read_masks(folder).pictures):
             return False
     except DataError:
         pass

@@ -9,7 +9,10 @@ from typing import NamedTuple
 from dsunet.data.folders import walk_folders
 from dsunet.errors import DataError
 
-__all__ = ["LABEL_SUFFIXES", "Found", "find_labels", "format_of", "other_tool"]
+__all__ = ["FORMATS", "LABEL_SUFFIXES", "Found", "find_labels", "format_of", "other_tool"]
+
+FORMATS = ("auto", "coco", "yolo", "voc", "labelme", "cvat", "mvtec", "folders", "masks")
+"""What formats may be told; `auto` looks which it is."""
 
 LABEL_SUFFIXES = frozenset((".json", ".xml", ".yaml", ".yml"))
 """Endings of files that may be labels."""
