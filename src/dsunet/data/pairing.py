@@ -19,7 +19,7 @@ from dsunet.data.folders import (
 )
 from dsunet.data.pairs import Pair, by_stem, group_files
 from dsunet.data.patterns import Name, Pattern, find_pattern, find_pattern_inside
-from dsunet.data.places import no_pairs
+from dsunet.data.places import advice, no_pairs
 from dsunet.data.sources import IMAGE_SUFFIXES, EmptyMask, Source, name_of, same_content
 from dsunet.errors import DataError, few
 
@@ -129,18 +129,24 @@ def pair_up(
             from images in one folder, or several patterns could tell them.
     """
     if parts := parts_of(data, images, masks):
-        if part not in parts:
-            raise DataError(
-                f"{data or images} is divided into {', '.join(parts)}, but needs a folder {part}"
+        try:
+            if part not in parts:
+                known = ", ".join(parts)
+                raise DataError(
+                    f"{data or images} is divided into {known}, but needs a folder {part}"
+                )
+            chosen = parts[part]
+            return pair_up(
+                chosen.data,
+                images=chosen.images,
+                masks=chosen.masks,
+                mask_suffix=mask_suffix,
+                missing_masks=missing_masks,
             )
-        chosen = parts[part]
-        return pair_up(
-            chosen.data,
-            images=chosen.images,
-            masks=chosen.masks,
-            mask_suffix=mask_suffix,
-            missing_masks=missing_masks,
-        )
+        except DataError as error:
+            if data is not None and (more := advice(Path(data))):  # most likely the reason
+                raise DataError(f"{data} holds {more}") from error
+            raise
     _check_suffix(mask_suffix)
     found = _paired(_place(data, images, masks), mask_suffix, missing_masks == "empty")
     return _without_own_masks(found)
@@ -226,6 +232,8 @@ def _of_one(folder: Path, mask_suffix: str | None, fill: bool) -> Pairing:
     if pattern is None:
         if by_ending := _by_ending(listing):
             return by_ending
+        if more := advice(folder):
+            raise DataError(f"{folder} holds {more}")
         raise DataError(
             f"{folder} holds images and masks alike, and no name tells which are masks; name them "
             "like a.jpg and a_mask.png, give `mask_suffix`, or put masks into a folder of their own"

@@ -12,7 +12,7 @@ from dsunet.data.patterns import IMAGE_WORDS, MASK_WORDS
 from dsunet.data.sources import is_image_name
 from dsunet.errors import DataError, few
 
-__all__ = ["guess_places", "no_pairs"]
+__all__ = ["advice", "guess_places", "no_pairs"]
 
 _WANTED = "needed are images/ and masks/ with files of equal stems"
 
@@ -23,8 +23,9 @@ def guess_places(folder: Path) -> tuple[Path, Path] | None:
     Images may lie in the folder itself. `None` if no name, or several, would do.
     """
     names = [each for each in _folders(folder) if not each.name.startswith(".")]
-    masks = [each for each in names if _words(each.name) & MASK_WORDS]
+    masks = [each for each in names if _words(each.name) & MASK_WORDS and _holds_images(each)]
     images = [each for each in names if _words(each.name) & IMAGE_WORDS and each not in masks]
+    images = [each for each in images if _holds_images(each)]
     if not images and masks and list_folder(folder)[0]:
         images = [folder]
     return (images[0], masks[0]) if len(images) == len(masks) == 1 else None
@@ -32,6 +33,14 @@ def guess_places(folder: Path) -> tuple[Path, Path] | None:
 
 def _folders(folder: Path) -> list[Path]:
     return [each for each in sorted(folder.iterdir()) if each.is_dir()] if folder.is_dir() else []
+
+
+def _holds_images(folder: Path) -> bool:
+    return any(
+        is_image_name(name)
+        for _, names in walk_folders(folder, (), lambda _: None)
+        for name in names
+    )
 
 
 def _words(name: str) -> set[str]:
@@ -45,25 +54,36 @@ def no_pairs(root: Path) -> DataError:
         return DataError(f"there is no folder {root}; {_WANTED}")
     if not root.is_dir():
         return DataError(f"{root} is no folder, but {_what_file(root)}")
-    try:
-        found, guessed = find_labels(root), guess_places(root)
-    except OSError as error:
-        return DataError(f"{root} cannot be read ({error.strerror}); {_WANTED}")
     lacking = [f"{name}/" for name in ("images", "masks") if not (root / name).is_dir()]
     start = f"{root} holds no {' and '.join(lacking)}"
+    if more := advice(root):
+        return DataError(f"{start}, but {more}")
+    return DataError(f"{start}, {_contents(root)}; {_WANTED}")
+
+
+def advice(root: Path) -> str:
+    """What a folder holds that is neither `images/` and `masks/` nor pairs, and what to do with it.
+
+    A clause: labels of other formats, or folders of other names; empty if it is neither.
+    """
+    try:
+        found, guessed = find_labels(root), guess_places(root)
+    except (OSError, DataError):  # told of by whoever needs it
+        return ""
     if found is not None:
         what = "folders" if found.files[0].is_dir() else found.files[0].relative_to(root)
-        return DataError(
-            f"{start}, but labels of the format {found.format} ({what}): dsunet data import {root} "
-            "--output DIR makes images and masks of them"
+        return (
+            f"labels of the format {found.format} ({what}): dsunet data import {root} --output DIR "
+            "makes images and masks of them"
         )
-    if guessed is not None:
+    if guessed is not None and guessed != (root / "images", root / "masks"):
         images, masks = guessed
-        return DataError(
-            f"{start}, but images in {images.name}/ and masks in {masks.name}/, as it seems: give "
-            f"`images` {images} and `masks` {masks}"
+        where = "in it" if images == root else f"in {images.name}/"
+        return (
+            f"images {where} and masks in {masks.name}/, as it seems: give `images` {images} and "
+            f"`masks` {masks}"
         )
-    return DataError(f"{start}, {_contents(root)}; {_WANTED}")
+    return ""
 
 
 def _what_file(file: Path) -> str:
