@@ -628,6 +628,12 @@ class TestImport:
         result = import_coco(file, tmp_path / "in", output)
         assert (result.written, result.skipped) == (1, 1)
         assert (output / "masks" / "a.png").stat().st_mtime_ns == before
+        for broken in (output / "masks" / "a.png", output / "images" / "b.png"):
+            whole = broken.read_bytes()
+            broken.write_bytes(whole[: len(whole) // 2])  # as a power cut may leave it
+            again = import_coco(file, tmp_path / "in", output)
+            assert (again.written, again.skipped) == (1, 1)
+            assert broken.read_bytes() == whole
         manifest = json.loads((output / "labels.json").read_text())
         assert manifest["complete"]
         assert manifest["pictures"]["a"]["objects"] == {"part": 1}

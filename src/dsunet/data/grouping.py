@@ -228,7 +228,8 @@ def folds(
         )
     order = list(range(len(units.names)))
     random.Random(seed).shuffle(order)
-    order.sort(key=lambda unit: -units.counts[unit].sum())
+    # one stratum after the other, so that what is left of each goes where the others lack
+    order.sort(key=lambda unit: (-units.counts[unit].sum(), int(units.counts[unit].argmax())))
     have = np.zeros((count, units.counts.shape[1]))
     parts: list[set[str]] = [set() for _ in range(count)]
     weights = 1 / np.maximum(units.counts.sum(axis=0), 1)

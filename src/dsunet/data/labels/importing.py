@@ -11,7 +11,6 @@ import io
 import json
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,16 +31,15 @@ from dsunet.data.sources import Bytes
 from dsunet.data.survey import Survey, look_at_mask
 from dsunet.errors import ConfigError, DataError, OutputError, did_you_mean, few
 from dsunet.support.files import (
+    PNG_LEVEL,
     check_writable,
     clear_temporaries,
     encode_text,
     lock_folder,
-    replace_durably,
     stamp_of,
     temporary_beside,
     write_atomically,
     write_json,
-    write_png,
 )
 
 __all__ = ["FAILURES", "IGNORED", "MANIFEST", "Imported", "import_labels"]
@@ -323,13 +321,13 @@ class _Import:
         self.report.objects += sum(not each.ignored for each in shapes)
         try:
             image, mask = self._places(picture, name)
-            if image.is_file() and mask.is_file():
+            if _is_done(picture, image, mask):
                 self.report.skipped += 1
             else:
                 drawn = self._draw(picture, shapes)
                 try:
                     self._put(picture, image)
-                    write_png(mask, drawn)
+                    _write(mask, _png(drawn))
                 except OSError as error:
                     if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ):
                         raise
@@ -434,24 +432,15 @@ class _Import:
     def _put(self, picture: Picture, target: Path) -> None:
         """The picture's bytes as they are, at their new place."""
         if picture.path is None:
-            write_atomically(target, _embedded(picture).content)
+            _write(target, _embedded(picture).content)
+            return
+        if self.link and _linked(picture.path, target):
             return
         try:
-            source = open(picture.path, "rb")  # noqa: SIM115 closed below
+            content = picture.path.read_bytes()
         except OSError as error:
             raise DataError(f"it cannot be read ({error.strerror})") from error
-        with source, temporary_beside(target) as temporary:
-            if self.link:
-                try:
-                    temporary.unlink()
-                    os.link(picture.path.resolve(), temporary)
-                    os.replace(temporary, target)
-                    return
-                except OSError:  # another file system, or one without links
-                    pass
-            with open(temporary, "wb") as copy:
-                shutil.copyfileobj(source, copy)
-            replace_durably(temporary, target)
+        _write(target, content)
 
     def _unclear(self) -> str:
         """Why the files of masks do not say alike what is object; empty if they do."""
@@ -483,6 +472,46 @@ class _Import:
         }
         content = {"complete": True, "request": self._request(), "pictures": pictures}
         write_json(self.root / MANIFEST, content)
+
+
+def _write(target: Path, content: bytes) -> None:
+    """Writes a file that is whole or not there, but for a power cut: that `_is_done` finds.
+
+    Flushing every one of many thousands to disk would take far longer than drawing them.
+    """
+    with temporary_beside(target) as temporary:
+        temporary.write_bytes(content)
+        os.replace(temporary, target)
+
+
+def _png(image: Image.Image) -> bytes:
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG", compress_level=PNG_LEVEL)
+    return encoded.getvalue()
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Makes a hard link; whether the file system could."""
+    with temporary_beside(target) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source.resolve(), temporary)
+        except OSError:  # another file system, or one without links
+            return False
+        os.replace(temporary, target)
+    return True
+
+
+def _is_done(picture: Picture, image: Path, mask: Path) -> bool:
+    """Whether an earlier import has written a pair, and both files are whole."""
+    if not image.is_file() or not mask.is_file():
+        return False
+    try:
+        length = len(_embedded(picture).content) if picture.path is None else 0
+        decode(mask)
+        return image.stat().st_size == (length or (picture.path or image).stat().st_size)
+    except (DataError, OSError):
+        return False
 
 
 def _as_classes(text: str) -> str:
