@@ -419,7 +419,10 @@ class TestImport:
             ({"segmentation": {"counts": "123", "size": [5, 8]}}, "make 6 pixels, but 8×5"),
             ({"segmentation": {"counts": None, "size": [5, 8]}}, "whole numbers"),
             ({"segmentation": {"counts": [40], "size": 3}}, "annotation 0"),
-            ({"segmentation": SQUARE, "category_id": 5}, "annotation 0: is of category 5, which"),
+            (
+                {"segmentation": SQUARE, "category_id": 5},
+                "annotation 0: `categories` does not list its category 5",
+            ),
             ({"segmentation": SQUARE, "category_id": None}, "annotation 0 is not as it should be"),
         ],
     )

@@ -179,8 +179,8 @@ DATA_IMPORT = Command(
     "Make images and masks of labels in another format: COCO, YOLO, VOC, LabelMe, CVAT, MVTec.",
     "  dsunet data import annotations.json --output imported\n"
     "  dsunet data import annotations.json --images PICTURES --output holes --classes hole\n"
-    "  dsunet data import FOLDER --format labelme --output imported\n"
-    "  dsunet data import FOLDER --output classes --by-class\n",
+    "  dsunet data import EXPORT --format labelme --output outlines\n"
+    "  dsunet data import EXPORT --output classes --by-class\n",
     _import_arguments,
     _import,
 )

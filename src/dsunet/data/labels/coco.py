@@ -39,10 +39,10 @@ def read_coco(files: Sequence[Path], pictures: PictureFiles) -> Annotated:
     crowds = 0
     for file in files:
         content = read_json(file)
-        with foreign(f"{file} is no file of COCO annotations: it"):
+        with foreign(f"{file} is no file of COCO annotations: its content"):
             if not isinstance(content, dict):
                 raise DataError(
-                    "is a list, and needs to be an object with images, annotations and categories"
+                    "a list, where an object with images, annotations and categories is needed"
                 )
             own: dict[int, str] = {}
             for each in content.get("categories", []):
@@ -74,7 +74,7 @@ def _pictures(
     for each in entries:
         number, name = each["id"], str(each["file_name"])
         if number in listed:
-            raise DataError(f"has two images of the id {number}; give each its own")
+            raise DataError(f"two images have the id {number}; give each its own")
         picture = Picture(name, size=_size_of(each))
         try:
             picture.path = pictures.find(name, file.parent, hints)
@@ -110,7 +110,7 @@ def _add_shapes(
     crowds = 0
     with foreign(f"{file} is no file of COCO annotations: one of them"):
         if any("segments_info" in each for each in annotations):
-            raise DataError("is of the panoptic kind, with PNG files; export instances")
+            raise DataError("those of the panoptic kind are PNG files; export instances")
         entries = [(each, each["image_id"]) for each in annotations]
     for each, image in entries:
         picture = listed.get(image)
@@ -123,7 +123,7 @@ def _add_shapes(
                 number = int(each["category_id"])
                 if classes and number not in classes:
                     raise DataError(
-                        f"is of category {number}, which `categories` does not list; add it there"
+                        f"`categories` does not list its category {number}; add it there"
                     )
         except DataError as error:
             picture.trouble = picture.trouble or str(error)
