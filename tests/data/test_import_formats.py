@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dsunet.config import DataConfig
 from dsunet.data.checks.look import check_data
 from dsunet.data.labels.formats import read_labels
 from dsunet.data.labels.importing import Imported, import_labels
-from dsunet.errors import ConfigError, DataError
+from dsunet.errors import ConfigError, DataError, MissingPackageError
 
 pytest.importorskip("pycocotools", reason="it draws the polygons: pip install 'dsunet[labels]'")
 pytest.importorskip("defusedxml", reason="it reads XML: pip install 'dsunet[labels]'")
@@ -503,6 +504,36 @@ class TestFolders:
         assert (report.written, report.lost) == (2, 1)
         assert "but its mask" in dict(report.failures)["c"]
         assert any("has no mask" in reason for _, reason in report.failures)
+
+
+class TestPackages:
+    """Without the extra `labels` one line says what is missing; masks that are files need none."""
+
+    def test_polygons(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "pycocotools", None)
+        folder = TestLabelMe.write(
+            tmp_path / "in", {"label": "part", "points": [[2, 1], [6, 1], [6, 4], [2, 4]]}
+        )
+        picture(folder / "a.jpg")
+        with pytest.raises(
+            MissingPackageError, match=r"pycocotools; pip install 'dsunet\[labels\]'"
+        ):
+            run(folder, tmp_path / "out")
+
+    def test_xml(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "defusedxml", None)
+        root = TestCvat.write(tmp_path / "in", "")
+        with pytest.raises(
+            MissingPackageError, match=r"defusedxml; pip install 'dsunet\[labels\]'"
+        ):
+            run(root, tmp_path / "out")
+
+    def test_files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for package in ("pycocotools", "defusedxml"):
+            monkeypatch.setitem(sys.modules, package, None)
+        picture(tmp_path / "in" / "img" / "a.jpg")
+        write_mask(tmp_path / "in" / "gt" / "a.png", square())
+        assert run(tmp_path / "in", tmp_path / "out").written == 1
 
 
 class TestFormat:

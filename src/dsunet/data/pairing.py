@@ -236,8 +236,8 @@ def _of_one(folder: Path, mask_suffix: str | None, fill: bool) -> Pairing:
             raise DataError(f"{folder} holds {more}")
         raise DataError(
             f"{folder} holds {len(names)} images ({few([stem for _, stem in names], 3)}), and no "
-            "name tells which are masks; name them like a.jpg and a_mask.png, give `mask_suffix`, or "
-            "put masks into a folder of their own"
+            "name tells which are masks; name them like a.jpg and a_mask.png, give `mask_suffix`, "
+            "or put masks into a folder of their own"
         )
     known = set(names)
     masks = [each for each in listing.files if _is_mask(pattern, each[0], known)]
