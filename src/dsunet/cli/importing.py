@@ -121,9 +121,10 @@ def _import(arguments: Namespace) -> int:
     if report.unclear:
         fail("dsunet data import", report.unclear, 1)
     skipped = f"; {report.skipped} were there already" if report.skipped else ""
+    objects = f" ({report.objects} objects)" if report.objects else ""
     print_line(
         f"{report.written} pairs written to {arguments.output}/images and masks, from labels of "
-        f"the format {report.format}{skipped}"
+        f"the format {report.format}{objects}{skipped}"
     )
     print_line(f"look at them: {_next(arguments.output, report)}")
     return 0 if report.complete else 1

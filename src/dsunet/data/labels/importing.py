@@ -235,9 +235,8 @@ def pair_names(pictures: Sequence[Picture]) -> list[str]:
     top = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
     stems = [PurePosixPath(picture.stem or _stem(picture, top)) for picture in pictures]
     usable = [s for s, each in zip(stems, pictures, strict=True) if each.path or each.content]
-    if (
-        len({len(stem.parts) == 1 for stem in usable}) > 1
-    ):  # folders beside files are not looked into
+    beside = {len(stem.parts) == 1 for stem in usable}
+    if len(beside) > 1:  # folders beside files would not be looked into
         stems = [PurePosixPath("_".join(stem.parts)) for stem in stems]
     twice = Counter(str(s).casefold() for s, p in zip(stems, pictures, strict=True) if p.path)
     names: list[str] = []
