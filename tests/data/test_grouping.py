@@ -239,6 +239,7 @@ class TestRunning:
             (["In_1", "In_2", "Pa_1", "Pa_2"], ["In_3", "Pa_3"]),  # kinds
             (["photo9_1", "photo9_2"], ["photo9_3"]),  # all begin alike
             (["p1_1", "p1_2", "p2_1"], ["p3_1", "p3_2"]),  # whole runs
+            (["a1_9", "a1_999", "a2_9", "a2_999"], ["a1_500", "a2_500"]),  # drawn from many
             (["p1_1", "a", "b", "c", "d", "e"], ["p1_2", "p2_1", "p2_2"]),  # few of many
         ],
     )
@@ -259,9 +260,10 @@ class TestRunning:
         assert "by --group-by, 2 of 11 groups are held out" in said
 
     def test_real_sets(self) -> None:
-        """Kinds of steel defects are no runs."""
-        steel = SHARED / "data" / "sd-saliency-300"
-        if not steel.is_dir():
-            pytest.skip("the real data are not beside the repository")
-        report = check_data(DataConfig(str(steel), val_fraction=0.2, check="headers"))
-        assert not [each for each in report.findings if each.kind == "running"]
+        """Kinds of defects, and pictures drawn from large collections, are no runs."""
+        for name in ("sd-saliency-300", "magnetic-tile-160", "duts-te-200"):
+            folder = SHARED / "data" / name
+            if not folder.is_dir():
+                pytest.skip("the real data are not beside the repository")
+            report = check_data(DataConfig(str(folder), val_fraction=0.2, check="headers"))
+            assert not [each for each in report.findings if each.kind == "running"], name

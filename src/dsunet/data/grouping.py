@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import random
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -28,6 +27,7 @@ RUNNING_NUMBERS = r"^(.*?)[-_. ]*\d+$"
 """What names have before a number at their end: p02 of p02_01."""
 
 _TRIES = 200  # shuffles of which the best is taken
+_FARTHEST_APART = 20  # how far the numbers of a run are apart on the average, as of sampled frames
 _SIZES = 3  # strata of pictures with an object, by its area
 
 
@@ -255,21 +255,26 @@ class Running(NamedTuple):
 def running(training: Sequence[str], validation: Sequence[str]) -> list[Running]:
     """Which runs of numbered names are on both sides; none where that says nothing.
 
-    It says nothing where names are but numbers, or all begin alike, or with words: those are kinds
-    of pictures as a rule, where patients, videos and batches have numbers.
+    It says nothing where names are but numbers, all begin alike, or begin with words: those are
+    kinds of pictures as a rule, where patients, videos and batches have numbers. Nor do numbers
+    that lie far apart, as of pictures that were drawn from a large collection.
     """
-    sides = [
-        [(match[1], name) for name in names if (match := re.match(RUNNING_NUMBERS, name))]
-        for names in (training, validation)
-    ]
-    sizes = Counter(stem for side in sides for stem, _ in side if stem)
-    several = {stem for stem, n in sizes.items() if n > 1 and re.search(r"\d", stem)}
-    numbered = sum(sizes[stem] for stem in several)
+    sides: list[dict[str, list[str]]] = [{}, {}]
+    numbers: dict[str, list[int]] = {}
+    for side, names in zip(sides, (training, validation), strict=True):
+        for name in names:
+            if match := re.match(RUNNING_NUMBERS, name):
+                side.setdefault(match[1], []).append(name)
+                numbers.setdefault(match[1], []).append(int(re.split(r"\D", name)[-1]))
+    several = {
+        stem
+        for stem, own in numbers.items()
+        if len(own) > 1
+        and re.search(r"\d", stem)
+        and max(own) - min(own) < _FARTHEST_APART * len(own)
+    }
+    numbered = sum(len(numbers[stem]) for stem in several)
     if len(several) < 2 or 2 * numbered < len(training) + len(validation):
         return []
-    found = []
-    for stem in sorted(several):
-        own = [[name for each, name in side if each == stem] for side in sides]
-        if all(own):
-            found.append(Running(stem, *own))
-    return found
+    both = sorted(several & sides[0].keys() & sides[1].keys())
+    return [Running(stem, sides[0][stem], sides[1][stem]) for stem in both]
