@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import re
@@ -19,6 +20,7 @@ from PIL import Image
 from dsunet.cli import main
 from dsunet.config import DataConfig
 from dsunet.data.checks.look import check_data
+from dsunet.data.labels import importing
 from dsunet.data.labels.formats import read_labels
 from dsunet.data.labels.importing import Imported, import_labels
 from dsunet.data.labels.outlines import (
@@ -652,6 +654,20 @@ class TestImport:
         assert (tmp_path / "linked/images/a.jpg").samefile(tmp_path / "in/a.jpg")
         import_coco(file, tmp_path / "in", tmp_path / "copied")
         assert not (tmp_path / "copied/images/a.jpg").samefile(tmp_path / "in/a.jpg")
+
+    def test_a_full_disk(
+        self, write: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(source: Path, target: Path) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+        file = write({"segmentation": SQUARE})
+        with monkeypatch.context() as patched:
+            patched.setattr(importing.os, "replace", full)
+            with pytest.raises(OutputError, match="No space left on device.*give the same command"):
+                import_coco(file, tmp_path / "in", tmp_path / "out")
+        assert not [p for p in (tmp_path / "out").rglob("*.tmp")]
+        assert import_coco(file, tmp_path / "in", tmp_path / "out").written == 2
 
     def test_a_broken_picture(self, write: Callable[..., Path], tmp_path: Path) -> None:
         file = write({"segmentation": SQUARE})

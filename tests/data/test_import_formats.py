@@ -89,6 +89,17 @@ class TestYolo:
             run(root / "data.yaml", tmp_path / name, classes=[name])
             assert (mask(tmp_path / name, "val/a") == 255).sum() == 1
 
+    def test_without_data_yaml(self, tmp_path: Path) -> None:
+        root = self.write(tmp_path / "yolo", "1 0.2 0.125 0.6 0.125 0.6 0.5 0.2 0.5\n")
+        (root / "data.yaml").unlink()
+        report = run(root, tmp_path / "out")
+        assert (report.format, report.written, report.values) == ("yolo", 4, {255: "1"})
+        np.testing.assert_array_equal(mask(tmp_path / "out", "train/a"), square())
+        (root / "classes.txt").write_text("part\nhole\n")
+        assert run(root, tmp_path / "named", classes=["part"]).empty == [
+            f"{part}/{name}" for part in ("train", "val") for name in "ab"
+        ]
+
     @pytest.mark.parametrize(
         ("row", "message"),
         [
@@ -220,6 +231,19 @@ class TestLabelMe:
         np.testing.assert_array_equal(mask(tmp_path / "out", "b"), square())
         assert (tmp_path / "out" / "images" / "b.jpg").read_bytes() == file.read_bytes()
         good(tmp_path / "out", 2)
+
+    @pytest.mark.parametrize("name", ["a\0b\n.jpg", "..", "/", "x" * 300 + ".jpg"])
+    def test_names_of_pictures_inside(self, tmp_path: Path, name: str) -> None:
+        file = picture(tmp_path / "c.jpg")
+        content = base64.b64encode(file.read_bytes()).decode()
+        shape = {"label": "part", "points": [[2, 1], [6, 1], [6, 4], [2, 4]]}
+        folder = self.write(tmp_path / "in", shape)
+        picture(folder / "a.jpg")
+        self.write(folder, shape, name="b", imagePath=name, imageData=content)
+        report = run(folder, tmp_path / "deep" / "out")
+        assert report.written == (1 if len(name) > 255 else 2)
+        assert all("its name cannot be written" in reason for _, reason in report.failures)
+        assert {p.name for p in (tmp_path / "deep").iterdir()} == {"out"}
 
     def test_broken_files_lose_their_picture_alone(self, tmp_path: Path) -> None:
         square_ = {"label": "part", "points": [[2, 1], [6, 1], [6, 4], [2, 4]]}

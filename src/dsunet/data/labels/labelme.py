@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -76,7 +77,8 @@ def _fill(
     picture.path = pictures.find(name, file.parent)
     if picture.path is None and content.get("imageData"):
         picture.content = str(content["imageData"])
-        picture.stem = PurePosixPath(name.replace("\\", "/")).stem
+        stem = PurePosixPath(name.replace("\\", "/")).stem
+        picture.stem = re.sub(r"[\0-\x1f]", "_", stem)
     size = content.get("imageWidth"), content.get("imageHeight")
     picture.size = (int(size[0]), int(size[1])) if size[0] and size[1] else None
     for number, each in enumerate(shapes, 1):

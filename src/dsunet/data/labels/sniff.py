@@ -92,9 +92,23 @@ def find_labels(folder: Path) -> Found | None:
                 name = name if name and by_format[name][0].suffix == file.suffix else None
             if name:
                 by_format.setdefault(name, []).append(file)
+    if not by_format and (classes := _yolo_without_yaml(folder)):
+        return Found("yolo", [classes])
     for name in ("yolo", "coco", "cvat", "labelme", "voc"):
         if name in by_format:
             return Found(name, by_format[name][:1] if name == "yolo" else by_format[name])
+    return None
+
+
+def _yolo_without_yaml(folder: Path) -> Path | None:
+    """`classes.txt`, or else the folder, where texts of numbers lie below a folder labels."""
+    for place, names in walk_folders(folder, (), _refuse):
+        if "labels" not in place.relative_to(folder).parts:
+            continue
+        texts = [place / name for name in names if name.endswith(".txt") and name != "classes.txt"]
+        if any(re.match(rb"\d+( [\d.e-]+){4,}(\s|$)", _head(each)) for each in texts[:_LOOKED_AT]):
+            classes = [each / "classes.txt" for each in (folder, place, place.parent)]
+            return next((each for each in classes if each.is_file()), folder)
     return None
 
 

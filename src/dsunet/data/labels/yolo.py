@@ -17,6 +17,8 @@ from dsunet.support.files import decode_text
 
 __all__ = ["read_yolo"]
 
+_CLASSES = "classes.txt"
+
 # How far from the picture's corner, in its sides, one may be said to lie; pixels are farther.
 _FARTHEST = 2.0
 _OF_A_BOX = 4  # numbers behind the class
@@ -30,14 +32,16 @@ def read_yolo(file: Path, pictures: PictureFiles) -> Annotated:
     height as it is seen upright, as Ultralytics takes them.
 
     Args:
-        file: `data.yaml`, of which the names of the classes are taken, and nothing else.
+        file: `data.yaml`, of which the names of the classes are taken, and nothing else; or a text
+            file with a name in every line; or a folder, for want of names.
         pictures: The pictures.
 
     Raises:
         DataError: The file is no YAML or has no names, or no picture has a file of labels.
     """
     classes = _names(file)
-    found = Annotated("yolo", [], list(classes.values()), files=[file])
+    files = [file] if file.is_file() else []
+    found = Annotated("yolo", [], list(classes.values()), files=files)
     found.numbers = {str(number): name for number, name in classes.items()}
     unlabelled = 0
     for path in pictures.all:
@@ -63,14 +67,23 @@ def read_yolo(file: Path, pictures: PictureFiles) -> Annotated:
         found.said.append(f"{unlabelled} pictures have no file of labels, and so no object")
     texts = files_below(pictures.folders[0], (".txt",))
     found.lost = len(
-        [text for text in texts if "labels" in text.parts and text not in set(found.files)]
+        [
+            text
+            for text in texts
+            if "labels" in text.parts and text not in set(found.files) and text.name != _CLASSES
+        ]
     )
     return found
 
 
 def _names(file: Path) -> dict[int, str]:
-    """The classes' names by number."""
+    """The classes' names by number; none if there is but a folder."""
+    if file.is_dir():
+        return {}
     try:
+        if file.suffix.lower() == ".txt":
+            lines = decode_text(file.read_bytes()).splitlines()
+            return {i: line.strip() for i, line in enumerate(lines) if line.strip()}
         text = file.read_bytes()
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
             raise DataError(f"{file} has aliases (*name), which can fill the memory; remove them")
