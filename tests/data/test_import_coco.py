@@ -666,7 +666,7 @@ class TestImport:
             patched.setattr(importing.os, "replace", full)
             with pytest.raises(OutputError, match="No space left on device.*give the same command"):
                 import_coco(file, tmp_path / "in", tmp_path / "out")
-        assert not [p for p in (tmp_path / "out").rglob("*.tmp")]
+        assert not list((tmp_path / "out").rglob("*.tmp"))
         assert import_coco(file, tmp_path / "in", tmp_path / "out").written == 2
 
     def test_a_broken_picture(self, write: Callable[..., Path], tmp_path: Path) -> None:

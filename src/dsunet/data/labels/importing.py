@@ -324,19 +324,21 @@ class _Import:
                 self.report.skipped += 1
             else:
                 drawn = self._draw(picture, shapes)
-                try:
-                    self._put(picture, image)
-                    _write(mask, _png(drawn))
-                except OSError as error:
-                    if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ):
-                        raise
-                    raise DataError(f"its name cannot be written ({error.strerror})") from error
+                self._put(picture, image)
+                _write(mask, _png(drawn))
                 self.report.written += 1
             if not shapes and not picture.masks:
                 self.report.empty.append(name)
         except DataError as error:
-            self.failed.add(name)
-            self.report.failures.append((picture.name, str(error)))
+            self._leave_out(picture, name, str(error))
+        except OSError as error:
+            if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ):
+                raise
+            self._leave_out(picture, name, f"its name cannot be written ({error.strerror})")
+
+    def _leave_out(self, picture: Picture, name: str, reason: str) -> None:
+        self.failed.add(name)
+        self.report.failures.append((picture.name, reason))
 
     def _places(self, picture: Picture, name: str) -> tuple[Path, Path]:
         if picture.trouble:
