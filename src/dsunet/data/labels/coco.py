@@ -113,7 +113,7 @@ def _add_shapes(
             raise DataError("those of the panoptic kind are PNG files; export instances")
         entries = [(each, each["image_id"]) for each in annotations]
     for each, image in entries:
-        picture = listed.get(image)
+        picture = listed.get(image) if isinstance(image, int | str) else None
         if picture is None:
             found.lost += 1
             continue
