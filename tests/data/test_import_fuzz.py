@@ -76,7 +76,7 @@ def changed(content: Any, chance: random.Random) -> Any:
         if place is not None and chance.random() < 0.2:
             del place[0][place[1]]
         elif place is not None:
-            place[0][place[1]] = chance.choice(JUNK)
+            place[0][place[1]] = copy.deepcopy(chance.choice(JUNK))
     return content
 
 
