@@ -445,6 +445,7 @@ class TestFolders:
         assert (report.format, report.written, report.failures) == ("folders", 6, [])
         np.testing.assert_array_equal(mask(tmp_path / "out", "benign/benign (2)"), square())
         good(tmp_path / "out", 6)
+        assert run(root, root / "imported").written == run(root, root / "imported").skipped == 6
         run(root, tmp_path / "one", classes=["malignant"])
         assert not mask(tmp_path / "one", "benign/benign (2)").any()
         assert mask(tmp_path / "one", "malignant/malignant (2)").any()

@@ -163,7 +163,8 @@ def class_folders(folder: Path) -> dict[str, Path]:
     """The folders of classes, each with images and masks, directly below a folder."""
     found = {}
     for each in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if not each.name.startswith(".") and _holds_pairs(each):
+        imported = (each / "labels.json").is_file()  # by an earlier import, into a folder here
+        if not each.name.startswith(".") and not imported and _holds_pairs(each):
             found[each.name] = each
     return found
 
