@@ -18,6 +18,7 @@ from dsunet.data.sources import IMAGE_SUFFIXES
 from dsunet.errors import DataError, few
 
 __all__ = [
+    "MANIFEST",
     "Annotated",
     "MaskFile",
     "Picture",
@@ -27,6 +28,9 @@ __all__ = [
     "foreign",
     "read_json",
 ]
+
+MANIFEST = "labels.json"
+"""File of an imported set that says what came from where, and what values of masks mean."""
 
 
 @dataclass(frozen=True)

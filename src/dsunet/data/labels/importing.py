@@ -23,7 +23,7 @@ from PIL import Image
 from dsunet.config import MaskReading
 from dsunet.config.masks import value_name
 from dsunet.data.images import Header, decode, read_header
-from dsunet.data.labels.annotated import Annotated, MaskFile, Picture, Shape
+from dsunet.data.labels.annotated import MANIFEST, Annotated, MaskFile, Picture, Shape
 from dsunet.data.masks import listed
 from dsunet.data.pairs import choose_orientation
 from dsunet.data.pixels import turn
@@ -42,10 +42,8 @@ from dsunet.support.files import (
     write_json,
 )
 
-__all__ = ["FAILURES", "IGNORED", "MANIFEST", "Imported", "import_labels"]
+__all__ = ["FAILURES", "IGNORED", "Imported", "import_labels"]
 
-MANIFEST = "labels.json"
-"""File of an imported set that says what came from where, and what values of masks mean."""
 FAILURES = "failures.csv"
 """Pictures that were left out, each with the reason."""
 IGNORED = 128
