@@ -75,6 +75,14 @@ def write_annotations(file: Path) -> None:
     file.write_text(json.dumps(content))
 
 
+def write_labelme(folder: Path) -> None:
+    """Labels of one of the pictures of `write_photos`, beside it."""
+    write_photos(folder, 2)
+    shape = {"label": "hole", "shape_type": "rectangle", "points": [[10, 10], [40, 30]]}
+    content = {"shapes": [shape], "imagePath": "2-0.jpg", "imageWidth": 64, "imageHeight": 64}
+    (folder / "2-0.json").write_text(json.dumps(content))
+
+
 # Files that users have and we have not: smaller ones with made-up values under their names.
 STAND_INS: dict[str, Callable[[Path], object]] = {
     "sam2.1_hiera_large.pt": sam2_file,
@@ -83,6 +91,7 @@ STAND_INS: dict[str, Callable[[Path], object]] = {
     "DGSUNet-50.pth": lambda path: torch.save(published_state(), path),
     "PICTURES": lambda path: write_photos(path, 2),
     "annotations.json": write_annotations,
+    "EXPORT": write_labelme,
     "PHOTOS": lambda path: write_photos(path, 2),
     "OTHER_MAPS": lambda path: shutil.copytree("MAPS", path),
 }

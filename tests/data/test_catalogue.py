@@ -471,8 +471,11 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ([], r"none of the public sets \(DUTS-TR, DUTS-TE, .* MSD\) was found up to three"),
-            (["--task", "mirror"], r"none of the public sets \(MSD-train, MSD\) was found"),
+            ([], r"holds no images/ and masks/, and no image at all; needed are images/ and"),
+            (
+                ["--task", "mirror"],
+                r"none of the public sets of mirror \(MSD-train, MSD\) was found up to three",
+            ),
             (["--task", "cow"], "task 'cow' is unknown"),
         ],
     )

@@ -138,7 +138,7 @@ def test_half_transparent(field_cases: Path, tmp_path: Path) -> None:
 def test_coco(field_cases: Path, tmp_path: Path) -> None:
     coco = field_cases / "coco"
     flags = ["--images", str(coco / "images"), "--output", str(tmp_path / "data")]
-    assert main(["data", "import", "coco", str(coco / "annotations.json"), *flags]) == 0
+    assert main(["data", "import", str(coco / "annotations.json"), *flags]) == 0
     for mask in sorted((tmp_path / "data" / "masks").iterdir()):
         with Image.open(mask) as drawn:
             values = np.asarray(drawn)

@@ -29,6 +29,9 @@ _OF_ONE_SET = (
     "mask_suffix",
     "val",
     "val_fraction",
+    "fold",
+    "group_by",
+    "stratify",
     "train_list",
     "val_list",
     "limit",
@@ -100,8 +103,9 @@ def _data_check(arguments: Namespace) -> int:
 def _public_sets(arguments: Namespace) -> dict[str, FoundSet]:
     """The public sets below the folder; none if it holds images/ and masks/ itself."""
     from dsunet.data.catalogue.find import find_sets
-    from dsunet.data.catalogue.sets import PUBLIC_SETS, task_named
+    from dsunet.data.catalogue.sets import task_named
     from dsunet.data.pairing import holds_both
+    from dsunet.data.places import no_pairs
 
     if arguments.data is None or arguments.benchmarks is not None:
         return {}
@@ -112,13 +116,13 @@ def _public_sets(arguments: Namespace) -> dict[str, FoundSet]:
     found = find_sets(root, task=task)
     if not found and not task and holds_both(root):
         return {}
-    if not found and (task or not any(own)):
-        names = task_named(task).names if task else tuple(PUBLIC_SETS)
+    if not found and task:
         raise DataError(
-            f"{root} holds no images/ and masks/, and none of the public sets "
-            f"({', '.join(names)}) was found up to three folders below it; give their folder, or "
-            "lay one out as NAME/images and NAME/masks"
+            f"none of the public sets of {task} ({', '.join(task_named(task).names)}) was found up "
+            f"to three folders below {root}; give their folder"
         )
+    if not found and not any(own):
+        raise no_pairs(root)
     given = [flag for flag in _OF_ONE_SET if arguments[flag] not in (None, 0.0)]
     if found and given:
         raise ConfigError(

@@ -2,100 +2,186 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
-from dsunet.cli.output import Progress, print_line
+from dsunet.cli.output import Progress, fail, print_failures, print_line
 from dsunet.cli.parser import Command, Parser
-from dsunet.errors import few
+from dsunet.errors import ConfigError, few
 
 if TYPE_CHECKING:
-    from dsunet.data.coco import CocoImport
+    from dsunet.data.labels.importing import Imported
 
 __all__ = ["DATA_IMPORT"]
 
 
 def _import_arguments(parser: Parser) -> None:
+    from dsunet.data.labels.sniff import FORMATS
+
     parser.add_argument(
-        "format", choices=("coco",), help="Of the annotations: coco (polygons and run lengths)."
-    )
-    parser.add_argument("file", type=str, help="The file of annotations, instances.json, say.")
-    parser.add_argument(
-        "--images", required=True, type=str, help="Folder that the annotated pictures lie in."
+        "source", type=str, help="The file of labels (instances.json, say), or a folder with them."
     )
     parser.add_argument(
         "--output",
         required=True,
         type=str,
-        help="A new or empty folder for images/ (hard links where possible, else copies), masks/ "
-        "and classes.json.",
+        help="A new or empty folder for images/ (copies, byte by byte), masks/ and labels.json; or "
+        "one that the same import was interrupted in.",
+    )
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="auto",
+        help="Of the labels: COCO's JSON; YOLO's polygons with data.yaml; Pascal VOC's "
+        "SegmentationClass, or XML with polygons; LabelMe's JSON; CVAT for images (XML); MVTec's "
+        "folders; folders of classes; masks in folders of other names, or beside their images. "
+        "auto looks which it is.",
+    )
+    parser.add_argument(
+        "--images",
+        type=str,
+        help="Folder that the pictures lie in, if not in or beside SOURCE.",
+    )
+    parser.add_argument("--masks", type=str, help="Folder of masks, of the format masks.")
+    parser.add_argument(
+        "--mask_suffix",
+        type=str,
+        help="What masks' names have behind their images', without the ending, where masks are "
+        "files: _mask.",
+    )
+    parser.add_argument(
+        "--missing_masks",
+        choices=("error", "empty"),
+        default="error",
+        help="What of pictures without a mask, where masks are files: they are left out and told "
+        "of, or show no object.",
     )
     parser.add_argument(
         "--classes",
         type=str,
-        help="Names or numbers of the classes that are object, separated by commas; all if not "
-        "given.",
+        help="Names of the classes that are object, separated by commas, or values of masks (1,2 "
+        "or #ff0000); all if not given. Everything else is background.",
     )
     parser.add_argument(
         "--by_class",
         action="store_true",
-        help="Write the class's number, from 1 on, instead of 255; train on some of them by "
-        "--object-values.",
+        help="Write the class's number, from 1 on, instead of 255, the smaller object on top; "
+        "train on some of them by --object-values.",
+    )
+    parser.add_argument(
+        "--link",
+        action="store_true",
+        help="Hard links to the pictures instead of copies, where the file system has them.",
     )
 
 
 def _import(arguments: Namespace) -> int:
-    from dsunet.data.coco import import_coco
+    from dsunet.data.labels.formats import read_labels
+    from dsunet.data.labels.importing import Imported, import_labels
 
     classes = None
     if arguments.classes is not None:
-        classes = [name.strip() for name in arguments.classes.split(",") if name.strip()]
-    with Progress("importing") as progress:
-        result = import_coco(
-            arguments.file,
-            arguments.images,
-            arguments.output,
-            classes=classes,
-            by_class=arguments.by_class,
-            progress=progress,
-        )
-    for value, name in result.classes.items():
-        print_line(f"value {value} of the masks: {name}")
-    for line in _told(result):
+        classes = [name.strip() for name in str(arguments.classes).split(",") if name.strip()]
+        if not classes:
+            raise ConfigError("--classes names none; give some, or leave it out")
+    found = read_labels(
+        arguments.source,
+        format=arguments.format,
+        images=arguments.images,
+        masks=arguments.masks,
+        mask_suffix=arguments.mask_suffix,
+        missing_masks=arguments.missing_masks,
+        output=arguments.output,
+    )
+    report = Imported()
+    try:
+        with Progress("importing") as progress:
+            import_labels(
+                found,
+                arguments.output,
+                classes=classes,
+                by_class=arguments.by_class,
+                link=arguments.link,
+                progress=progress,
+                report=report,
+            )
+    except KeyboardInterrupt:
+        done = f"{report.written + report.skipped} of {len(found.pictures)} pictures are done"
+        message = f"interrupted; {done}: the same command goes on"
+        return fail("dsunet data import", message, 130)
+    for line in _told(report):
         print_line(line)
-    print_line(f"{result.written} pairs written to {arguments.output}/images and masks")
-    return 1 if result.missing or result.homeless else 0
+    print_failures(
+        "dsunet data import",
+        [f"{name}: {reason}" for name, reason in report.failures],
+        f"were left out; all are listed in {arguments.output}/failures.csv",
+    )
+    if report.unclear:
+        fail("dsunet data import", report.unclear, 1)
+    skipped = f"; {report.skipped} were there already" if report.skipped else ""
+    objects = f" ({report.objects} objects)" if report.objects else ""
+    print_line(
+        f"{report.written} pairs written to {arguments.output}/images and masks, from labels of "
+        f"the format {report.format}{objects}{skipped}"
+    )
+    print_line(f"look at them: {_next(arguments.output, report)}")
+    return 0 if report.complete else 1
 
 
-def _told(result: CocoImport) -> list[str]:
-    """What is odd about the annotations, a line each."""
-    return [
+def _next(output: str, report: Imported) -> str:
+    """The command that looks at what was written."""
+    flags = ""
+    if any(value != 255 for value in report.values):
+        flags = " --object-values " + ",".join(map(str, report.values))
+    if report.ignored:
+        flags += f" --ignore-value {255 if flags else 128}"
+    return f"dsunet data check {shlex.quote(output)}{flags} --sheet sheet.png"
+
+
+def _told(report: Imported) -> list[str]:
+    """What is to be known about the labels, a line each."""
+    values = [f"value {value} of the masks: {name}" for value, name in report.values.items()]
+    counted = [
         f"{count} {what}" + (f" ({few(names)})" if names else "")
         for count, what, names in (
             (
-                len(result.empty),
+                len(report.empty),
                 "pictures have no such object: their masks are empty",
-                result.empty,
+                report.empty,
             ),
+            (report.pixelless, "objects have no pixel: without area, or outside the picture", []),
             (
-                result.crowds,
-                "annotations are of whole groups (iscrowd), and object like others",
+                report.overlaps,
+                "pictures have objects of several classes over each other: the smaller is on top",
                 [],
             ),
-            (len(result.unlisted), "files are not in the annotations: left out", result.unlisted),
-            (len(result.missing), "annotated pictures are not there: left out", result.missing),
-            (result.homeless, "annotations are of pictures that are not listed: left out", []),
+            (
+                report.ignored,
+                "masks have pixels that do not count, which training needs to be told",
+                [],
+            ),
+            (
+                report.turned,
+                "pictures are turned by EXIF, and their labels fit either way: taken as drawn "
+                "upright; look at the sheet",
+                [],
+            ),
+            (len(report.unlisted), "pictures are not in the labels: left out", report.unlisted),
+            (report.lost, "labels are of pictures that are not listed or not there: left out", []),
         )
         if count
     ]
+    return [*values, *report.said, *counted]
 
 
 DATA_IMPORT = Command(
-    "Make images and masks of annotations in another format: COCO.",
-    "  dsunet data import coco annotations.json --images PICTURES --output imported\n"
-    "  dsunet data import coco annotations.json --images PICTURES --output holes --classes hole\n"
-    "  dsunet data import coco annotations.json --images PICTURES --output classes --by-class\n",
+    "Make images and masks of labels in another format: COCO, YOLO, VOC, LabelMe, CVAT, MVTec.",
+    "  dsunet data import annotations.json --output imported\n"
+    "  dsunet data import annotations.json --images PICTURES --output holes --classes hole\n"
+    "  dsunet data import EXPORT --format labelme --output outlines\n"
+    "  dsunet data import EXPORT --output classes --by-class\n",
     _import_arguments,
     _import,
 )

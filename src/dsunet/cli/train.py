@@ -6,7 +6,9 @@ import contextlib
 import dataclasses
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -26,10 +28,12 @@ from dsunet.cli.parser import (
 from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
 from dsunet.config.renamed import todays
 from dsunet.errors import ConfigError, DsunetError
+from dsunet.support.files import write_json
 from dsunet.support.packages import needing
 
 if TYPE_CHECKING:
     from dsunet.network.source import CustomSource
+    from dsunet.training import TrainResult
 
 __all__ = ["TRAIN", "add_train_arguments", "run_training"]
 
@@ -74,14 +78,70 @@ def add_train_arguments(parser: Parser, *aliases: str) -> None:
     parser.set_defaults(dict.fromkeys(fields_of(ModelConfig)))
 
 
+def _train_arguments(parser: Parser) -> None:
+    add_train_arguments(parser)
+    parser.add_argument(
+        "--folds",
+        type=int,
+        help="Train so many times, each with another --fold held out, in OUTPUT/fold-1 and so on; "
+        "mean and deviation of the measures go to OUTPUT/folds.json.",
+    )
+
+
 def _train(arguments: Namespace) -> int:
-    return run_training(arguments)
+    return run_training(arguments) if arguments.folds is None else _train_folds(arguments)
+
+
+def _train_folds(arguments: Namespace) -> int:
+    """One training for each fold; the exit status of the first that fails, else 0."""
+    count, root = arguments.folds, Path(arguments.output)
+    if count < 2:
+        raise ConfigError(f"--folds is {count}, but needs at least 2")
+    if arguments.fold is not None:
+        raise ConfigError("--fold and --folds exclude each other: give one")
+    results: list[TrainResult] = []
+    for number in range(1, count + 1):
+        print_line(f"fold {number} of {count}: {root / f'fold-{number}'}")
+        own = arguments.clone()
+        own.fold, own.output = f"{number}/{count}", str(root / f"fold-{number}")
+        if status := run_training(own, results=results):
+            if status == _INTERRUPTED:
+                print_line("the command with --resume goes on with all folds")
+            return status
+    spread = _spread([result.measures for result in results])
+    write_json(
+        root / "folds.json",
+        {
+            "folds": [
+                {"folder": str(result.folder), "epoch": result.best_epoch, **result.measures}
+                for result in results
+            ],
+            "mean": {name: mean for name, (mean, _) in spread.items()},
+            "deviation": {name: deviation for name, (_, deviation) in spread.items()},
+        },
+    )
+    told = "  ".join(f"{name} {mean:.4f} ± {off:.4f}" for name, (mean, off) in spread.items())
+    print_line(f"mean ± standard deviation of {count} folds: {told}")
+    return 0
+
+
+def _spread(measures: Sequence[dict[str, float]]) -> dict[str, tuple[float, float]]:
+    """Mean and standard deviation (of a sample) of the measures that all folds have."""
+    shared = [name for name in measures[0] if all(name in each for each in measures)]
+    values = {name: [each[name] for each in measures] for name in shared}
+    return {name: (fmean(each), stdev(each)) for name, each in values.items()}
+
+
+_INTERRUPTED = 130  # the exit status
 
 
 def run_training(
-    arguments: Namespace, distill: DistillConfig | None = None, command: str = "dsunet train"
+    arguments: Namespace,
+    distill: DistillConfig | None = None,
+    command: str = "dsunet train",
+    results: list[TrainResult] | None = None,
 ) -> int:
-    """Trains as the flags say; returns the exit status."""
+    """Trains as the flags say; returns the exit status, and adds to `results` what came of it."""
     notes: list[str] = []
     model = _model(arguments, notes)
 
@@ -110,9 +170,11 @@ def run_training(
     except KeyboardInterrupt:
         folder = arguments.output
         if not Path(folder, "config.yaml").exists():
-            return fail(command, "interrupted before the start", 130)
+            return fail(command, "interrupted before the start", _INTERRUPTED)
         go_on = f"{command} --config {folder}/config.yaml --output {folder} --resume"
-        return fail(command, f"interrupted; go on with: {go_on}", 130)
+        return fail(command, f"interrupted; go on with: {go_on}", _INTERRUPTED)
+    if results is not None:
+        results.append(result)
     if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # the first process speaks for all
         return 0
     if result.measures:
@@ -208,6 +270,6 @@ TRAIN = Command(
     "  dsunet train --data DIR --model dsunet-nano --val-fraction 0.2 --output RUN\n"
     "  dsunet train --benchmarks ROOT --task cod --limit 100 --model dsunet-nano --output TRIAL\n"
     "  dsunet train --config RUN/config.yaml --output RUN --resume\n",
-    add_train_arguments,
+    _train_arguments,
     _train,
 )

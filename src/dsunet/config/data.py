@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,6 +47,20 @@ class DataConfig:
 
     val_fraction: float = 0.0
     """Share of the training pairs, chosen by the seed, that is held out for validation."""
+
+    fold: str | None = None
+    """Which of several equal parts, chosen by the seed, is held out for validation: `2/5` is the
+    second of five. Every pair is in one of them."""
+
+    group_by: str | None = None
+    """What pairs that must not be divided have in common, such as patient, video or batch: a
+    regular expression, of which a name's match is its group (`^[^_]*` is what stands before the
+    first _; parentheses choose a part of it), or a file that ends with .csv and has a name and its
+    group in every line."""
+
+    stratify: Literal["empty", "size"] | None = None
+    """Held-out pairs have their share of pictures without an object (`empty`), and of small,
+    middling and large objects too (`size`). It takes reading all masks."""
 
     train_list: str | None = None
     """Text file with one stem per line: train on these pairs of `data` only."""
@@ -98,42 +113,41 @@ class DataConfig:
     """Processes that decode and resize images beside the training; 0 uses the training's own."""
 
     def __post_init__(self) -> None:
-        for field in ("data", "images", "masks", "benchmarks", "val", "train_list", "val_list"):
+        places = ("data", "images", "masks", "benchmarks", "val", "train_list", "val_list")
+        for field in (*places, "group_by"):
             if getattr(self, field) is not None:  # paths are welcome; settings are kept as text
                 object.__setattr__(self, field, str(getattr(self, field)))
         folders = self.images is not None or self.masks is not None
-        places = [
+        given = [
             flag
-            for flag, given in (
+            for flag, told in (
                 ("`data`", self.data is not None),
                 ("`images`/`masks`", folders),
                 ("`benchmarks`", self.benchmarks is not None),
             )
-            if given
+            if told
         ]
-        if not places:
+        if not given:
             raise ConfigError(
                 "no training data: give `data` DIR, or `images` DIR and `masks` DIR, or "
                 "`benchmarks` ROOT and `task` NAME"
             )
-        if len(places) > 1:
-            raise ConfigError(f"{' and '.join(places)} exclude each other: give one of them")
+        if len(given) > 1:
+            raise ConfigError(f"{' and '.join(given)} exclude each other: give one of them")
         if self.mask_suffix is not None:
             right = bool(self.mask_suffix) and not set("/\\") & set(self.mask_suffix)
             require(right, "mask_suffix", self.mask_suffix, "needs the end of names, such as _mask")
         if self.benchmarks is not None and (self.mask_suffix or self.missing_masks != "error"):
-            given = "mask_suffix" if self.mask_suffix else "missing_masks"
+            flag = "mask_suffix" if self.mask_suffix else "missing_masks"
             raise ConfigError(
-                f"`{given}` is about `data`, or `images` and `masks`; how the sets of `benchmarks` "
+                f"`{flag}` is about `data`, or `images` and `masks`; how the sets of `benchmarks` "
                 "are laid out is known: leave it out"
             )
         if (self.benchmarks is None) != (self.task is None):
             raise ConfigError("`benchmarks` and `task` belong together: give both, or neither")
         if folders and (self.images is None or self.masks is None):
             raise ConfigError("`images` and `masks` belong together: give both")
-        sources = [self.val is not None, self.val_list is not None, self.val_fraction > 0]
-        if sum(sources) > 1:
-            raise ConfigError("`val`, `val_list` and `val_fraction` exclude each other: give one")
+        self._check_split()
         require(0 <= self.val_fraction < 1, "val_fraction", self.val_fraction, "needs [0, 1)")
         require(self.limit is None or self.limit >= 1, "limit", self.limit, "needs at least 1")
         for field in ("horizontal_flip", "vertical_flip", "crop", "colour"):
@@ -143,6 +157,36 @@ class DataConfig:
         require(most is None or most >= 1, "max_pixels", most, "needs at least 1")
         for field in ("object_values", "ignore_value"):  # as the reading has checked them
             object.__setattr__(self, field, getattr(self.reading, field))
+
+    def _check_split(self) -> None:
+        sources = [
+            self.val is not None,
+            self.val_list is not None,
+            self.val_fraction > 0,
+            self.fold is not None,
+        ]
+        if sum(sources) > 1:
+            raise ConfigError(
+                "`val`, `val_list`, `val_fraction` and `fold` exclude each other: give one"
+            )
+        chosen = self.val_fraction > 0 or self.fold is not None
+        for flag, told in (("group_by", self.group_by), ("stratify", self.stratify)):
+            if told is not None and not chosen:
+                raise ConfigError(
+                    f"`{flag}` is about pairs that are held out by `val_fraction` or `fold`: give "
+                    "one of them, or leave it out"
+                )
+        if self.fold is not None:
+            right = self.folds is not None and 1 <= self.folds[0] <= self.folds[1] >= 2
+            require(right, "fold", self.fold, "needs NUMBER/COUNT, such as 2/5")
+        known = (None, "empty", "size")
+        require(self.stratify in known, "stratify", self.stratify, "needs empty or size")
+
+    @property
+    def folds(self) -> tuple[int, int] | None:
+        """The number of the fold that is held out, from 1 on, and of all folds."""
+        match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", self.fold or "")
+        return (int(match[1]), int(match[2])) if match else None
 
     @property
     def reading(self) -> MaskReading:

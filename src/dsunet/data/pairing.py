@@ -19,6 +19,7 @@ from dsunet.data.folders import (
 )
 from dsunet.data.pairs import Pair, by_stem, group_files
 from dsunet.data.patterns import Name, Pattern, find_pattern, find_pattern_inside
+from dsunet.data.places import advice, no_pairs
 from dsunet.data.sources import IMAGE_SUFFIXES, EmptyMask, Source, name_of, same_content
 from dsunet.errors import DataError, few
 
@@ -128,18 +129,24 @@ def pair_up(
             from images in one folder, or several patterns could tell them.
     """
     if parts := parts_of(data, images, masks):
-        if part not in parts:
-            raise DataError(
-                f"{data or images} is divided into {', '.join(parts)}, but needs a folder {part}"
+        try:
+            if part not in parts:
+                known = ", ".join(parts)
+                raise DataError(
+                    f"{data or images} is divided into {known}, but needs a folder {part}"
+                )
+            chosen = parts[part]
+            return pair_up(
+                chosen.data,
+                images=chosen.images,
+                masks=chosen.masks,
+                mask_suffix=mask_suffix,
+                missing_masks=missing_masks,
             )
-        chosen = parts[part]
-        return pair_up(
-            chosen.data,
-            images=chosen.images,
-            masks=chosen.masks,
-            mask_suffix=mask_suffix,
-            missing_masks=missing_masks,
-        )
+        except DataError as error:
+            if data is not None and (more := advice(Path(data))):  # most likely the reason
+                raise DataError(f"{data} holds {more}") from error
+            raise
     _check_suffix(mask_suffix)
     found = _paired(_place(data, images, masks), mask_suffix, missing_masks == "empty")
     return _without_own_masks(found)
@@ -151,6 +158,8 @@ def _place(data: str | Path | None, images: str | Path | None, masks: str | Path
         is_archive = root.suffix.lower() == ".tar" and not root.is_dir()
         if is_archive or _is_side_by_side(root):
             return Place(data=root)
+        if not all((root / name).is_dir() for name in ("images", "masks")):
+            raise no_pairs(root)
         return Place(images=root / "images", masks=root / "masks")
     if images is None or masks is None:
         raise DataError("give data, or both images and masks")
@@ -223,9 +232,12 @@ def _of_one(folder: Path, mask_suffix: str | None, fill: bool) -> Pairing:
     if pattern is None:
         if by_ending := _by_ending(listing):
             return by_ending
+        if more := advice(folder):
+            raise DataError(f"{folder} holds {more}")
         raise DataError(
-            f"{folder} holds images and masks alike, and no name tells which are masks; name them "
-            "like a.jpg and a_mask.png, give `mask_suffix`, or put masks into a folder of their own"
+            f"{folder} holds {len(names)} images ({few([stem for _, stem in names], 3)}), and no "
+            "name tells which are masks; name them like a.jpg and a_mask.png, give `mask_suffix`, "
+            "or put masks into a folder of their own"
         )
     known = set(names)
     masks = [each for each in listing.files if _is_mask(pattern, each[0], known)]

@@ -14,7 +14,7 @@ from itertools import product
 
 from dsunet.errors import DataError, few
 
-__all__ = ["Name", "Pattern", "find_pattern", "find_pattern_inside"]
+__all__ = ["IMAGE_WORDS", "MASK_WORDS", "Name", "Pattern", "find_pattern", "find_pattern_inside"]
 
 # A file's folder below the place that was given, with /, and its stem.
 Name = tuple[str, str]
@@ -24,14 +24,14 @@ _LOOKED_AT = 2000  # names that may vote for a pattern
 _FEW = 3  # in sets of fewer pairs, letters alone are no pattern
 
 # What masks, and what images, are called; without punctuation and case.
-_MASK_WORDS = frozenset(
+MASK_WORDS = frozenset(
     (
         *("mask", "masks", "msk", "gt", "groundtruth", "truth", "label", "labels", "lbl", "seg"),
         *("segm", "segmentation", "segmentations", "segmask", "annotation", "annotations", "anno"),
         *("ann", "matte", "alpha", "target", "binarymask", "labelids", "saliency"),
     )
 )
-_IMAGE_WORDS = frozenset(
+IMAGE_WORDS = frozenset(
     (
         *("image", "images", "img", "imgs", "im", "photo", "picture", "pic", "rgb", "sat", "orig"),
         *("original", "raw", "input", "src", "source", "scan", "color", "colour"),
@@ -132,11 +132,11 @@ def find_pattern_inside(names: Collection[Name]) -> Pattern | None:
     known = set(names)
     candidates: set[Pattern] = set(_of_words(names, names))
     for side, affix in _votes(names, known):
-        kind = "image" if _word(affix) in _IMAGE_WORDS else "mask"
+        kind = "image" if _word(affix) in IMAGE_WORDS else "mask"
         candidates.add(Pattern(**{f"{kind}_{side}": affix}))
     found: dict[Pattern, Mapping[Name, Name]] = {}
     for pattern in candidates:
-        marks = {_word(pattern.mask_suffix), _word(pattern.mask_prefix)} & _MASK_WORDS
+        marks = {_word(pattern.mask_suffix), _word(pattern.mask_prefix)} & MASK_WORDS
         pairs = {
             image: mask for image, mask in _pairs(pattern, names, names).items() if image != mask
         }
@@ -199,8 +199,8 @@ def _votes(longer: Collection[Name], shorter: Collection[Name]) -> Iterator[tupl
 def _of_words(images: Collection[Name], masks: Collection[Name]) -> Iterator[Pattern]:
     """Patterns of a word on either side, the mask's being one that masks are called by."""
     for side, word in (("suffix", _LAST_WORD), ("prefix", _FIRST_WORD)):
-        of_masks = [each for each in _words(masks, word) if _word(each) in _MASK_WORDS]
-        of_images = [each for each in _words(images, word) if _word(each) not in _MASK_WORDS]
+        of_masks = [each for each in _words(masks, word) if _word(each) in MASK_WORDS]
+        of_images = [each for each in _words(images, word) if _word(each) not in MASK_WORDS]
         for image, mask in product(of_images, of_masks):
             yield Pattern(**{f"image_{side}": image, f"mask_{side}": mask})
 
@@ -220,7 +220,7 @@ def _is_plausible(pattern: Pattern, pairs: int) -> bool:
     )
     return all(
         affix[at] in "-_. "
-        or _word(affix) in _MASK_WORDS | _IMAGE_WORDS
+        or _word(affix) in MASK_WORDS | IMAGE_WORDS
         or (pairs >= _FEW and any(letter.isalpha() for letter in affix))
         for affix, at in joints
         if affix

@@ -11,10 +11,11 @@ from dsunet.config import DataConfig, MaskReading
 from dsunet.data.catalogue.find import joined_pairs, training_sets
 from dsunet.data.catalogue.sets import task_named
 from dsunet.data.folders import parts_of
+from dsunet.data.grouping import folds, groups_of, held_out, strata_of
 from dsunet.data.pairing import Pairing, pair_up
 from dsunet.data.pairs import Pair, read_names, select_pairs, split_pairs
 from dsunet.data.sources import Source, content_stamp, content_sum
-from dsunet.errors import DataError, ImageError
+from dsunet.errors import DataError, ImageError, few
 from dsunet.support.files import encode_text
 
 __all__ = ["Split", "data_name", "split_data"]
@@ -39,6 +40,9 @@ class Split:
 
     intensity: str = "full"
     """Which values of images are black and white; that of every pair."""
+
+    grouped: bool = False
+    """Whether it was told which pairs belong together; then these are on one side."""
 
     def seen_with(self, intensity: str) -> Split:
         """The same, with images that are read as `intensity` says."""
@@ -100,8 +104,9 @@ def split_data(config: DataConfig, seed: int) -> Split:
             pairs are left to split.
     """
     sets, pairings = _sets(config)
+    said: list[str] = []
     try:
-        training, validation = _choose(config, seed, sets)
+        training, validation = _choose(config, seed, sets, said)
     except DataError as error:
         troubles = [trouble for pairing in pairings if (trouble := pairing.trouble())]
         if troubles:  # most likely the reason
@@ -109,6 +114,8 @@ def split_data(config: DataConfig, seed: int) -> Split:
         raise
     if config.train_list is not None:
         pairings = [Pairing(said=each.said) for each in pairings]
+    if said:
+        pairings.append(Pairing(said=said))
     if (separate := _separate_validation(config)) is not None:
         pairings.append(separate)
         validation = separate.pairs
@@ -122,6 +129,7 @@ def split_data(config: DataConfig, seed: int) -> Split:
         [replace(pair, reading=reading) for pair in validation],
         pairings,
         reading,
+        grouped=config.group_by is not None,
     )
 
 
@@ -145,6 +153,7 @@ def _sets(config: DataConfig) -> tuple[list[list[Pair]], list[Pairing]]:
 def _said_of_parts(config: DataConfig, parts: list[str]) -> str:
     """How a set that folders divide is used, in one line."""
     told = "val" if config.val is not None else "val_list" if config.val_list else "val_fraction"
+    told = "fold" if config.fold is not None else told
     uses = ["train is trained on"]
     if "val" in parts:
         uses.append(
@@ -157,7 +166,8 @@ def _said_of_parts(config: DataConfig, parts: list[str]) -> str:
 
 def _uses_val(config: DataConfig) -> bool:
     """Whether the validation part of a set that folders divide validates."""
-    return config.val is None and config.val_list is None and config.val_fraction == 0
+    given = (config.val, config.val_list, config.fold)
+    return given == (None, None, None) and config.val_fraction == 0
 
 
 def _separate_validation(config: DataConfig) -> Pairing | None:
@@ -179,9 +189,9 @@ def _separate_validation(config: DataConfig) -> Pairing | None:
 
 
 def _choose(
-    config: DataConfig, seed: int, sets: list[list[Pair]]
+    config: DataConfig, seed: int, sets: list[list[Pair]], said: list[str]
 ) -> tuple[list[list[Pair]], list[Pair]]:
-    """Training pairs of each set, and validation pairs of all."""
+    """Training pairs of each set, and validation pairs of all; `said` gets how they were chosen."""
     every = [pair for pairs in sets for pair in pairs]
     if config.train_list is not None:
         chosen = select_pairs(every, read_names(config.train_list), config.train_list)
@@ -189,13 +199,42 @@ def _choose(
     if config.val_list is not None:
         names = read_names(config.val_list)
         return sets, select_pairs(every, names, Path(config.val_list).name)
-    if config.val_fraction > 0:
+    if config.val_fraction > 0 or config.folds is not None:
         if config.limit is not None:
             sets = _first(sets, config.limit)
         pool = [pair for pairs in sets for pair in pairs]
-        training, validation = split_pairs(pool, config.val_fraction, seed)
+        training, validation = _held_out(config, seed, pool, said)
         return _among(sets, training), validation
     return sets, []
+
+
+def _held_out(
+    config: DataConfig, seed: int, pool: list[Pair], said: list[str]
+) -> tuple[list[Pair], list[Pair]]:
+    """Training and validation pairs of those that are to be divided; `said` gets how."""
+    names = [pair.name for pair in pool]
+    groups = groups_of(names, config.group_by) if config.group_by and names else None
+    by = config.stratify
+    strata = None if by is None else strata_of(pool, by, config.reading)
+    if config.folds is not None:
+        number, count = config.folds
+        chosen = folds(names, count, seed, groups, strata)[number - 1]
+        said.append(f"fold {number} of {count} is held out: {len(chosen)} of {len(names)} pairs")
+    elif groups is None and strata is None:
+        return split_pairs(pool, config.val_fraction, seed)
+    else:
+        chosen = held_out(names, config.val_fraction, seed, groups, strata)
+    ordered = sorted(pool, key=lambda pair: pair.name)
+    if groups is not None:
+        out = sorted({groups[name] for name in chosen})
+        said.append(
+            f"by `group_by`, {len(out)} of {len(set(groups.values()))} groups are held out "
+            f"({few(out)}): {len(chosen)} of {len(names)} pairs"
+        )
+    return (
+        [pair for pair in ordered if pair.name not in chosen],
+        [pair for pair in ordered if pair.name in chosen],
+    )
 
 
 def _among(sets: list[list[Pair]], chosen: list[Pair]) -> list[list[Pair]]:

@@ -54,7 +54,7 @@ def find_material(request: Request) -> Material:
     split = split_data(data, recipe.seed).seen_with(request.model.intensity or "full")
     if recipe.early_stop is not None and not split.validation:
         raise ConfigError(
-            "early_stop needs a validation set: give `val`, `val_list` or `val_fraction`"
+            "early_stop needs a validation set: give `val`, `val_list`, `val_fraction` or `fold`"
         )
     unlabelled: list[Path] = []
     if distill is not None and distill.unlabelled:

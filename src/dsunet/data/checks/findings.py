@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from dsunet.data.grouping import RUNNING_NUMBERS
 from dsunet.data.sources import Source
 from dsunet.data.survey import Survey
 from dsunet.errors import DataError
@@ -48,7 +49,14 @@ KINDS: dict[str, Kind] = {
     "near_duplicate": Kind(
         "warning",
         "validation images that are nearly in the training set",
-        "measures will flatter; hold whole groups of alike images out, by `val` or `val_list`",
+        "measures will flatter; hold whole groups of alike images out, by `group_by`, `val` or "
+        "`val_list`",
+    ),
+    "running": Kind(
+        "warning",
+        "runs of numbered names are in both training and validation",
+        "if they are frames of a video, or of one patient, measures will flatter: hold them out "
+        f"whole by `group_by` '{RUNNING_NUMBERS}'",
     ),
     "leak": Kind(
         "warning",

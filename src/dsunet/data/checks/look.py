@@ -17,6 +17,7 @@ from dsunet.data.checks.duplicates import Signature, describe, near_duplicates, 
 from dsunet.data.checks.findings import KINDS, DataReport, Finding, finding
 from dsunet.data.checks.objects import Objects, can_count, count_objects, describe_lost
 from dsunet.data.colour import profile_trouble
+from dsunet.data.grouping import running
 from dsunet.data.images import Decoded, Header, decode, read_header
 from dsunet.data.masks import MaskLabels
 from dsunet.data.pairing import Pairing
@@ -106,10 +107,25 @@ def check_split(
         report.findings.append(Finding("tiny_object", (), lost))
     for alike in near_duplicates(known, asked):
         report.findings.append(finding("near_duplicate", alike, describe(alike)))
+    if split.validation and not split.grouped:
+        report.findings += _running_findings(split)
     if wanted and not compare:
         report.findings.append(NOT_COMPARED)
     report.seconds = time.monotonic() - started
     return report
+
+
+def _running_findings(split: Split) -> Iterator[Finding]:
+    """Names that count on across the two sides."""
+    sides = [[pair.name for pair in side] for side in (split.training, split.validation)]
+    for stem, training, validation in running(*sides):
+        names = sorted([*training, *validation])
+        yield Finding(
+            "running",
+            (*training, *validation),
+            f"{names[0]} … {names[-1]}: {len(training)} of {stem!r} in training, {len(validation)} "
+            "in validation",
+        )
 
 
 def can_compare() -> bool:

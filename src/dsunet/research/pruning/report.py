@@ -92,7 +92,7 @@ class PruneReport:
             f"S, F, E, MAE: on {pairs} validation pairs."
             if pairs
             else "No S, F, E, MAE: there are no validation pairs (`val`, `val_list`, "
-            "`val_fraction`)."
+            "`val_fraction`, `fold`)."
         )
         first, last = self.stages[0], self.stages[-1]
         notes = (

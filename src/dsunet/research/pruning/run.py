@@ -270,8 +270,8 @@ def _check(model: DSUNet, settings: PruneConfig, split: Split) -> None:
         drop_blocks(model, 0 if count == "auto" else count)
     if count == "auto" and not split.validation:
         raise ConfigError(
-            "`drop_semantic_blocks` auto measures on validation pairs: give `val`, `val_list` or "
-            "`val_fraction`"
+            "`drop_semantic_blocks` auto measures on validation pairs: give `val`, `val_list`, "
+            "`val_fraction` or `fold`"
         )
     if settings.importance == "taylor" and not split.training:
         raise ConfigError("`importance` taylor needs training images: give `data`")

@@ -1,0 +1,549 @@
+"""Labels of any format → `images/` and `masks/`, through broken pictures and interruptions."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import errno
+import hashlib
+import io
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dsunet.config import MaskReading
+from dsunet.config.masks import value_name
+from dsunet.data.images import Header, decode, read_header
+from dsunet.data.labels.annotated import MANIFEST, Annotated, MaskFile, Picture, Shape
+from dsunet.data.masks import listed
+from dsunet.data.pairs import choose_orientation
+from dsunet.data.pixels import turn
+from dsunet.data.sources import Bytes
+from dsunet.data.survey import Survey, look_at_mask
+from dsunet.errors import ConfigError, DataError, OutputError, did_you_mean, few
+from dsunet.support.files import (
+    PNG_LEVEL,
+    check_writable,
+    clear_temporaries,
+    encode_text,
+    lock_folder,
+    stamp_of,
+    temporary_beside,
+    write_atomically,
+    write_json,
+)
+
+__all__ = ["FAILURES", "IGNORED", "Imported", "import_labels"]
+
+FAILURES = "failures.csv"
+"""Pictures that were left out, each with the reason."""
+IGNORED = 128
+"""The value of pixels that do not count, in masks of 0 and 255."""
+_IGNORED_BY_CLASS = 255
+_MOST = 254  # classes in masks of 8 bits
+
+# Of pictures that files of labels hold.
+_ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}
+
+# What folders of images are called; a pair is not called by it.
+_IMAGES = frozenset(("images", "imgs", "jpegimages", "image", "data"))
+
+
+@dataclass
+class Imported:
+    """What an import came to."""
+
+    format: str = ""
+    written: int = 0
+    """Pairs that were written."""
+    skipped: int = 0
+    """Pairs that were there already."""
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    """Pictures that were left out, each with the reason."""
+    values: dict[int, str] = field(default_factory=dict)
+    """What the values of the masks mean."""
+    empty: list[str] = field(default_factory=list)
+    """Pairs without an object of the chosen classes."""
+    objects: int = 0
+    """How many shapes of these classes the labels have."""
+    pixelless: int = 0
+    """How many of the shapes that were drawn have no pixel in their picture."""
+    overlaps: int = 0
+    """Pictures with shapes of several classes on top of each other, where that matters."""
+    turned: int = 0
+    """Pictures with an EXIF orientation whose labels would fit both upright and as it is stored."""
+    ignored: int = 0
+    """Pairs whose masks have pixels that do not count."""
+    unlisted: list[str] = field(default_factory=list)
+    """As of `Annotated`, and so are those that follow."""
+    lost: int = 0
+    said: list[str] = field(default_factory=list)
+    unclear: str = ""
+    """Why the masks do not say alike what is object; empty if they do."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing was left out."""
+        return not self.failures and not self.lost and not self.unclear
+
+
+def import_labels(
+    found: Annotated,
+    output: str | Path,
+    *,
+    classes: Sequence[str] | None = None,
+    by_class: bool = False,
+    link: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    report: Imported | None = None,
+) -> Imported:
+    """Makes a data set of `images/` and `masks/` of labels; a broken picture does not stop others.
+
+    Masks have 255 where an object of a chosen class is, else 0, and 128 where the labels say that
+    pixels do not count. With `by_class` they have the class's number, from 1 on, in the order of
+    the classes; of shapes over each other the smaller is on top, and 255 does not count. Every file
+    is whole or not there; after an interruption the same call goes on. The folder also gets
+    `labels.json` (what came from where) and, if pictures had to be left out, `failures.csv`.
+
+    Args:
+        found: What `read_labels` gives.
+        output: A new or empty folder, or one that the same import began to fill.
+        classes: Names or numbers of the classes to take, or values of masks; all if not given.
+        by_class: Give each class a value of its own, to be read with `object_values`.
+        link: Make hard links to the pictures instead of copies, where the file system can.
+        progress: Called with the number of pictures done and the number of all.
+        report: Is kept up to date while it goes on, for whoever interrupts it.
+
+    Raises:
+        ConfigError: `by_class` does not go with the labels, or there are too many classes.
+        DataError: A class is unknown, or not one picture can be used.
+        OutputError: The folder holds something else, or cannot be written to.
+    """
+    report = report if report is not None else Imported()
+    report.format, report.unlisted, report.said = found.format, found.unlisted, found.said
+    report.lost = found.lost
+    work = _Import(found, Path(output), _wanted(found, classes, by_class), link, report)
+    report.values = work.wanted.meaning()
+    root = work.root
+    check_writable(root)
+    names = pair_names(found.pictures)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with lock_folder(root):
+            work.begin()
+            for done, picture in enumerate(found.pictures, 1):
+                work.take(picture, names[done - 1])
+                if progress:
+                    progress(done, len(found.pictures))
+            work.end(names)
+    except OSError as error:
+        raise _stopped(error, root) from error
+    if not report.written and not report.skipped:
+        raise DataError(
+            f"not one of the {len(found.pictures)} pictures can be used; of the first: "
+            f"{report.failures[0][0]}: {report.failures[0][1]}"
+        )
+    return report
+
+
+def _stopped(error: OSError, root: Path) -> OutputError:
+    return OutputError(
+        f"{error.filename or root} cannot be written ({error.strerror or error}); what was written "
+        "before is whole: make room, and give the same command again"
+    )
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """Which classes are object, and by which values."""
+
+    numbers: dict[str, int]
+    """Values in the masks by class; empty if every object is meant, whatever its class."""
+    by_class: bool
+    reading: MaskReading
+    """How files of masks are read whose values say the class."""
+    told: bool
+    """Whether classes were named."""
+    sources: dict[str, MaskReading] = field(default_factory=dict)
+    """How each class is read from files of masks, with `by_class`."""
+
+    def number(self, label: str) -> int | None:
+        return self.numbers.get(label) if self.numbers else 255
+
+    @property
+    def ignored(self) -> int:
+        return _IGNORED_BY_CLASS if self.by_class else IGNORED
+
+    def meaning(self) -> dict[int, str]:
+        if self.by_class:
+            return {number: name for name, number in self.numbers.items()}
+        return {255: ", ".join(self.numbers) or "object"}
+
+
+def _wanted(found: Annotated, classes: Sequence[str] | None, by_class: bool) -> _Wanted:
+    if by_class and not found.classes:
+        raise ConfigError(
+            "by_class is for labels with names of classes; these are masks, whose values are told "
+            "in training by `object_values`"
+        )
+    chosen = list(found.classes)
+    if classes is not None and found.classes:
+        classes = [
+            each if each in found.classes else found.numbers.get(each, each) for each in classes
+        ]
+        for each in classes:
+            if each not in found.classes:
+                hint = did_you_mean(each, found.classes)
+                hint = hint or f"known: {few(found.classes, 20)}"
+                raise DataError(f"the labels have no class {each!r}; {hint}")
+        chosen = [name for name in found.classes if name in classes]
+    if by_class and len(chosen) > _MOST:
+        raise ConfigError(
+            f"by_class has {len(chosen)} classes, but {_MOST} at most; choose some by `classes`"
+        )
+    ignored = None if found.ignored is None else value_name(found.ignored)
+    if found.values:
+        values = {name: value_name(found.values[name]) for name in chosen}
+        reading = MaskReading(",".join(values.values()), ignored)
+        sources = {name: MaskReading(value, ignored) for name, value in values.items()}
+    else:
+        told = ",".join(classes) if classes is not None and not found.classes else None
+        reading, sources = MaskReading(told, ignored), {}
+    numbers = {name: i if by_class else 255 for i, name in enumerate(chosen, 1)}
+    return _Wanted(numbers, by_class, reading, classes is not None, sources)
+
+
+def pair_names(pictures: Sequence[Picture]) -> list[str]:
+    """What the pairs of pictures are called: a path with /, without an ending.
+
+    As their files lie below the folder that all of them are in, but for folders called `images`; by
+    one stem alone if some would lie beside folders of others, and with the ending where two would
+    be called alike.
+    """
+    paths = [picture.path for picture in pictures if picture.path and not picture.stem]
+    top = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
+    stems = [PurePosixPath(picture.stem or _stem(picture, top)) for picture in pictures]
+    usable = [s for s, each in zip(stems, pictures, strict=True) if each.path or each.content]
+    beside = {len(stem.parts) == 1 for stem in usable}
+    if len(beside) > 1:  # folders beside files would not be looked into
+        stems = [PurePosixPath("_".join(stem.parts)) for stem in stems]
+    twice = Counter(str(s).casefold() for s, p in zip(stems, pictures, strict=True) if p.path)
+    names: list[str] = []
+    taken: set[str] = set()
+    for stem, picture in zip(stems, pictures, strict=True):
+        name = str(stem)
+        if twice[name.casefold()] > 1 and picture.path is not None:
+            name += "_" + picture.path.suffix[1:]
+        while name.casefold() in taken:
+            name += "_2"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _stem(picture: Picture, top: Path) -> str:
+    if picture.path is None:
+        return PurePosixPath(picture.name.replace("\\", "/")).stem or "picture"
+    inside = PurePosixPath(picture.path.relative_to(top).as_posix())
+    folders = [part for part in inside.parts[:-1] if part.lower() not in _IMAGES]
+    # COCO's train2017 is a part of the set as `train` is
+    folders = [re.sub(r"^(train|val|test)\d{4}$", r"\1", part) for part in folders]
+    return str(PurePosixPath(*folders, inside.stem))
+
+
+@dataclass
+class _Import:
+    """An import on its way from labels to files."""
+
+    found: Annotated
+    root: Path
+    wanted: _Wanted
+    link: bool
+    report: Imported
+    survey: Survey = field(init=False)
+    failed: set[str] = field(default_factory=set)
+    """Names of the pairs that were left out."""
+
+    def __post_init__(self) -> None:
+        self.survey = Survey(self.wanted.reading)
+
+    def begin(self) -> None:
+        """Notes what is imported; refuses a folder that holds something else."""
+        note = self.root / MANIFEST
+        for place in (self.root, *self.root.glob("images/**/"), *self.root.glob("masks/**/")):
+            clear_temporaries(place)
+        request = self._request()
+        if not note.is_file():
+            others = [each.name for each in self.root.iterdir() if each.name != ".lock"]
+            if others:
+                raise OutputError(
+                    f"{self.root} holds other files ({few(sorted(others))}); choose another "
+                    "`output`"
+                )
+        elif (changed := _changed(note, request)) is not None:
+            raise OutputError(
+                f"{self.root} was filled from other labels or in another way ({changed}); choose "
+                "another `output`"
+            )
+        write_json(note, {"complete": False, "request": request})
+
+    def _request(self) -> dict[str, Any]:
+        """What the masks depend on."""
+        digest = hashlib.sha256()
+        for file in sorted(self.found.files):
+            try:
+                size, written = stamp_of(file).of_content
+            except OSError:  # told of when it is read
+                size = written = 0
+            digest.update(encode_text(f"{os.path.realpath(file)}\0{size}\0{written}\n"))
+        return {
+            "format": self.found.format,
+            "values": {str(value): name for value, name in self.wanted.meaning().items()},
+            "reading": repr(self.wanted.reading),
+            "labels": digest.hexdigest(),
+        }
+
+    def take(self, picture: Picture, name: str) -> None:
+        """Writes one pair, or notes why it cannot be written."""
+        shapes = [each for each in picture.shapes if self._is_wanted(each)]
+        self.report.objects += sum(not each.ignored for each in shapes)
+        try:
+            image, mask = self._places(picture, name)
+            if _is_done(picture, image, mask):
+                self.report.skipped += 1
+            else:
+                drawn = self._draw(picture, shapes)
+                self._put(picture, image)
+                _write(mask, _png(drawn))
+                self.report.written += 1
+            if not shapes and not picture.masks:
+                self.report.empty.append(name)
+        except DataError as error:
+            self._leave_out(picture, name, str(error))
+        except OSError as error:
+            if error.errno not in (errno.ENAMETOOLONG, errno.EILSEQ):
+                raise
+            self._leave_out(picture, name, f"its name cannot be written ({error.strerror})")
+
+    def _leave_out(self, picture: Picture, name: str, reason: str) -> None:
+        self.failed.add(name)
+        self.report.failures.append((picture.name, reason))
+
+    def _places(self, picture: Picture, name: str) -> tuple[Path, Path]:
+        if picture.trouble:
+            raise DataError(picture.trouble)
+        if picture.path is None and not picture.content:
+            raise DataError("there is no such picture; give the folder that it lies in as `images`")
+        if picture.path is not None:
+            ending = picture.path.suffix
+        else:
+            ending = _ENDINGS.get(read_header(_embedded(picture)).format, ".png")
+        return self.root / "images" / f"{name}{ending}", self.root / "masks" / f"{name}.png"
+
+    def _is_wanted(self, shape: Shape) -> bool:
+        return shape.ignored or self.wanted.number(shape.label) is not None
+
+    def _draw(self, picture: Picture, shapes: Sequence[Shape]) -> Image.Image:
+        source = picture.path or _embedded(picture)
+        header = read_header(source)
+        if picture.masks:
+            return self._from_files(header, picture.masks)
+        upright, stored = header.seen_size(), header.size
+        width, height = picture.size or upright
+        if (width, height) not in (upright, stored):
+            raise DataError(
+                f"it is {stored[0]}×{stored[1]} px, but its labels are of one of {width}×{height}; "
+                "give the picture that was labelled"
+            )
+        self.report.turned += bool(shapes) and header.orientation > 1 and upright == stored
+        return Image.fromarray(self._pixels((height, width), shapes))
+
+    def _pixels(self, size: tuple[int, int], shapes: Sequence[Shape]) -> np.ndarray:
+        """H×W uint8: the values of the classes of shapes, the smaller on top."""
+        values = np.zeros(size, np.uint8)
+        order = list(shapes)
+        if self.wanted.by_class:  # drawn twice rather than all kept, as pictures may be large
+            areas = {id(each): int(each.outline.inside(size).sum()) for each in shapes}
+            order.sort(key=lambda each: (each.order, -areas[id(each)]))
+        order.sort(key=lambda each: not each.ignored)  # what is object counts
+        overlap = False
+        for each in order:
+            inside = each.outline.inside(size)
+            number = self.wanted.number(each.label) or 0
+            if each.ignored:
+                number = self.wanted.ignored
+            elif self.wanted.by_class and not overlap:
+                below = np.unique(values[inside])
+                overlap = bool(set(below.tolist()) - {0, number, self.wanted.ignored})
+            values[inside] = number
+            self.report.pixelless += not inside.any()
+        self.report.overlaps += overlap
+        self.report.ignored += bool((values == self.wanted.ignored).any())
+        return values
+
+    def _from_files(self, header: Header, masks: Sequence[MaskFile]) -> Image.Image:
+        """The mask of a picture whose objects are files of pixels, in an orientation that fits."""
+        joined: np.ndarray | None = None
+        for each in masks:
+            decoded = decode(each.path)
+            _, upright = choose_orientation(header, decoded)
+            values = self._values_of(each, decoded)
+            seen = np.asarray(turn(Image.fromarray(values), decoded.orientation if upright else 1))
+            if joined is not None and joined.shape != seen.shape:
+                raise DataError(f"its masks differ in size ({few([m.path for m in masks])})")
+            joined = seen if joined is None else np.where(seen != 0, seen, joined)
+        assert joined is not None
+        self.report.ignored += bool((joined == self.wanted.ignored).any())
+        return Image.fromarray(joined)
+
+    def _values_of(self, mask: MaskFile, decoded: Any) -> np.ndarray:
+        """What one file says, as it is stored: H×W uint8."""
+        number = self.wanted.number(mask.label) if mask.label else 255
+        if self.wanted.sources and self.wanted.by_class:
+            values: np.ndarray | None = None
+            for name, reading in self.wanted.sources.items():
+                labels = decoded.as_labels(reading, upright=False)
+                inside = np.asarray(labels.mask) >= 128
+                values = np.zeros(inside.shape, np.uint8) if values is None else values
+                values[inside] = self.wanted.numbers[name]
+                if labels.ignored is not None:
+                    values[np.asarray(labels.ignored) > 0] = self.wanted.ignored
+            assert values is not None
+            return values
+        seen, found = look_at_mask(decoded, self.wanted.reading)
+        self.survey.add(seen)
+        if found is None:
+            raise DataError(f"{mask.path}: {_as_classes(seen.trouble)}")
+        values = np.where(found.mask >= 128, number or 0, 0).astype(np.uint8)
+        if found.ignored is not None:
+            values[found.ignored] = self.wanted.ignored
+        return values
+
+    def _put(self, picture: Picture, target: Path) -> None:
+        """The picture's bytes as they are, at their new place."""
+        if picture.path is None:
+            _write(target, _embedded(picture).content)
+            return
+        if self.link and _linked(picture.path, target):
+            return
+        try:
+            content = picture.path.read_bytes()
+        except OSError as error:
+            raise DataError(f"it cannot be read ({error.strerror})") from error
+        _write(target, content)
+
+    def _unclear(self) -> str:
+        """Why the files of masks do not say alike what is object; empty if they do."""
+        told = self.wanted.reading.objects
+        if not self.survey.masks or self.survey.troubles or (told and not self.wanted.told):
+            return ""
+        if not told:
+            return self.survey.unclear()
+        absent = [value_name(value) for value in told if value not in self.survey.met]
+        if not absent:
+            return ""
+        held = listed(self.survey.counts)
+        return f"no mask holds {' or '.join(absent)}, which `classes` names; they hold {held}"
+
+    def end(self, names: Sequence[str]) -> None:
+        """Writes what came from where, and what was left out."""
+        report = self.report
+        if not report.skipped:  # of pictures that were there already, masks were not read again
+            report.unclear = self._unclear()
+        _write_failures(self.root / FAILURES, report.failures)
+        pictures = {
+            name: {
+                "image": str(picture.path or picture.name),
+                "masks": [str(mask.path) for mask in picture.masks],
+                "objects": dict(Counter(shape.label for shape in picture.shapes)),
+            }
+            for name, picture in zip(names, self.found.pictures, strict=True)
+            if name not in self.failed
+        }
+        content = {"complete": True, "request": self._request(), "pictures": pictures}
+        write_json(self.root / MANIFEST, content)
+
+
+def _write(target: Path, content: bytes) -> None:
+    """Writes a file that is whole or not there, but for a power cut: that `_is_done` finds.
+
+    Flushing every one of many thousands to disk would take far longer than drawing them.
+    """
+    with temporary_beside(target) as temporary:
+        temporary.write_bytes(content)
+        os.replace(temporary, target)
+
+
+def _png(image: Image.Image) -> bytes:
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG", compress_level=PNG_LEVEL)
+    return encoded.getvalue()
+
+
+def _linked(source: Path, target: Path) -> bool:
+    """Makes a hard link; whether the file system could."""
+    with temporary_beside(target) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source.resolve(), temporary)
+        except OSError:  # another file system, or one without links
+            return False
+        os.replace(temporary, target)
+    return True
+
+
+def _is_done(picture: Picture, image: Path, mask: Path) -> bool:
+    """Whether an earlier import has written a pair, and both files are whole."""
+    if not image.is_file() or not mask.is_file():
+        return False
+    try:
+        length = len(_embedded(picture).content) if picture.path is None else 0
+        decode(mask)
+        return image.stat().st_size == (length or (picture.path or image).stat().st_size)
+    except (DataError, OSError):
+        return False
+
+
+def _as_classes(text: str) -> str:
+    """What is said of the values of masks, by the name that the setting has here."""
+    return text.replace("`object_values` or `ignore_value`", "`classes`").replace(
+        "`object_values`", "`classes`"
+    )
+
+
+def _changed(note: Path, request: dict[str, Any]) -> str | None:
+    """What differs from the import that began to fill a folder."""
+    try:
+        before = json.loads(note.read_bytes())["request"]
+        changed = [name for name, value in request.items() if before[name] != value]
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{note.name} is none of an import"
+    return ", ".join(changed) or None
+
+
+def _embedded(picture: Picture) -> Bytes:
+    """The picture that its file of labels holds."""
+    try:
+        return Bytes(base64.b64decode(picture.content, validate=True), picture.name)
+    except (binascii.Error, ValueError) as error:
+        raise DataError(f"the picture in its file of labels is no base64 ({error})") from error
+
+
+def _write_failures(file: Path, failures: Sequence[tuple[str, str]]) -> None:
+    if not failures:
+        file.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["image", "reason"])
+    rows.writerows(failures)
+    write_atomically(file, encode_text(text.getvalue()))
