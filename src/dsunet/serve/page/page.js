@@ -1,0 +1,365 @@
+// The page: its pictures, what becomes of each, and the controls.
+
+import { hire } from "./crew.js";
+import { inTurn, modelName, segment } from "./server.js";
+import { cut, drawThumb, rendered, reveal, show } from "./stage.js";
+import { distinct, zip } from "./zip.js";
+
+const PREVIEWS = 6; // how many are kept, about 20 MB each
+const PLAIN = { view: "cutout", threshold: null, background: null };
+const WORDS = { cutout: "cut-out", overlay: "overlay", map: "map" };
+
+const element = (id) => document.getElementById(id);
+const panel = element("panel");
+const viewer = hire(), maker = hire(); // so that a large file that is made holds up no preview
+
+const pictures = [];
+const previews = new Map();
+let current = null;
+let numbers = 0;
+let declined = false; // to give a token
+let said = ""; // what there is to say beside the counts
+
+// ---- pictures
+
+function add(files) {
+  const added = Array.from(files, (file) => {
+    const picture = { number: ++numbers, file, source: file, state: "waiting", stop: new AbortController() };
+    picture.thumb = thumbOf(picture);
+    element("thumbs").append(picture.thumb.label);
+    return picture;
+  });
+  if (!added.length) return;
+  declined = false;
+  said = "";
+  pictures.push(...added);
+  const fromWelcome = element("welcome").contains(document.activeElement);
+  select(added[0]);
+  if (fromWelcome) added[0].thumb.radio.focus();
+  added.forEach(work);
+}
+
+function thumbOf(picture) {
+  const label = document.createElement("label");
+  const radio = Object.assign(document.createElement("input"), { type: "radio", name: "picture" });
+  const canvas = document.createElement("canvas");
+  const mark = Object.assign(document.createElement("span"), { className: "mark" });
+  label.className = "thumb";
+  label.title = picture.file.name;
+  label.append(radio, canvas, mark);
+  radio.addEventListener("change", () => select(picture));
+  radio.addEventListener("keydown", (event) => {
+    if (event.key === "Delete" || event.key === "Backspace") remove(picture, true);
+  });
+  return { label, radio, canvas, mark };
+}
+
+/** Brings a picture to its cut-out, or to the line that says why not. */
+async function work(picture) {
+  change(picture, "waiting");
+  const { signal } = picture.stop;
+  await inTurn(async () => {
+    if (signal.aborted) return;
+    change(picture, "working");
+    try {
+      await open(picture);
+      const started = performance.now();
+      const query = picture.shown ? { output: "probability", refine: true } : { output: "cutout" };
+      const answer = await segment(picture.file, query, { busy: (seconds) => busy(picture, seconds), token }, signal);
+      picture.seconds = (performance.now() - started) / 1000;
+      if (picture.shown) picture.map = answer;
+      else picture.source = answer;
+      const parts = await previewOf(picture, "look");
+      if (signal.aborted) return;
+      picture.found = parts.found;
+      Object.assign(picture, { width: parts.width, height: parts.height });
+      drawThumb(picture.thumb.canvas, rendered(parts, PLAIN));
+      change(picture, "done");
+      if (picture === current) reveal();
+    } catch (error) {
+      if (signal.aborted) return;
+      picture.message = error.message;
+      change(picture, "failed");
+    }
+  });
+}
+
+/** Looks whether the browser can show a picture, and shows it. */
+async function open(picture) {
+  try {
+    const parts = await previewOf(picture, "open");
+    picture.shown = true;
+    Object.assign(picture, { width: parts.width, height: parts.height });
+    drawThumb(picture.thumb.canvas, parts.picture);
+  } catch {
+    picture.shown = false;
+  }
+  if (picture === current) refresh();
+}
+
+function busy(picture, seconds) {
+  const whole = Math.ceil(seconds);
+  picture.message = `The server is busy; once more in ${whole} s.`;
+  change(picture, "busy");
+}
+
+function change(picture, state) {
+  picture.state = state;
+  const words = { waiting: "waiting", working: "being cut out", busy: "waiting for the server", done: "done", failed: "failed" };
+  picture.thumb.label.dataset.state = state;
+  picture.thumb.radio.setAttribute("aria-label", `${picture.file.name}, ${words[state]}`);
+  if (picture === current) refresh();
+  tell();
+}
+
+function select(picture) {
+  const before = current;
+  current = picture;
+  picture.thumb.radio.checked = true;
+  picture.thumb.label.scrollIntoView({ block: "nearest", inline: "nearest" });
+  if (before !== picture) cut(picture.state === "done" ? 0 : 100);
+  refresh();
+  tell();
+}
+
+function remove(picture, keepFocus) {
+  picture.stop.abort();
+  previews.delete(picture);
+  const place = pictures.indexOf(picture);
+  pictures.splice(place, 1);
+  picture.thumb.label.remove();
+  if (picture === current) {
+    current = null;
+    const next = pictures[Math.min(place, pictures.length - 1)];
+    if (next) select(next);
+    if (next && keepFocus) next.thumb.radio.focus();
+  }
+  refresh();
+  tell();
+  if (!current) document.querySelector("#welcome [data-choose]").focus();
+}
+
+// ---- what is shown
+
+/** What the stage needs of a picture; the last few are kept. */
+function previewOf(picture, job) {
+  let held = previews.get(picture);
+  if (held?.job !== job) held = { job, parts: viewer(job, { file: picture.source, map: picture.map }) };
+  previews.delete(picture);
+  previews.set(picture, held);
+  for (const [oldest] of previews) {
+    if (previews.size > PREVIEWS) previews.delete(oldest);
+  }
+  return held.parts;
+}
+
+function settingsOf(picture) {
+  const form = new FormData(panel);
+  const chosen = form.get("background") === "colour" ? element("colour").value : form.get("background");
+  const background = { none: null, blur: "blur" }[chosen] ?? null;
+  const threshold = form.get("edge") === "threshold" ? Number(element("threshold").value) / 100 : null;
+  const view = form.get("view") === "overlay" && !picture.shown ? "cutout" : form.get("view");
+  return { view, threshold, background: chosen?.startsWith("#") ? rgb(chosen) : background };
+}
+
+const rgb = (text) => [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16));
+
+let queued = false;
+
+/** Shows the chosen picture anew, once for all that changed since the last frame. */
+function refresh() {
+  if (queued) return;
+  queued = true;
+  requestAnimationFrame(() => {
+    queued = false;
+    render();
+  });
+}
+
+async function render() {
+  const picture = current;
+  document.body.dataset.state = picture ? "work" : "empty";
+  element("welcome").hidden = Boolean(picture);
+  element("work").hidden = element("clear").hidden = !picture;
+  if (!picture) return;
+  const { state } = picture;
+  const settings = settingsOf(picture);
+  const done = pictures.filter((each) => each.state === "done");
+  element("name").textContent = picture.file.name;
+  element("facts").textContent = facts(picture);
+  element("backgrounds").disabled = settings.view !== "cutout";
+  element("download").disabled = state !== "done" || making;
+  element("download-all").hidden = done.length < 2;
+  element("download-all").disabled = making;
+  if (!making) {
+    element("download").textContent = `Download ${WORDS[settings.view]}`;
+    element("download-all").textContent = `Download all ${done.length}`;
+  }
+  notice(picture);
+  const parts = state === "done" || picture.shown ? await previewOf(picture, state === "done" ? "look" : "open").catch(() => null) : null;
+  if (picture !== current || state !== picture.state) return;
+  show(parts, {
+    name: picture.file.name, working: ["waiting", "working", "busy"].includes(state), hasBefore: picture.shown, settings,
+  });
+}
+
+function facts({ state, width, height, seconds, shown, found }) {
+  const size = width ? `${width} × ${height} px` : "";
+  const time = state === "done" ? `${seconds.toFixed(seconds < 10 ? 1 : 0)} s` : "";
+  const remarks = state !== "done" ? [] : [
+    found ? "" : "nothing stands out in it",
+    shown ? "" : "this browser cannot show the original, only what the server made of it",
+  ];
+  return [size, time, ...remarks].filter(Boolean).join(" · ");
+}
+
+function notice(picture) {
+  const { state } = picture;
+  const failed = state === "failed", unseen = !picture.shown && state !== "done";
+  element("notice").hidden = !(failed || unseen || state === "busy");
+  element("notice").classList.toggle("failed", failed);
+  element("notice-title").textContent = failed ? `${picture.file.name} could not be cut out` : state === "waiting" ? "Waiting for its turn" : "Being cut out";
+  element("notice-text").textContent = failed || state === "busy" ? picture.message : "";
+  element("again").hidden = element("drop-this").hidden = !failed;
+}
+
+function tell() {
+  const count = (...states) => pictures.filter(({ state }) => states.includes(state)).length;
+  const [done, failed, open] = [count("done"), count("failed"), count("waiting", "working", "busy")];
+  const parts = [
+    open && `${done + failed} of ${pictures.length} done`,
+    !open && done && (done === 1 ? "1 picture cut out" : `${done} pictures cut out`),
+    failed && `${failed} failed`,
+  ].filter(Boolean);
+  element("status").textContent = said || parts.join(", ");
+}
+
+// ---- files
+
+let making = false;
+
+/** The file of a picture as it is shown: {blob, crc}. */
+function made(picture) {
+  return maker("make", { file: picture.source, map: picture.map, settings: settingsOf(picture) });
+}
+
+const stem = ({ file }) => file.name.replace(/\.[^.]*$/, "").replace(/[\\/:*?"<>|\u0000-\u001f]/g, "_") || "picture";
+const ending = (picture) => `-${WORDS[settingsOf(picture).view].replace("-", "")}`;
+
+async function download() {
+  await busily(element("download"), async () => {
+    const { blob } = await made(current);
+    save(blob, `${stem(current)}${ending(current)}.png`);
+  });
+}
+
+async function downloadAll() {
+  const button = element("download-all");
+  await busily(button, async () => {
+    const entries = [], lost = [];
+    const wanted = pictures.filter(({ state }) => state === "done");
+    const names = distinct(wanted.map((each) => stem(each) + ending(each)), ".png");
+    for (const [index, picture] of wanted.entries()) {
+      button.textContent = `Making ${index + 1} of ${wanted.length} …`;
+      try {
+        entries.push({ name: names[index], ...await made(picture) });
+      } catch (error) {
+        lost.push(`${picture.file.name}: ${error.message}`);
+      }
+    }
+    save(zip(entries), `${new FormData(panel).get("view")}s.zip`);
+    if (lost.length) throw new Error(lost.join("; "));
+  });
+}
+
+/** Runs what makes files, with its button resting; what went wrong is said. */
+async function busily(button, task) {
+  making = true;
+  said = "";
+  refresh();
+  button.textContent = "Making …";
+  try {
+    await task();
+  } catch (error) {
+    said = `Not everything could be made: ${error.message}`;
+  }
+  making = false;
+  refresh();
+  tell();
+}
+
+function save(blob, name) {
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000); // the browser has begun to read it by then
+}
+
+// ---- token
+
+let asked = null;
+
+/** Asks for the server's token, once for all requests that want it. */
+function token(refused) {
+  if (declined) return null;
+  asked ??= new Promise((resolve) => {
+    const dialog = element("ask");
+    element("ask-title").textContent = refused ? "The server refused that token" : "This server asks for a token";
+    element("token").value = "";
+    dialog.returnValue = "";
+    dialog.addEventListener("close", () => {
+      asked = null;
+      const given = dialog.returnValue === "yes" ? element("token").value.trim() : "";
+      element("token").value = "";
+      declined = !given;
+      resolve(given || null);
+    }, { once: true });
+    dialog.showModal();
+  });
+  return asked;
+}
+
+// ---- controls
+
+const chooser = element("files");
+for (const button of document.querySelectorAll("[data-choose]")) button.addEventListener("click", () => chooser.click());
+chooser.addEventListener("change", () => {
+  add(chooser.files);
+  chooser.value = "";
+});
+
+const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+addEventListener("dragover", (event) => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  element("dropping").hidden = false;
+});
+addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) element("dropping").hidden = true;
+});
+addEventListener("drop", (event) => {
+  if (!carriesFiles(event)) return;
+  event.preventDefault();
+  element("dropping").hidden = true;
+  add(event.dataTransfer.files);
+});
+addEventListener("paste", (event) => add(event.clipboardData.files));
+
+panel.addEventListener("submit", (event) => event.preventDefault());
+panel.addEventListener("input", () => {
+  const form = new FormData(panel);
+  element("colour").hidden = form.get("background") !== "colour";
+  element("thresholds").hidden = form.get("edge") !== "threshold";
+  element("threshold-value").value = `${element("threshold").value} %`;
+  refresh();
+});
+element("download").addEventListener("click", download);
+element("download-all").addEventListener("click", downloadAll);
+element("remove").addEventListener("click", () => remove(current, true));
+element("drop-this").addEventListener("click", () => remove(current, true));
+element("clear").addEventListener("click", () => { while (pictures.length) remove(pictures[pictures.length - 1], false); });
+element("again").addEventListener("click", () => {
+  declined = false;
+  work(current);
+});
+
+element("model").textContent = await modelName();
