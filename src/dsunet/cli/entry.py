@@ -30,6 +30,7 @@ from dsunet.cli.parser import Command, Parser, in_plain_words, with_hyphens
 from dsunet.cli.predict import PREDICT
 from dsunet.cli.prune import PRUNE
 from dsunet.cli.reproduce import REPRODUCE
+from dsunet.cli.serve import SERVE
 from dsunet.cli.train import TRAIN
 from dsunet.cli.weights import (
     CONVERT,
@@ -186,6 +187,7 @@ COMMANDS: dict[str, Command] = {
     "info": INFO,
     "convert": CONVERT,
     "export": EXPORT,
+    "serve": SERVE,
     "weights list": WEIGHTS_LIST,
     "weights info": WEIGHTS_INFO,
     "weights verify": WEIGHTS_VERIFY,

@@ -1,0 +1,206 @@
+"""What is around every request: its id, who may ask, its line in the log, its measures."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import json
+import re
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dsunet.serve.measures import Measures
+from dsunet.serve.refusals import Refusal
+
+__all__ = ["Around", "answer_to", "write_line"]
+
+_DROPPED_BYTES = 64_000_000
+_DROPPING_SECONDS = 3.0
+_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_SAFE = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+}
+
+
+class Around:
+    """Middleware of the whole service.
+
+    Args:
+        app: The service.
+        measures: Where requests are counted.
+        token: Without which paths under `guarded` are refused; empty for none.
+        guarded: How such paths begin.
+        routes: All known paths, so that measures name no others.
+        on_line: Gets a line of JSON for every request; `None` for no log.
+        cross_origin: Whether pages of other origins may use the service.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        measures: Measures,
+        token: str,
+        guarded: tuple[str, ...],
+        routes: Iterable[str],
+        on_line: Callable[[str], None] | None,
+        cross_origin: bool,
+    ) -> None:
+        self.app = app
+        self.measures = measures
+        self.guarded = guarded
+        self.routes = frozenset(routes)
+        self.on_line = on_line
+        self.safe = {
+            name: value
+            for name, value in _SAFE.items()
+            if not (cross_origin and name == "Cross-Origin-Resource-Policy")
+        }
+        self._sum = hashlib.sha256(token.encode()).digest() if token else b""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
+        state = scope.setdefault("state", {})
+        state["request_id"] = request_id
+        state["log"] = {}
+        start = time.perf_counter()
+        seen = {"status": 0, "out": 0}
+
+        coming = _Coming(headers, receive)
+
+        async def marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                seen["status"] = message["status"]
+                answered = MutableHeaders(scope=message)
+                if coming.more:
+                    answered["Connection"] = "close"
+                answered["X-Request-Id"] = request_id
+                for name, value in self.safe.items():
+                    answered.setdefault(name, value)
+                answered.setdefault("Cache-Control", "no-store")
+            elif message["type"] == "http.response.body":
+                seen["out"] += len(message.get("body", b""))
+                if coming.more and not message.get("more_body"):
+                    await send({**message, "more_body": True})
+                    await coming.drop()
+                    message = {"type": "http.response.body", "body": b""}
+            await send(message)
+
+        try:
+            if self._may(scope["path"], headers):
+                await self.app(scope, coming.receive, marked)
+            else:
+                refusal = Refusal(
+                    401, "a token is needed; send it as `Authorization: Bearer TOKEN`"
+                )
+                await answer_to(refusal, request_id)(scope, coming.receive, marked)
+        except Exception as error:
+            traceback.print_exc(file=sys.stderr)
+            state["log"]["error"] = f"{type(error).__name__}: {error}"[:300]
+            if seen["status"]:
+                raise
+            refusal = Refusal(500, "the service has made a mistake; its log says more")
+            await answer_to(refusal, request_id)(scope, coming.receive, marked)
+        finally:
+            self._note(scope, seen | {"in": coming.bytes}, time.perf_counter() - start, state)
+
+    def _may(self, path: str, headers: Headers) -> bool:
+        """Whether a request may be answered; tokens of any length take the same time."""
+        if not self._sum or not path.startswith(self.guarded) or not self.guarded:
+            return True
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
+        return hmac.compare_digest(digest, self._sum) and scheme.lower() == "bearer"
+
+    def _note(self, scope: Scope, seen: dict[str, int], seconds: float, state: Any) -> None:
+        path, method, status = scope["path"], scope["method"], seen["status"] or 499
+        route = path if path in self.routes else "/page" if path.startswith("/page/") else "other"
+        method = method if method in ("GET", "POST", "HEAD", "OPTIONS") else "other"
+        self.measures.requests.labels(route, method, str(status)).inc()
+        self.measures.seconds.labels(route).observe(seconds)
+        if self.on_line is None:
+            return
+        client = scope.get("client")
+        line = {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "id": state["request_id"],
+            "client": client[0] if client else None,
+            "method": scope["method"][:20],
+            "path": path[:200],
+            "status": status,
+            "bytes_in": seen["in"],
+            "bytes_out": seen["out"],
+            "seconds": round(seconds, 4),
+            **state["log"],
+        }
+        self.on_line(json.dumps(line))
+
+
+class _Coming:
+    """A request's body on its way.
+
+    If a connection was closed while the client still sends, it would see that instead of the
+    answer: what comes is read and dropped then, for a while.
+    """
+
+    def __init__(self, headers: Headers, receive: Receive) -> None:
+        self._receive = receive
+        self._waits = "100-continue" in headers.get("expect", "").lower()
+        self.bytes = 0
+        self.more = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+    async def receive(self) -> Message:
+        """As of ASGI."""
+        self._waits = False
+        message = await self._receive()
+        if message["type"] == "http.disconnect" or not message.get("more_body"):
+            self.more = False
+        self.bytes += len(message.get("body", b""))
+        return message
+
+    async def drop(self) -> None:
+        """Drops what comes, up to a bound, until the body or the client is at its end."""
+        most = self.bytes + _DROPPED_BYTES
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DROPPING_SECONDS):
+                while self.more and not self._waits and self.bytes < most:
+                    await self.receive()
+
+
+def answer_to(refusal: Refusal, request_id: str) -> JSONResponse:
+    """What a client is told that is refused."""
+    headers = {}
+    if refusal.retry_after is not None:
+        headers["Retry-After"] = str(refusal.retry_after)
+    if refusal.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(refusal.content(request_id), refusal.status, headers)
+
+
+def write_line(line: str) -> None:
+    """A line to the standard output, at once; whoever reads it may go away."""
+    try:
+        print(line, flush=True)
+    except (BrokenPipeError, ValueError):
+        return

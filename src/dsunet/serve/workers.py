@@ -1,0 +1,344 @@
+"""Worker processes: who is free, who waits, who takes too long, who died."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import multiprocessing
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from dsunet.config import ServeConfig
+from dsunet.errors import ServiceError
+from dsunet.serve.refusals import Refusal
+from dsunet.serve.work import STOP, Job, work
+from dsunet.support.processes import available_cores
+
+__all__ = ["Done", "Workers"]
+
+_AGAIN = (0.0, 0.5, 2.0, 5.0, 15.0)
+"""Seconds before a worker that died is started again, the more often it died at its start."""
+
+
+@dataclass
+class Done:
+    """What a worker made of a job."""
+
+    content: bytes
+    media: str
+    notes: list[str]
+    queued: float
+    """Seconds in the queue."""
+    worked: float
+    """Seconds in the worker."""
+
+
+class Worker:
+    """A process with a model, which does one job at a time.
+
+    Args:
+        pool: Who is told that it is ready, or has died.
+    """
+
+    def __init__(self, pool: Workers) -> None:
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._answer: asyncio.Future[tuple[dict[str, Any], bytes]] | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._reason = ""
+        self.facts: dict[str, Any] = {}
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self.process = context.Process(
+            target=work, args=(theirs, pool.config, pool.count), daemon=True, name="dsunet-worker"
+        )
+        self.process.start()
+        theirs.close()
+        threading.Thread(target=self._listen, daemon=True, name="dsunet-listener").start()
+
+    def _listen(self) -> None:
+        """In a thread: hands on what the process says, and that it has ended."""
+        try:
+            while True:
+                told = json.loads(self._connection.recv_bytes())
+                content = self._connection.recv_bytes()
+                self._loop.call_soon_threadsafe(self._said, told, content)
+        except (EOFError, OSError, RuntimeError):  # the last: the loop has ended
+            pass
+        self.process.join()
+        try:
+            self._loop.call_soon_threadsafe(self._ended)
+        except RuntimeError:
+            return
+
+    def _said(self, told: dict[str, Any], content: bytes) -> None:
+        if "model" in told:
+            self.facts = told["model"]
+            self._pool.ready(self)
+        elif "failed" in told:
+            self._reason = told["failed"]
+        elif self._answer is not None:
+            answer = self._done()
+            if not answer.done():
+                answer.set_result((told, content))
+            self._pool.free(self)
+
+    def _ended(self) -> None:
+        self._connection.close()
+        if self._answer is not None:
+            answer = self._done()
+            if not answer.done():
+                answer.set_exception(_Lost(self._reason))
+        self._pool.died(self, self._reason)
+
+    def _done(self) -> asyncio.Future[tuple[dict[str, Any], bytes]]:
+        answer, self._answer = self._answer, None
+        if self._expiry is not None:
+            self._expiry.cancel()
+        assert answer is not None
+        return answer
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has a job."""
+        return self._answer is not None
+
+    async def do(self, job: Job, timeout: float) -> tuple[dict[str, Any], bytes]:
+        """Does a job.
+
+        Raises:
+            _Unsent: The process was dead before it had the job.
+            _Lost: It died at it, or was ended because it took too long.
+        """
+        answer = self._answer = self._loop.create_future()
+        self._expiry = self._loop.call_later(timeout, self.end, "timeout")
+        try:
+            await asyncio.shield(self._loop.run_in_executor(None, self._connection.send, job))
+        except OSError as error:
+            answer.cancel()
+            raise _Unsent from error
+        except asyncio.CancelledError:
+            self.abandon()
+            raise
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            self.abandon()
+            raise
+
+    def abandon(self) -> None:
+        """Nobody waits for its job any more: it is left at the next step."""
+        answer = self._answer
+        if answer is None:
+            return
+        answer.add_done_callback(lambda each: each.cancelled() or each.exception())
+        self._loop.run_in_executor(None, self._stop)
+
+    def _stop(self) -> None:
+        try:
+            self._connection.send(STOP)
+        except OSError:
+            return  # it is dead, and the listener knows
+
+    def end(self, reason: str = "") -> None:
+        """Ends the process at once."""
+        self._reason = reason
+        self.process.kill()
+
+
+class _Lost(Exception):  # noqa: N818 -- inside this module
+    """The process died at its job; the text is `timeout` if it was ended for that."""
+
+
+class _Unsent(Exception):  # noqa: N818
+    """The process was dead before it had its job."""
+
+
+class Workers:
+    """Some worker processes, and the queue before them.
+
+    Args:
+        config: What to serve, and the bounds.
+    """
+
+    def __init__(self, config: ServeConfig) -> None:
+        self.config = config
+        self.count = config.workers or min(4, available_cores())
+        self.facts: dict[str, Any] = {}
+        """Of the model, once one worker is ready."""
+        self.restarts = 0
+        self._all: set[Worker] = set()
+        self._idle: deque[Worker] = deque()
+        self._waiting: deque[asyncio.Future[Worker]] = deque()
+        self._failed_starts = 0
+        self._pace = 0.1  # seconds that a job takes, a moving mean
+        self._stopping = False
+        self._begun: asyncio.Future[None] | None = None
+        self._starting: set[asyncio.TimerHandle] = set()
+
+    async def start(self) -> None:
+        """Starts the workers; returns when the first one is ready.
+
+        Raises:
+            ServiceError: The model cannot be made.
+        """
+        self._begun = asyncio.get_running_loop().create_future()
+        for _ in range(self.count):
+            self._all.add(Worker(self))
+        await self._begun
+
+    async def stop(self) -> None:
+        """Ends all workers."""
+        self._stopping = True
+        for handle in self._starting:
+            handle.cancel()
+        for worker in self._all:
+            worker.end()
+        processes = [worker.process for worker in self._all]
+        await asyncio.gather(*(asyncio.to_thread(process.join, 5) for process in processes))
+
+    # -- what workers say
+
+    def ready(self, worker: Worker) -> None:
+        """A worker has its model."""
+        self.facts = {k: v for k, v in worker.facts.items() if k != "pid"}
+        self._failed_starts = 0
+        if self._begun is not None and not self._begun.done():
+            self._begun.set_result(None)
+        self.free(worker)
+
+    def free(self, worker: Worker) -> None:
+        """A worker can take a job: whoever has waited longest gets it."""
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(worker)
+                return
+        self._idle.append(worker)
+
+    def died(self, worker: Worker, reason: str) -> None:
+        """A worker has ended: another takes its place."""
+        self._all.discard(worker)
+        if worker in self._idle:
+            self._idle.remove(worker)
+        if self._stopping:
+            return
+        if not worker.facts:
+            if self._begun is not None and not self._begun.done():
+                said = reason or "a worker's process ended while it started; is there memory?"
+                self._begun.set_exception(ServiceError(said))
+                return
+            self._failed_starts += 1
+        self.restarts += 1
+        delay = _AGAIN[min(self._failed_starts, len(_AGAIN) - 1)]
+        handle = asyncio.get_running_loop().call_later(delay, self._start_another)
+        self._starting.add(handle)
+
+    def _start_another(self) -> None:
+        now = asyncio.get_running_loop().time()
+        self._starting = {h for h in self._starting if not h.cancelled() and h.when() > now}
+        if not self._stopping:
+            self._all.add(Worker(self))
+
+    # -- what requests want
+
+    @property
+    def ready_count(self) -> int:
+        """Workers that have their model."""
+        return sum(1 for worker in self._all if worker.facts)
+
+    @property
+    def busy_count(self) -> int:
+        """Workers that are at a job."""
+        return sum(1 for worker in self._all if worker.busy)
+
+    @property
+    def queue_length(self) -> int:
+        """Pictures that wait."""
+        return sum(1 for waiter in self._waiting if not waiter.done())
+
+    def check_room(self) -> None:
+        """Raises `Refusal` (503) if the queue is full."""
+        if self._idle:
+            return
+        if self.queue_length >= self.config.max_queue and self.busy_count + self.queue_length > 0:
+            raise Refusal(
+                503,
+                f"{self.queue_length} pictures wait already, and more may not; try again later",
+                "max_queue",
+                self.config.max_queue,
+                retry_after=self._soon(),
+            )
+
+    def _soon(self) -> int:
+        """Seconds after which there is room again, about."""
+        return min(60, max(1, math.ceil(self.queue_length * self._pace / self.count)))
+
+    async def run(self, job: Job) -> Done:
+        """Does a job in the first worker that is free.
+
+        If the caller is cancelled, the job leaves the queue, or the worker leaves it at its next
+        step.
+
+        Raises:
+            Refusal: 503, the queue is full, or the worker died at this job; 504, it waited or worked
+                too long; 413, 415, 422: the picture.
+        """
+        start = time.perf_counter()
+        while True:
+            worker = await self._free_worker(start)
+            queued = time.perf_counter() - start
+            try:
+                told, content = await worker.do(job, self.config.timeout)
+            except _Unsent:
+                continue
+            except _Lost as lost:
+                raise self._refusal_of(str(lost)) from None
+            seconds = told["seconds"]
+            self._pace += (seconds - self._pace) / 16
+            if "error" in told:
+                raise Refusal(
+                    told["status"], told["error"], told.get("limit", ""), told.get("allowed")
+                )
+            return Done(content, told["media"], told["notes"], queued, seconds)
+
+    def _refusal_of(self, reason: str) -> Refusal:
+        if reason == "timeout":
+            allowed = self.config.timeout
+            return Refusal(
+                504,
+                f"the model took more than {allowed:g} s for the picture; make it smaller",
+                "timeout",
+                allowed,
+            )
+        return Refusal(503, "the worker died at this picture; try again", retry_after=1)
+
+    async def _free_worker(self, start: float) -> Worker:
+        if self._idle:
+            return self._idle.popleft()
+        self.check_room()
+        waiter: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        left = self.config.queue_timeout - (time.perf_counter() - start)
+        try:
+            return await asyncio.wait_for(waiter, max(left, 0.001))
+        except TimeoutError:
+            allowed = self.config.queue_timeout
+            raise Refusal(
+                504,
+                f"no worker was free within {allowed:g} s; try again later",
+                "queue_timeout",
+                allowed,
+                retry_after=self._soon(),
+            ) from None
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self.free(waiter.result())
+            raise
+        finally:
+            if waiter in self._waiting:
+                self._waiting.remove(waiter)
