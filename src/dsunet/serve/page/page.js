@@ -35,6 +35,7 @@ function add(files) {
   pictures.push(...added);
   const fromWelcome = element("welcome").contains(document.activeElement);
   select(added[0]);
+  render(); // at once, so that there is what gets the focus
   if (fromWelcome) added[0].thumb.radio.focus();
   added.forEach(work);
 }
@@ -46,12 +47,21 @@ function thumbOf(picture) {
   const mark = Object.assign(document.createElement("span"), { className: "mark" });
   label.className = "thumb";
   label.title = picture.file.name;
+  label.dataset.kind = kindOf(picture.file);
   label.append(radio, canvas, mark);
   radio.addEventListener("change", () => select(picture));
   radio.addEventListener("keydown", (event) => {
     if (event.key === "Delete" || event.key === "Backspace") remove(picture, true);
   });
   return { label, radio, canvas, mark };
+}
+
+/** What stands for a picture that cannot be shown: what its name ends in. */
+const kindOf = ({ name }) => /\.(\w{1,5})$/.exec(name)?.[1].toUpperCase() ?? "?";
+
+function paint({ thumb }, pixels) {
+  drawThumb(thumb.canvas, pixels);
+  thumb.label.classList.add("seen");
 }
 
 /** Brings a picture to its cut-out, or to the line that says why not. */
@@ -67,13 +77,14 @@ async function work(picture) {
       const query = picture.shown ? { output: "probability", refine: true } : { output: "cutout" };
       const answer = await segment(picture.file, query, { busy: (seconds) => busy(picture, seconds), token }, signal);
       picture.seconds = (performance.now() - started) / 1000;
-      if (picture.shown) picture.map = answer;
-      else picture.source = answer;
+      picture.notes = answer.notes;
+      if (picture.shown) picture.map = answer.file;
+      else picture.source = answer.file;
       const parts = await previewOf(picture, "look");
       if (signal.aborted) return;
       picture.found = parts.found;
       Object.assign(picture, { width: parts.width, height: parts.height });
-      drawThumb(picture.thumb.canvas, rendered(parts, PLAIN));
+      paint(picture, rendered(parts, PLAIN));
       change(picture, "done");
       if (picture === current) reveal();
     } catch (error) {
@@ -90,7 +101,7 @@ async function open(picture) {
     const parts = await previewOf(picture, "open");
     picture.shown = true;
     Object.assign(picture, { width: parts.width, height: parts.height });
-    drawThumb(picture.thumb.canvas, parts.picture);
+    paint(picture, parts.picture);
   } catch {
     picture.shown = false;
   }
@@ -108,7 +119,7 @@ function change(picture, state) {
   const words = { waiting: "waiting", working: "being cut out", busy: "waiting for the server", done: "done", failed: "failed" };
   picture.thumb.label.dataset.state = state;
   picture.thumb.radio.setAttribute("aria-label", `${picture.file.name}, ${words[state]}`);
-  if (picture === current) refresh();
+  refresh();
   tell();
 }
 
@@ -134,8 +145,8 @@ function remove(picture, keepFocus) {
     if (next) select(next);
     if (next && keepFocus) next.thumb.radio.focus();
   }
-  refresh();
   tell();
+  render();
   if (!current) document.querySelector("#welcome [data-choose]").focus();
 }
 
@@ -158,7 +169,8 @@ function settingsOf(picture) {
   const chosen = form.get("background") === "colour" ? element("colour").value : form.get("background");
   const background = { none: null, blur: "blur" }[chosen] ?? null;
   const threshold = form.get("edge") === "threshold" ? Number(element("threshold").value) / 100 : null;
-  const view = form.get("view") === "overlay" && !picture.shown ? "cutout" : form.get("view");
+  const unseen = picture.state === "done" && !picture.shown; // nothing to lay an overlay on
+  const view = unseen && form.get("view") === "overlay" ? "cutout" : form.get("view");
   return { view, threshold, background: chosen?.startsWith("#") ? rgb(chosen) : background };
 }
 
@@ -203,11 +215,12 @@ async function render() {
   });
 }
 
-function facts({ state, width, height, seconds, shown, found }) {
+function facts({ state, width, height, seconds, shown, found, notes }) {
   const size = width ? `${width} × ${height} px` : "";
   const time = state === "done" ? `${seconds.toFixed(seconds < 10 ? 1 : 0)} s` : "";
   const remarks = state !== "done" ? [] : [
     found ? "" : "nothing stands out in it",
+    notes,
     shown ? "" : "this browser cannot show the original, only what the server made of it",
   ];
   return [size, time, ...remarks].filter(Boolean).join(" · ");

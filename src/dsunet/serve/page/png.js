@@ -59,7 +59,7 @@ export function pngWriter(width, height, channels) {
 function paeth(row, above, channels, result, start) {
   for (let i = 0; i < row.length; i++) {
     const left = i < channels ? 0 : row[i - channels], up = above[i], corner = i < channels ? 0 : above[i - channels];
-    const [byLeft, byUp, byCorner] = [Math.abs(up - corner), Math.abs(left - corner), Math.abs(left + up - 2 * corner)];
+    const byLeft = Math.abs(up - corner), byUp = Math.abs(left - corner), byCorner = Math.abs(left + up - 2 * corner);
     const guess = byLeft <= byUp && byLeft <= byCorner ? left : byUp <= byCorner ? up : corner;
     result[start + i] = row[i] - guess;
   }

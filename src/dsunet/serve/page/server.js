@@ -27,7 +27,7 @@ export async function inTurn(task) {
  * @param options {output, refine …}: the query.
  * @param tell {busy(seconds), token(refused)}: called before a wait, and for the token, which it gives or null.
  * @param signal To stop it.
- * @returns The answer as a Blob; else an Error with a line to show.
+ * @returns {file, notes}: the answer as a Blob, and what the server remarks; else an Error with a line to show.
  */
 export async function segment(file, options, tell, signal) {
   const query = new URLSearchParams(options);
@@ -35,7 +35,7 @@ export async function segment(file, options, tell, signal) {
   for (let attempt = 1; ; attempt++) {
     const sent = token;
     const answer = await ask(`v1/segment?${query}`, { method: "POST", body: file, headers: { "Content-Type": type }, signal });
-    if (answer.ok) return answer.blob();
+    if (answer.ok) return { file: await answer.blob(), notes: answer.headers.get("X-Notes") ?? "" };
     if (answer.status === 401) {
       if (sent === token) token = await tell.token(sent !== "") ?? "";
       if (!token) throw new Error("This server wants a token.");
@@ -54,8 +54,7 @@ export async function modelName() {
   try {
     const answer = await ask("v1/models");
     const told = answer.ok ? await answer.json() : {};
-    const [first] = Array.isArray(told) ? told : told.models ?? told.data ?? [told];
-    return first?.name ?? first?.id ?? "";
+    return told.models?.[0]?.name ?? "";
   } catch {
     return "";
   }

@@ -10,6 +10,7 @@ const element = (id) => document.getElementById(id);
 const [stage, frame, after, before, compare] = ["stage", "frame", "after", "before", "compare"].map(element);
 
 let revealing = 0;
+let drawn = null; // the original that `before` shows
 
 /** Shows a picture; `parts` as the worker's `open` or `look` gives them, or null if there is nothing to show. */
 export function show(parts, { name, working, hasBefore, settings }) {
@@ -25,10 +26,8 @@ export function show(parts, { name, working, hasBefore, settings }) {
   frame.classList.toggle("comparing", !compare.hidden);
   after.setAttribute("aria-label", `${name}, ${settings.view}`);
   const original = done ? new ImageData(parts.picture, parts.across) : parts.picture;
-  if (before.of !== original.data) {
-    put(before, original);
-    before.of = original.data;
-  }
+  if (drawn !== original.data) put(before, original);
+  drawn = original.data;
   if (done) put(after, rendered(parts, settings));
   if (!done) cut(100);
 }

@@ -35,7 +35,7 @@ async function look({ file, map }) {
   const [across, down] = previewSize(width, height);
   const small = source.scaled(across, down), tiny = source.scaled(...backdropSize(width, height));
   source.close();
-  const clean = cleaned(small.picture, small.map, across, down);
+  const clean = map ? cleaned(small.picture, small.map, across, down) : small.picture.slice();
   const backdrop = new ImageData(backdropOf(tiny.picture, tiny.map, tiny.width, tiny.height), tiny.width);
   const enlarged = scaled(await createImageBitmap(backdrop), across, down).getImageData(0, 0, across, down).data;
   const found = small.map.some((value) => value >= 128);
@@ -43,26 +43,25 @@ async function look({ file, map }) {
   return { result, moved: [small.picture, clean, small.map, enlarged].map((each) => each.buffer) };
 }
 
-/** The file of a view at the picture's own size, and its checksum. */
+/** The server's own file where nothing is to be changed, or the file of a view at the picture's own size, and its checksum. */
 async function make({ file, map, settings }) {
-  if (settings.view === "map" && settings.threshold === null && map) {
-    return { result: { blob: map, crc: crc32(new Uint8Array(await map.arrayBuffer())) } };
-  }
+  const { view, threshold, background } = settings;
+  const ready = threshold !== null ? null : map ? view === "map" && map : view === "cutout" && background === null && file;
+  if (ready) return { result: { blob: ready, crc: crc32(new Uint8Array(await ready.arrayBuffer())) } };
   const source = await sourceOf(file, map);
   const { width, height } = source;
   const side = Math.min(width, height);
-  const blurs = settings.view === "cutout" && settings.background === "blur";
-  const backdrop = blurs ? await backdropCanvas(source) : null;
-  const halo = settings.view === "overlay" ? outlineRadius(side) : HALO;
-  const channels = settings.view === "map" ? 1 : settings.view === "cutout" && settings.background === null ? 4 : 3;
+  const backdrop = view === "cutout" && background === "blur" ? await backdropBitmap(source) : null;
+  const halo = view === "overlay" ? outlineRadius(side) : HALO;
+  const channels = view === "map" ? 1 : view === "cutout" && background === null ? 4 : 3;
   const png = pngWriter(width, height, channels);
   for (let top = 0; top < height; top += ROWS) {
     const bottom = Math.min(height, top + ROWS);
     const from = Math.max(0, top - halo), to = Math.min(height, bottom + halo);
     const { picture, map: shares } = source.rows(from, to);
     const parts = { picture, map: shares };
-    if (settings.view === "overlay") parts.outline = outlined(shares, width, to - from, side, settings);
-    if (settings.view === "cutout") parts.clean = cleaned(picture, shares, width, to - from);
+    if (view === "overlay") parts.outline = outlined(shares, width, to - from, side, settings);
+    if (view === "cutout") parts.clean = map ? cleaned(picture, shares, width, to - from) : picture;
     for (const [name, values] of Object.entries(parts)) {
       const size = values.length / (to - from);
       parts[name] = values.subarray((top - from) * size, (bottom - from) * size);
@@ -74,7 +73,7 @@ async function make({ file, map, settings }) {
   return { result: await png.finish() };
 }
 
-async function backdropCanvas(source) {
+async function backdropBitmap(source) {
   const { width, height, picture, map } = source.scaled(...backdropSize(source.width, source.height));
   return createImageBitmap(new ImageData(backdropOf(picture, map, width, height), width));
 }
