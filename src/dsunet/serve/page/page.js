@@ -2,12 +2,11 @@
 
 import { hire } from "./crew.js";
 import { inTurn, modelName, segment } from "./server.js";
-import { cut, drawThumb, rendered, reveal, show } from "./stage.js";
+import { cut, drawThumb, rendered, reveal, show, WORDS } from "./stage.js";
 import { distinct, zip } from "./zip.js";
 
 const PREVIEWS = 6; // how many are kept, about 20 MB each
 const PLAIN = { view: "cutout", threshold: null, background: null };
-const WORDS = { cutout: "cut-out", overlay: "overlay", map: "map" };
 
 const element = (id) => document.getElementById(id);
 const panel = element("panel");

@@ -4,6 +4,7 @@ const AT_ONCE = 3, TRIES = 12, PATIENCE = 120; // PATIENCE: how long to wait at 
 const TYPES = { heic: "image/heic", heif: "image/heif", tif: "image/tiff", tiff: "image/tiff" }; // browsers know no others
 
 let token = "";
+let mostBytes = Infinity;
 let running = 0;
 const waiting = [];
 
@@ -30,6 +31,9 @@ export async function inTurn(task) {
  * @returns {file, notes}: the answer as a Blob, and what the server remarks; else an Error with a line to show.
  */
 export async function segment(file, options, tell, signal) {
+  if (file.size > mostBytes) {
+    throw new Error(`It has ${megabytes(file.size)}, and this server takes ${megabytes(mostBytes)} at most.`);
+  }
   const query = new URLSearchParams(options);
   const type = file.type || TYPES[file.name.split(".").pop().toLowerCase()] || "application/octet-stream";
   for (let attempt = 1; ; attempt++) {
@@ -49,16 +53,20 @@ export async function segment(file, options, tell, signal) {
   }
 }
 
-/** The name of the model that the server runs, if it tells. */
+/** The name of the model that the server runs, if it tells; its limit of bytes is kept here. */
 export async function modelName() {
   try {
     const answer = await ask("v1/models");
-    const told = answer.ok ? await answer.json() : {};
-    return told.models?.[0]?.name ?? "";
+    if (!answer.ok) return "";
+    const { models, limits } = await answer.json();
+    mostBytes = limits?.max_bytes ?? Infinity;
+    return models?.[0]?.name ?? "";
   } catch {
-    return "";
+    return ""; // the page works without
   }
 }
+
+const megabytes = (bytes) => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 2 : 1)} MB`;
 
 async function ask(path, { headers = {}, ...options } = {}) {
   if (token) headers = { ...headers, Authorization: `Bearer ${token}` };

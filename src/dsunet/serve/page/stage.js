@@ -2,6 +2,9 @@
 
 import { compose, outlined } from "./pixels.js";
 
+/** What views are called. */
+export const WORDS = { cutout: "cut-out", overlay: "overlay", map: "map" };
+
 const REVEAL = 900; // milliseconds
 const THUMB = 128; // pixels
 
@@ -24,7 +27,7 @@ export function show(parts, { name, working, hasBefore, settings }) {
   compare.hidden = !(done && hasBefore);
   before.hidden = done && !hasBefore;
   frame.classList.toggle("comparing", !compare.hidden);
-  after.setAttribute("aria-label", `${name}, ${settings.view}`);
+  after.setAttribute("aria-label", `${name}, ${WORDS[settings.view]}`);
   const original = done ? new ImageData(parts.picture, parts.across) : parts.picture;
   if (drawn !== original.data) put(before, original);
   drawn = original.data;
