@@ -25,8 +25,8 @@ class ServeConfig:
     """A weights file, a run's folder, or a file that dsunet export has written; by default
     dsunet-lite, which comes with dsunet."""
     engine: str | None = None
-    """What computes: torch, onnx (onnxruntime) or openvino; auto is as of dsunet predict. By default
-    onnx for dsunet-lite, which needs no torch, and auto for the rest."""
+    """What computes: torch, onnx (onnxruntime) or openvino; auto is as of dsunet predict. By
+    default onnx for dsunet-lite, which needs no torch, and auto for the rest."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     host: str = "127.0.0.1"
@@ -34,8 +34,8 @@ class ServeConfig:
     port: int = 8000
     """Port to listen at; 0 takes a free one, which is said."""
     workers: int | None = None
-    """Processes with a model each; by default as many as there are cores, four at most. They share the
-    cores, unless OMP_NUM_THREADS says how many threads each has."""
+    """Processes with a model each; by default as many as there are cores, four at most. They share
+    the cores, unless OMP_NUM_THREADS says how many threads each has."""
     max_bytes: int = 20_000_000
     """The most bytes of a picture's file."""
     max_pixels: int = 64_000_000
@@ -61,8 +61,8 @@ class ServeConfig:
     """File with a token, without which nothing is segmented (Authorization: Bearer …); by default
     the environment variable DSUNET_TOKEN, and without it whoever reaches the service may use it."""
     cors_origin: str | None = None
-    """Origins, such as https://example.org, whose pages may use the service from a browser, separated
-    by commas; * is any. By default none."""
+    """Origins, such as https://example.org, whose pages may use the service from a browser,
+    separated by commas; * is any. By default none."""
     access_log: bool = True
     """Write a line of JSON to the standard output for every request."""
 

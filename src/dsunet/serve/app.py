@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 
 import dsunet
 from dsunet.config import ServeConfig
-from dsunet.serve.around import Around, answer_to
+from dsunet.serve.around import Around, Guard, answer_to
 from dsunet.serve.bodies import Gone, Part, Uploads
 from dsunet.serve.fields import ANSWERS, FIELDS, OUTPUTS, Ask, one_of, parse
 from dsunet.serve.measures import Measures
@@ -81,10 +81,9 @@ class Service:
             Route("/v1/segment", self._refusable(self._segment), methods=["POST"]),
             Route("/v1/segment/batch", self._refusable(self._batch), methods=["POST"]),
         ]
-        app: ASGIApp = Starlette(
-            routes=routes, exception_handlers={HTTPException: self._http_error}
-        )
-        app.router.redirect_slashes = False
+        routed = Starlette(routes=routes, exception_handlers={HTTPException: self._http_error})
+        routed.router.redirect_slashes = False
+        app: ASGIApp = Guard(routed, token, ("/v1/", "/metrics")) if token else routed
         if config.origins:
             app = CORSMiddleware(
                 app,
@@ -97,8 +96,6 @@ class Service:
         self.app = Around(
             app,
             self.measures,
-            token,
-            ("/v1/", "/metrics"),
             [route.path for route in routes],
             on_line,
             bool(config.origins),
@@ -205,7 +202,8 @@ class Service:
             done = await self._while_there(request, self._run(sent.parts[0], ask))
         request.state.log["queue_seconds"] = round(done.queued, 4)
         request.state.log["model_seconds"] = round(done.worked, 4)
-        headers = {"X-Notes": "; ".join(done.notes)} if done.notes else {}
+        notes = "; ".join(done.notes).encode("ascii", "replace").decode()
+        headers = {"X-Notes": "".join(filter(str.isprintable, notes))[:500]} if notes else {}
         return Response(done.content, media_type=done.media, headers=headers)
 
     async def _batch(self, request: Request) -> Response:

@@ -7,8 +7,10 @@ import contextlib
 import hashlib
 import hmac
 import json
+import queue
 import re
 import sys
+import threading
 import time
 import traceback
 import uuid
@@ -23,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dsunet.serve.measures import Measures
 from dsunet.serve.refusals import Refusal
 
-__all__ = ["Around", "answer_to", "write_line"]
+__all__ = ["Around", "Guard", "Lines", "answer_to"]
 
 _DROPPED_BYTES = 64_000_000
 _DROPPING_SECONDS = 3.0
@@ -45,8 +47,6 @@ class Around:
     Args:
         app: The service.
         measures: Where requests are counted.
-        token: Without which paths under `guarded` are refused; empty for none.
-        guarded: How such paths begin.
         routes: All known paths, so that measures name no others.
         on_line: Gets a line of JSON for every request; `None` for no log.
         cross_origin: Whether pages of other origins may use the service.
@@ -56,15 +56,12 @@ class Around:
         self,
         app: ASGIApp,
         measures: Measures,
-        token: str,
-        guarded: tuple[str, ...],
         routes: Iterable[str],
         on_line: Callable[[str], None] | None,
         cross_origin: bool,
     ) -> None:
         self.app = app
         self.measures = measures
-        self.guarded = guarded
         self.routes = frozenset(routes)
         self.on_line = on_line
         self.safe = {
@@ -72,7 +69,6 @@ class Around:
             for name, value in _SAFE.items()
             if not (cross_origin and name == "Cross-Origin-Resource-Policy")
         }
-        self._sum = hashlib.sha256(token.encode()).digest() if token else b""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -108,13 +104,7 @@ class Around:
             await send(message)
 
         try:
-            if self._may(scope["path"], headers):
-                await self.app(scope, coming.receive, marked)
-            else:
-                refusal = Refusal(
-                    401, "a token is needed; send it as `Authorization: Bearer TOKEN`"
-                )
-                await answer_to(refusal, request_id)(scope, coming.receive, marked)
+            await self.app(scope, coming.receive, marked)
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             state["log"]["error"] = f"{type(error).__name__}: {error}"[:300]
@@ -124,14 +114,6 @@ class Around:
             await answer_to(refusal, request_id)(scope, coming.receive, marked)
         finally:
             self._note(scope, seen | {"in": coming.bytes}, time.perf_counter() - start, state)
-
-    def _may(self, path: str, headers: Headers) -> bool:
-        """Whether a request may be answered; tokens of any length take the same time."""
-        if not self._sum or not path.startswith(self.guarded) or not self.guarded:
-            return True
-        scheme, _, token = headers.get("authorization", "").partition(" ")
-        digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).digest()
-        return hmac.compare_digest(digest, self._sum) and scheme.lower() == "bearer"
 
     def _note(self, scope: Scope, seen: dict[str, int], seconds: float, state: Any) -> None:
         path, method, status = scope["path"], scope["method"], seen["status"] or 499
@@ -155,6 +137,34 @@ class Around:
             **state["log"],
         }
         self.on_line(json.dumps(line))
+
+
+class Guard:
+    """Middleware that answers some paths to those alone who have the token.
+
+    Args:
+        app: The service.
+        token: The token.
+        paths: How such paths begin.
+    """
+
+    def __init__(self, app: ASGIApp, token: str, paths: tuple[str, ...]) -> None:
+        self.app = app
+        self.paths = paths
+        self._sum = hashlib.sha256(token.encode()).digest()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(self.paths) and not self._has_token(Headers(scope=scope)):
+            refusal = Refusal(401, "a token is needed; send it as `Authorization: Bearer TOKEN`")
+            await answer_to(refusal, scope["state"]["request_id"])(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def _has_token(self, headers: Headers) -> bool:
+        """Takes the same time whatever the token is."""
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        digest = hashlib.sha256(token.strip().encode("latin-1", "replace")).digest()
+        return hmac.compare_digest(digest, self._sum) and scheme.lower() == "bearer"
 
 
 class _Coming:
@@ -198,9 +208,29 @@ def answer_to(refusal: Refusal, request_id: str) -> JSONResponse:
     return JSONResponse(refusal.content(request_id), refusal.status, headers)
 
 
-def write_line(line: str) -> None:
-    """A line to the standard output, at once; whoever reads it may go away."""
-    try:
-        print(line, flush=True)
-    except (BrokenPipeError, ValueError):
-        return
+class Lines:
+    """Writes lines to the standard output from a thread, so that nobody waits for its reader.
+
+    Lines that come while a thousand wait are dropped, and so are all once the reader has gone away.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: queue.Queue[str] = queue.Queue(1000)
+        threading.Thread(target=self._write, daemon=True, name="dsunet-log").start()
+
+    def __call__(self, line: str) -> None:
+        with contextlib.suppress(queue.Full):
+            self._waiting.put_nowait(line)
+
+    def _write(self) -> None:
+        while True:
+            line = self._waiting.get()
+            with contextlib.suppress(OSError, ValueError):
+                print(line, flush=True)
+            self._waiting.task_done()
+
+    def finish(self, seconds: float = 2.0) -> None:
+        """Waits until all lines are written, but no longer than that."""
+        until = time.monotonic() + seconds
+        while self._waiting.unfinished_tasks and time.monotonic() < until:
+            time.sleep(0.01)

@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from dsunet.config import ServeConfig
 from dsunet.serve.refusals import Refusal
 
-__all__ = ["Gone", "Part", "Sent", "Uploads"]
+__all__ = ["RATE", "Gone", "Part", "Sent", "Uploads"]
 
 RATE = 32_768
 """Bytes of an upload for which it gets another second."""
@@ -127,7 +127,8 @@ class Uploads:
             raise Refusal(422, f"the form cannot be read: {error.message}") from None
         except (ValueError, LookupError, KeyError) as error:
             raise Refusal(422, f"the form cannot be read: {error}") from None
-        parts, fields = [], {}
+        parts: list[Part] = []
+        fields: dict[str, list[str]] = {}
         try:
             for name, value in form.multi_items():
                 if isinstance(value, str):

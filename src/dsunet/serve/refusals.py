@@ -7,7 +7,7 @@ from typing import Any
 __all__ = ["Refusal"]
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 -- it is an answer
     """A request is not done.
 
     Args:

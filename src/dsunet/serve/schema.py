@@ -41,8 +41,8 @@ def schema(config: ServeConfig, guarded: bool) -> Json:
             "type": "string",
             "enum": list(ANSWERS),
             "default": "json",
-            "description": "json: one document, pictures in base64; zip: an archive with a file for "
-            "each picture and results.json.",
+            "description": "json: one document, pictures in base64; zip: an archive with a file "
+            "for each picture and results.json.",
         }
     }
     told: Json = {
@@ -99,8 +99,8 @@ def _fields() -> Json:
             "type": "number",
             "minimum": 0,
             "maximum": 1,
-            "description": "Object from this probability on; 0.5 without it. A cut-out, whose edges "
-            "are soft without it, keeps nothing of what is below. Not with probability.",
+            "description": "Object from this probability on; 0.5 without it. A cut-out, whose "
+            "edges are soft without it, keeps nothing of what is below. Not with probability.",
         },
         "background": {
             "type": "string",

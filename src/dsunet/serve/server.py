@@ -17,7 +17,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from dsunet.config import ServeConfig
 from dsunet.errors import ConfigError
 from dsunet.serve.app import Service
-from dsunet.serve.around import write_line
+from dsunet.serve.around import Lines
+from dsunet.serve.bodies import RATE
 from dsunet.serve.workers import Workers
 
 __all__ = ["listen", "serve", "token_of"]
@@ -46,7 +47,8 @@ async def _serve(
     config: ServeConfig, token: str, place: socket.socket, on_start: Callable[[str], None] | None
 ) -> None:
     workers = Workers(config)
-    service = Service(config, workers, token, write_line if config.access_log else None)
+    lines = Lines() if config.access_log else None
+    service = Service(config, workers, token, lines)
     settings = uvicorn.Config(
         service.app,
         http=protocol(config),
@@ -81,6 +83,8 @@ async def _serve(
         starting.cancel()
         await asyncio.gather(serving, starting, return_exceptions=True)
         await workers.stop()
+        if lines is not None:
+            lines.finish()
 
 
 class _Server(uvicorn.Server):
@@ -100,40 +104,69 @@ def protocol(config: ServeConfig) -> type[asyncio.Protocol]:
 
     class Bounded(H11Protocol):
         _head: asyncio.TimerHandle | None = None
+        _writing: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             if len(self.connections) > config.max_connections:
-                transport.write(_FULL % (len(_full_body(config)), _full_body(config)))
+                body = _full(config)
+                transport.write(_FULL % (len(body), body))
                 transport.close()
-                return
             self._await_head()
 
         def _await_head(self) -> None:
-            self._head = self.loop.call_later(config.upload_timeout, self._too_slow)
+            """Of the next request; small answers are to be read meanwhile, too."""
+            _cancel(self._head)
+            self._head = self.loop.call_later(config.upload_timeout, self._no_head)
 
-        def _too_slow(self) -> None:
-            if not self.transport.is_closing():
-                self.transport.close()
+        def _no_head(self) -> None:
+            if self._writing is None:
+                self.transport.abort()
+            else:
+                self._await_head()
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._await_reading()
+
+        def _await_reading(self) -> None:
+            """By the client, of what is written to it."""
+            unread = self.transport.get_write_buffer_size()
+            self._writing = self.loop.call_later(config.upload_timeout, self._look, unread)
+
+        def _look(self, unread: int) -> None:
+            if unread - self.transport.get_write_buffer_size() < RATE * config.upload_timeout:
+                self.transport.abort()
+            else:
+                self._await_reading()
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            _cancel(self._writing)
+            self._writing = None
 
         def handle_events(self) -> None:
             before = self.cycle
             super().handle_events()
-            if self.cycle is not before and self._head is not None:
-                self._head.cancel()
-                self._head = None
+            if self.cycle is not before:
+                _cancel(self._head)
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
-            if not self.transport.is_closing() and self._head is None:
+            if self.cycle.response_complete:
                 self._await_head()
 
         def connection_lost(self, exc: Exception | None) -> None:
-            if self._head is not None:
-                self._head.cancel()
+            _cancel(self._head)
+            _cancel(self._writing)
             super().connection_lost(exc)
 
     return Bounded
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
 
 
 _FULL = (
@@ -142,7 +175,7 @@ _FULL = (
 )
 
 
-def _full_body(config: ServeConfig) -> bytes:
+def _full(config: ServeConfig) -> bytes:
     most = config.max_connections
     return (
         f'{{"error": "there are {most} connections already, and more may not; try again later", '

@@ -1,7 +1,7 @@
 """A worker's process: it has the model, decodes pictures and makes answers.
 
-What comes in is pickled by the service itself. What goes out is JSON and bytes, so that nothing that a
-worker says is run, should a picture ever have got the better of a decoder.
+What comes in is pickled by the service itself. What goes out is JSON and bytes, so that nothing
+that a worker says is run, should a picture ever have got the better of a decoder.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
@@ -32,10 +33,7 @@ from dsunet.support.imports import explain
 from dsunet.support.processes import available_cores, stay_with_parent
 from dsunet.weights import shipped
 
-__all__ = ["MEDIA", "STOP", "Job", "segment", "segmenter_of", "work"]
-
-STOP = "stop"
-"""What a worker is sent while it is at work on a picture that nobody waits for any more."""
+__all__ = ["MEDIA", "Job", "Stop", "segment", "segmenter_of", "work"]
 
 MEDIA = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
 
@@ -50,6 +48,14 @@ class Job:
     content: bytes
     """Of its file."""
     ask: Ask
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Nobody waits for a job any more."""
+
+    number: int
+    """Of the job, among those that the worker has got: 1, 2, …"""
 
 
 class Abandoned(Exception):  # noqa: N818 -- no error
@@ -84,14 +90,17 @@ def work(connection: Connection, config: ServeConfig, workers: int) -> None:
         _tell(connection, {"failed": str(error)})
         return
     _tell(connection, {"model": facts})
+    number = 0
     with pixels_allowed(config.max_pixels):
         while True:
             try:
-                job = connection.recv()
+                told = connection.recv()
             except (EOFError, OSError):
                 return
-            if isinstance(job, Job):
-                _answer(connection, segmenter, job)
+            if isinstance(told, Job):  # else it is a stop that comes too late
+                number += 1
+                _tell(connection, {"took": number})
+                _answer(connection, segmenter, told, number)
 
 
 def facts_of(segmenter: Segmenter) -> dict[str, Any]:
@@ -115,13 +124,13 @@ def _tell(connection: Connection, told: dict[str, Any], content: bytes = b"") ->
     connection.send_bytes(content)
 
 
-def _answer(connection: Connection, segmenter: Segmenter, job: Job) -> None:
+def _answer(connection: Connection, segmenter: Segmenter, job: Job, number: int) -> None:
     """Does a job and tells what came of it."""
 
     def go_on() -> None:
-        if connection.poll():
-            connection.recv()
-            raise Abandoned
+        while connection.poll():
+            if connection.recv() == Stop(number):
+                raise Abandoned
 
     start = time.perf_counter()
     content = b""
@@ -141,19 +150,20 @@ def _answer(connection: Connection, segmenter: Segmenter, job: Job) -> None:
         told = {"status": 415, "error": str(error)}
     except ImageError as error:
         told = {"status": 422, "error": str(error)}
-    except (MemoryError, *segmenter.engine.out_of_memory):
-        told = {"status": 503, "error": "memory ran out; try a smaller picture, or later"}
     except DsunetError as error:
         told = {"status": 500, "error": str(error)}
     except Exception as error:
-        traceback.print_exc(file=sys.stderr)
-        told = {"status": 500, "error": f"segmenting {explain(error)}"}
+        if isinstance(error, (MemoryError, *segmenter.engine.out_of_memory)):
+            told = {"status": 503, "error": "memory ran out; try a smaller picture, or later"}
+        else:
+            traceback.print_exc(file=sys.stderr)
+            told = {"status": 500, "error": f"segmenting {explain(error)}"}
     told["seconds"] = round(time.perf_counter() - start, 6)
     _tell(connection, told, content)
 
 
 def segment(
-    segmenter: Segmenter, job: Job, go_on: Any = lambda: None
+    segmenter: Segmenter, job: Job, go_on: Callable[[], None] = lambda: None
 ) -> tuple[bytes, dict[str, Any]]:
     """The answer to a job.
 

@@ -15,13 +15,16 @@ from typing import Any
 from dsunet.config import ServeConfig
 from dsunet.errors import ServiceError
 from dsunet.serve.refusals import Refusal
-from dsunet.serve.work import STOP, Job, work
+from dsunet.serve.work import Job, Stop, work
 from dsunet.support.processes import available_cores
 
 __all__ = ["Done", "Workers"]
 
 _AGAIN = (0.0, 0.5, 2.0, 5.0, 15.0)
 """Seconds before a worker that died is started again, the more often it died at its start."""
+
+
+_TIMEOUT = "timeout"
 
 
 @dataclass
@@ -50,6 +53,9 @@ class Worker:
         self._answer: asyncio.Future[tuple[dict[str, Any], bytes]] | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._reason = ""
+        self._number = 0  # of its job
+        self._taken = False
+        self._sending = threading.Lock()
         self.facts: dict[str, Any] = {}
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
@@ -81,6 +87,8 @@ class Worker:
             self._pool.ready(self)
         elif "failed" in told:
             self._reason = told["failed"]
+        elif "took" in told:
+            self._taken = told["took"] == self._number
         elif self._answer is not None:
             answer = self._done()
             if not answer.done():
@@ -92,7 +100,8 @@ class Worker:
         if self._answer is not None:
             answer = self._done()
             if not answer.done():
-                answer.set_exception(_Lost(self._reason))
+                lost = self._taken or self._reason == _TIMEOUT
+                answer.set_exception(_Lost(self._reason) if lost else _Unsent())
         self._pool.died(self, self._reason)
 
     def _done(self) -> asyncio.Future[tuple[dict[str, Any], bytes]]:
@@ -103,7 +112,7 @@ class Worker:
         return answer
 
     @property
-    def busy(self) -> bool:
+    def is_busy(self) -> bool:
         """Whether it has a job."""
         return self._answer is not None
 
@@ -111,38 +120,32 @@ class Worker:
         """Does a job.
 
         Raises:
-            _Unsent: The process was dead before it had the job.
+            _Unsent: The process died before it took the job.
             _Lost: It died at it, or was ended because it took too long.
         """
         answer = self._answer = self._loop.create_future()
-        self._expiry = self._loop.call_later(timeout, self.end, "timeout")
+        self._number += 1
+        self._taken = False
+        self._expiry = self._loop.call_later(timeout, self.end, _TIMEOUT)
         try:
-            await asyncio.shield(self._loop.run_in_executor(None, self._connection.send, job))
-        except OSError as error:
-            answer.cancel()
-            raise _Unsent from error
-        except asyncio.CancelledError:
-            self.abandon()
-            raise
-        try:
+            sending = self._loop.run_in_executor(None, self._send, job)
+            if not await asyncio.shield(sending):
+                answer.cancel()
+                raise _Unsent
             return await asyncio.shield(answer)
         except asyncio.CancelledError:
-            self.abandon()
+            answer.add_done_callback(lambda each: each.cancelled() or each.exception())
+            self._loop.run_in_executor(None, self._send, Stop(self._number))
             raise
 
-    def abandon(self) -> None:
-        """Nobody waits for its job any more: it is left at the next step."""
-        answer = self._answer
-        if answer is None:
-            return
-        answer.add_done_callback(lambda each: each.cancelled() or each.exception())
-        self._loop.run_in_executor(None, self._stop)
-
-    def _stop(self) -> None:
-        try:
-            self._connection.send(STOP)
-        except OSError:
-            return  # it is dead, and the listener knows
+    def _send(self, told: Job | Stop) -> bool:
+        """In a thread: whether the process is there to be told."""
+        with self._sending:
+            try:
+                self._connection.send(told)
+            except OSError:
+                return False
+            return True
 
     def end(self, reason: str = "") -> None:
         """Ends the process at once."""
@@ -155,7 +158,7 @@ class _Lost(Exception):  # noqa: N818 -- inside this module
 
 
 class _Unsent(Exception):  # noqa: N818
-    """The process was dead before it had its job."""
+    """The process died before it took its job, which another can do."""
 
 
 class Workers:
@@ -213,12 +216,10 @@ class Workers:
 
     def free(self, worker: Worker) -> None:
         """A worker can take a job: whoever has waited longest gets it."""
-        while self._waiting:
-            waiter = self._waiting.popleft()
-            if not waiter.done():
-                waiter.set_result(worker)
-                return
-        self._idle.append(worker)
+        if self._waiting:
+            self._waiting.popleft().set_result(worker)
+        else:
+            self._idle.append(worker)
 
     def died(self, worker: Worker, reason: str) -> None:
         """A worker has ended: another takes its place."""
@@ -254,18 +255,16 @@ class Workers:
     @property
     def busy_count(self) -> int:
         """Workers that are at a job."""
-        return sum(1 for worker in self._all if worker.busy)
+        return sum(1 for worker in self._all if worker.is_busy)
 
     @property
     def queue_length(self) -> int:
         """Pictures that wait."""
-        return sum(1 for waiter in self._waiting if not waiter.done())
+        return len(self._waiting)
 
     def check_room(self) -> None:
         """Raises `Refusal` (503) if the queue is full."""
-        if self._idle:
-            return
-        if self.queue_length >= self.config.max_queue and self.busy_count + self.queue_length > 0:
+        if not self._idle and self.queue_length >= self.config.max_queue:
             raise Refusal(
                 503,
                 f"{self.queue_length} pictures wait already, and more may not; try again later",
@@ -285,8 +284,8 @@ class Workers:
         step.
 
         Raises:
-            Refusal: 503, the queue is full, or the worker died at this job; 504, it waited or worked
-                too long; 413, 415, 422: the picture.
+            Refusal: 503, the queue is full, or the worker died at this job; 504, it waited or
+                worked too long; 413, 415, 422: the picture.
         """
         start = time.perf_counter()
         while True:
@@ -307,7 +306,7 @@ class Workers:
             return Done(content, told["media"], told["notes"], queued, seconds)
 
     def _refusal_of(self, reason: str) -> Refusal:
-        if reason == "timeout":
+        if reason == _TIMEOUT:
             allowed = self.config.timeout
             return Refusal(
                 504,
@@ -325,20 +324,25 @@ class Workers:
         self._waiting.append(waiter)
         left = self.config.queue_timeout - (time.perf_counter() - start)
         try:
-            return await asyncio.wait_for(waiter, max(left, 0.001))
-        except TimeoutError:
-            allowed = self.config.queue_timeout
-            raise Refusal(
-                504,
-                f"no worker was free within {allowed:g} s; try again later",
-                "queue_timeout",
-                allowed,
-                retry_after=self._soon(),
-            ) from None
+            await asyncio.wait({waiter}, timeout=max(left, 0.001))
         except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self.free(waiter.result())
+            self._give_up(waiter)
             raise
-        finally:
-            if waiter in self._waiting:
-                self._waiting.remove(waiter)
+        if waiter.done():
+            return waiter.result()
+        self._give_up(waiter)
+        allowed = self.config.queue_timeout
+        raise Refusal(
+            504,
+            f"no worker was free within {allowed:g} s; try again later",
+            "queue_timeout",
+            allowed,
+            retry_after=self._soon(),
+        )
+
+    def _give_up(self, waiter: asyncio.Future[Worker]) -> None:
+        """Whoever waited does so no more; a worker that it may have got meanwhile is free."""
+        if waiter.done():
+            self.free(waiter.result())
+        else:
+            self._waiting.remove(waiter)
