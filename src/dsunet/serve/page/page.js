@@ -108,8 +108,7 @@ async function open(picture) {
 }
 
 function busy(picture, seconds) {
-  const whole = Math.ceil(seconds);
-  picture.message = `The server is busy; once more in ${whole} s.`;
+  picture.message = `It is asked again in ${Math.ceil(seconds)} s.`;
   change(picture, "busy");
 }
 
@@ -230,16 +229,17 @@ function notice(picture) {
   const failed = state === "failed", unseen = !picture.shown && state !== "done";
   element("notice").hidden = !(failed || unseen || state === "busy");
   element("notice").classList.toggle("failed", failed);
-  element("notice-title").textContent = failed ? `${picture.file.name} could not be cut out` : state === "waiting" ? "Waiting for its turn" : "Being cut out";
+  const titles = { failed: `${picture.file.name} could not be cut out`, waiting: "Waiting for its turn", busy: "The server is busy" };
+  element("notice-title").textContent = titles[state] ?? "Being cut out";
   element("notice-text").textContent = failed || state === "busy" ? picture.message : "";
-  element("again").hidden = element("drop-this").hidden = !failed;
+  element("after-failure").hidden = !failed;
 }
 
 function tell() {
   const count = (...states) => pictures.filter(({ state }) => states.includes(state)).length;
   const [done, failed, open] = [count("done"), count("failed"), count("waiting", "working", "busy")];
   const parts = [
-    open && `${done + failed} of ${pictures.length} done`,
+    open && (pictures.length === 1 ? "Being cut out …" : `${done + failed} of ${pictures.length} done`),
     !open && done && (done === 1 ? "1 picture cut out" : `${done} pictures cut out`),
     failed && `${failed} failed`,
   ].filter(Boolean);

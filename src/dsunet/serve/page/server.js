@@ -34,6 +34,9 @@ export async function segment(file, options, tell, signal) {
   if (file.size > mostBytes) {
     throw new Error(`It has ${megabytes(file.size)}, and this server takes ${megabytes(mostBytes)} at most.`);
   }
+  await file.slice(0, 1).arrayBuffer().catch(() => {
+    throw new Error("It cannot be read. Is it a folder, or was it moved?");
+  });
   const query = new URLSearchParams(options);
   const type = file.type || TYPES[file.name.split(".").pop().toLowerCase()] || "application/octet-stream";
   for (let attempt = 1; ; attempt++) {

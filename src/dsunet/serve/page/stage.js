@@ -82,6 +82,23 @@ compare.addEventListener("input", () => {
   cut(Number(compare.value));
 });
 
+/** Follows a finger or a mouse; the range itself, which browsers let go by its thumb alone, is for keys. */
+function follow(event) {
+  if (compare.hidden || !event.isPrimary || event.buttons !== 1) return;
+  cancelAnimationFrame(revealing);
+  const { left, width } = frame.getBoundingClientRect();
+  cut(Math.round(Math.min(100, Math.max(0, 100 * (event.clientX - left) / width))));
+}
+
+frame.addEventListener("pointerdown", (event) => {
+  if (compare.hidden || event.button !== 0) return;
+  event.preventDefault(); // no text is marked
+  frame.setPointerCapture(event.pointerId);
+  compare.focus({ preventScroll: true });
+  follow(event);
+});
+frame.addEventListener("pointermove", follow);
+
 function put(canvas, pixels) {
   Object.assign(canvas, { width: pixels.width, height: pixels.height });
   canvas.getContext("2d").putImageData(pixels, 0, 0);
