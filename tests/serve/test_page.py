@@ -1,4 +1,4 @@
-"""The page in Debian's Chromium, as its user meets it: dropped, pasted, chosen, moved, downloaded."""
+"""The page in Debian's Chromium, as its user meets it: from a drop to a download."""
 
 from __future__ import annotations
 
@@ -391,7 +391,10 @@ def test_with_the_keyboard_alone(opened: Callable[..., Page], tmp_path: Path) ->
 
     def focused() -> str:
         found: str = page.window.evaluate(
-            "() => { const on = document.activeElement; return on.id || on.value || on.name || on.textContent; }"
+            """() => {
+              const on = document.activeElement;
+              return on.id || on.value || on.name || on.textContent;
+            }"""
         )
         return found
 
@@ -452,7 +455,8 @@ def test_everything_has_a_name(opened: Callable[..., Page]) -> None:
     nameless = page.window.locator("button, input, canvas[role], dialog").evaluate_all(
         """(all) => all.filter((each) => each.id !== "files"
           && !each.getAttribute("aria-label") && !each.getAttribute("aria-labelledby")
-          && !each.labels?.[0]?.textContent.trim() && !each.textContent.trim()).map((each) => each.outerHTML)"""
+          && !each.labels?.[0]?.textContent.trim() && !each.textContent.trim())
+          .map((each) => each.outerHTML)"""
     )
     assert nameless == []
 
