@@ -1,7 +1,7 @@
 // The page: its pictures, what becomes of each, and the controls.
 
 import { hire } from "./crew.js";
-import { inTurn, modelName, segment } from "./server.js";
+import { commonlyShown, inTurn, modelName, segment } from "./server.js";
 import { cut, drawThumb, rendered, reveal, show, WORDS } from "./stage.js";
 import { distinct, zip } from "./zip.js";
 
@@ -66,15 +66,19 @@ function paint({ thumb }, pixels) {
 /** Brings a picture to its cut-out, or to the line that says why not. */
 async function work(picture) {
   change(picture, "waiting");
+  previews.delete(picture); // of an attempt before
   const { signal } = picture.stop;
   await inTurn(async () => {
     if (signal.aborted) return;
     change(picture, "working");
     try {
-      await open(picture);
+      const opening = open(picture);
+      if (!commonlyShown(picture.file)) await opening;
       const started = performance.now();
-      const query = picture.shown ? { output: "probability", refine: true } : { output: "cutout" };
-      const answer = await segment(picture.file, query, { busy: (seconds) => busy(picture, seconds), token }, signal);
+      const ask = (query) => segment(picture.file, query, { busy: (seconds) => busy(picture, seconds), token }, signal);
+      let answer = picture.shown === false ? null : await ask({ output: "probability", refine: true });
+      await opening;
+      if (!picture.shown) answer = await ask({ output: "cutout" });
       picture.seconds = (performance.now() - started) / 1000;
       picture.notes = answer.notes;
       if (picture.shown) picture.map = answer.file;
@@ -150,16 +154,23 @@ function remove(picture, keepFocus) {
 
 // ---- what is shown
 
-/** What the stage needs of a picture; the last few are kept. */
+/** What the stage needs of a picture, as the worker's `open` or `look` gives it; that of the last few is kept. */
 function previewOf(picture, job) {
-  let held = previews.get(picture);
-  if (held?.job !== job) held = { job, parts: viewer(job, { file: picture.source, map: picture.map }) };
+  const held = previews.get(picture) ?? {};
+  held[job] ??= job === "open" ? viewer("open", { file: picture.source }) : looked(picture, held);
   previews.delete(picture);
   previews.set(picture, held);
   for (const [oldest] of previews) {
     if (previews.size > PREVIEWS) previews.delete(oldest);
   }
-  return held.parts;
+  return held[job];
+}
+
+async function looked({ source, map }, held) {
+  const opened = map && await held.open;
+  const parts = await viewer("look", { file: source, map, opened });
+  delete held.open; // the same pixels are in these parts
+  return parts;
 }
 
 function settingsOf(picture) {

@@ -133,15 +133,16 @@ function neighbourhood(picture, map, width, height, [part, radius], sure) {
   };
 }
 
-/** The mean of a square around each value, rounded along rows and then along columns; edges go on outside. */
+/** The mean of a square around each value, along rows and then along columns; edges go on outside, bytes are rounded. */
 export function blurred(plane, width, height, radius) {
+  const whole = plane instanceof Uint8Array;
   const size = 2 * radius + 1, half = plane.slice(), result = plane.slice();
   const run = (from, to, start, step, length) => {
     const last = start + (length - 1) * step;
     let sum = from[start] * (radius + 1);
     for (let k = 1; k <= radius; k++) sum += from[Math.min(start + k * step, last)];
     for (let k = 0, at = start; k < length; k++, at += step) {
-      to[at] = Math.round(sum / size);
+      to[at] = whole ? Math.round(sum / size) : sum / size;
       sum += from[Math.min(at + (radius + 1) * step, last)] - from[Math.max(at - radius * step, start)];
     }
   };
@@ -150,21 +151,25 @@ export function blurred(plane, width, height, radius) {
   return result;
 }
 
-/** The size of the small picture that a blurred background is made of. */
-export function backdropSize(width, height) {
-  const scale = Math.min(1, BACKDROP_SIDE / Math.max(width, height));
-  return [Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale))];
-}
-
-/** A small picture, blurred without the colours of the object, so that no glow of it is left around it. */
+/** The picture, small and blurred, without the colours of the object, so that no glow of it is left around it. */
 export function backdropOf(picture, map, width, height) {
-  const weight = Uint16Array.from(map, (value) => 256 * (255 - value) + 1);
-  const soft = (plane) => [1, 2, 3].reduce((before) => blurred(before, width, height, BACKDROP_RADIUS), plane);
-  const total = soft(weight);
-  const result = new Uint8ClampedArray(picture.length).fill(255);
-  for (let c = 0; c < 3; c++) {
-    const held = soft(weight.map((value, i) => value * picture[4 * i + c] / 255));
-    for (let i = 0; i < held.length; i++) result[4 * i + c] = 255 * held[i] / Math.max(1, total[i]);
+  const scale = Math.min(1, BACKDROP_SIDE / Math.max(width, height));
+  const across = Math.max(1, Math.round(width * scale)), down = Math.max(1, Math.round(height * scale));
+  const planes = Array.from({ length: 4 }, () => new Float64Array(across * down)); // red, green, blue, weight
+  for (let y = 0, i = 0; y < height; y++) {
+    const row = Math.floor(y * down / height) * across;
+    for (let x = 0; x < width; x++, i++) {
+      const at = row + Math.floor(x * across / width);
+      const weight = 255 - map[i] + 1 / 256; // where all is object, its colours are better than none
+      for (let c = 0; c < 3; c++) planes[c][at] += weight * picture[4 * i + c];
+      planes[3][at] += weight;
+    }
+  }
+  const soft = planes.map((plane) => [1, 2, 3].reduce((before) => blurred(before, across, down, BACKDROP_RADIUS), plane));
+  const result = new ImageData(across, down);
+  for (let i = 0; i < across * down; i++) {
+    for (let c = 0; c < 3; c++) result.data[4 * i + c] = soft[c][i] / soft[3][i];
+    result.data[4 * i + 3] = 255;
   }
   return result;
 }

@@ -1,6 +1,9 @@
 // Requests to the server: a few at a time, again when it is busy, with a token where it wants one.
 
 const AT_ONCE = 3, TRIES = 12, PATIENCE = 120; // PATIENCE: how long to wait at most, in seconds
+/** Whether all browsers show files of such a name. */
+export const commonlyShown = ({ name }) => /\.(jpe?g|png|webp|gif|bmp|avif)$/i.test(name);
+
 const TYPES = { heic: "image/heic", heif: "image/heif", tif: "image/tiff", tiff: "image/tiff" }; // browsers know no others
 
 let token = "";

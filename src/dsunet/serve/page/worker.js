@@ -1,10 +1,10 @@
 // What takes time: decoding pictures, previews of them, and files at their full size, strip by strip.
 
-import { backdropOf, backdropSize, cleaned, compose, HALO, outlined, outlineRadius } from "./pixels.js";
+import { backdropOf, cleaned, compose, HALO, outlined, outlineRadius } from "./pixels.js";
 import { crc32 } from "./checksum.js";
 import { pngWriter } from "./png.js";
 
-const ROWS = 2 * HALO; // of a strip
+const ROWS = 4 * HALO; // of a strip
 const PREVIEW_SIDE = 1600;
 
 const jobs = { open, look, make };
@@ -23,42 +23,47 @@ async function open({ file }) {
   const bitmap = await createImageBitmap(file); // upright, as EXIF says
   const { width, height } = bitmap;
   const [across, down] = previewSize(width, height);
-  const picture = scaled(bitmap, across, down).getImageData(0, 0, across, down);
+  const picture = new ImageData(scaled(bitmap, across, down), across);
   bitmap.close();
   return { result: { width, height, picture }, moved: [picture.data.buffer] };
 }
 
-/** What `compose` needs to show a picture at the size of its preview. */
-async function look({ file, map }) {
-  const source = await sourceOf(file, map);
-  const { width, height } = source;
-  const [across, down] = previewSize(width, height);
-  const small = source.scaled(across, down), tiny = source.scaled(...backdropSize(width, height));
-  source.close();
-  const clean = map ? cleaned(small.picture, small.map, across, down) : small.picture.slice();
-  const backdrop = new ImageData(backdropOf(tiny.picture, tiny.map, tiny.width, tiny.height), tiny.width);
-  const enlarged = scaled(await createImageBitmap(backdrop), across, down).getImageData(0, 0, across, down).data;
-  const found = small.map.some((value) => value >= 128);
-  const result = { width, height, across, down, picture: small.picture, clean, map: small.map, backdrop: enlarged, found };
-  return { result, moved: [small.picture, clean, small.map, enlarged].map((each) => each.buffer) };
+/**
+ * What `compose` needs to show a picture at the size of its preview.
+ *
+ * @param given {file, map, opened}: no `map` of a cut-out; `opened` is what `open` gave, where it is at hand.
+ */
+async function look({ file, map, opened }) {
+  const { width, height, picture: { data: picture, width: across, height: down } } = opened ?? (await open({ file })).result;
+  const grey = map && await decodedMap(map, width, height);
+  const shares = sharesOf(picture, grey && scaled(grey, across, down));
+  grey?.close();
+  const clean = map ? cleaned(picture, shares, across, down) : picture.slice();
+  const backdrop = scaled(await createImageBitmap(backdropOf(picture, shares, across, down)), across, down);
+  const found = shares.some((value) => value >= 128);
+  const result = { width, height, across, down, picture, clean, map: shares, backdrop, found };
+  return { result, moved: [picture, clean, shares, backdrop].map((each) => each.buffer) };
 }
 
-/** The server's own file where nothing is to be changed, or the file of a view at the picture's own size, and its checksum. */
+/** The file of a view at the picture's own size, and its checksum; the server's own where nothing is to be changed. */
 async function make({ file, map, settings }) {
   const { view, threshold, background } = settings;
   const ready = threshold !== null ? null : map ? view === "map" && map : view === "cutout" && background === null && file;
   if (ready) return { result: { blob: ready, crc: crc32(new Uint8Array(await ready.arrayBuffer())) } };
-  const source = await sourceOf(file, map);
-  const { width, height } = source;
+
+  const bitmap = await createImageBitmap(file);
+  const { width, height } = bitmap;
+  const grey = map && await decodedMap(map, width, height);
   const side = Math.min(width, height);
-  const backdrop = view === "cutout" && background === "blur" ? await backdropBitmap(source) : null;
+  const backdrop = view === "cutout" && background === "blur" ? await backdropBitmap(bitmap, grey) : null;
   const halo = view === "overlay" ? outlineRadius(side) : HALO;
   const channels = view === "map" ? 1 : view === "cutout" && background === null ? 4 : 3;
   const png = pngWriter(width, height, channels);
   for (let top = 0; top < height; top += ROWS) {
     const bottom = Math.min(height, top + ROWS);
     const from = Math.max(0, top - halo), to = Math.min(height, bottom + halo);
-    const { picture, map: shares } = source.rows(from, to);
+    const picture = strip(bitmap, width, height, from, to);
+    const shares = sharesOf(picture, grey && strip(grey, width, height, from, to));
     const parts = { picture, map: shares };
     if (view === "overlay") parts.outline = outlined(shares, width, to - from, side, settings);
     if (view === "cutout") parts.clean = map ? cleaned(picture, shares, width, to - from) : picture;
@@ -69,43 +74,35 @@ async function make({ file, map, settings }) {
     if (backdrop) parts.backdrop = strip(backdrop, width, height, top, bottom);
     await png.write(compose(parts, settings, new Uint8ClampedArray(4 * width * (bottom - top))));
   }
-  source.close();
+  bitmap.close();
+  grey?.close();
   return { result: await png.finish() };
 }
 
-async function backdropBitmap(source) {
-  const { width, height, picture, map } = source.scaled(...backdropSize(source.width, source.height));
-  return createImageBitmap(new ImageData(backdropOf(picture, map, width, height), width));
+/** The blurred background, small; of the same pixels as the preview's. */
+function backdropBitmap(bitmap, grey) {
+  const [across, down] = previewSize(bitmap.width, bitmap.height);
+  const picture = scaled(bitmap, across, down);
+  return createImageBitmap(backdropOf(picture, sharesOf(picture, grey && scaled(grey, across, down)), across, down));
 }
 
-/** A picture and its map, or a cut-out, whose opacity is the map. */
-async function sourceOf(file, mapFile) {
-  const [picture, map] = await Promise.all([
-    createImageBitmap(file),
-    mapFile && createImageBitmap(mapFile, { colorSpaceConversion: "none" }),
-  ]);
-  const { width, height } = picture;
-  const split = (pixels, shares) => {
-    if (shares) return { picture: pixels, map: channel(shares, 0) };
-    const opacity = channel(pixels, 3);
-    for (let at = 3; at < pixels.length; at += 4) pixels[at] = 255;
-    return { picture: pixels, map: opacity };
-  };
-  return {
-    width,
-    height,
-    rows: (from, to) => split(strip(picture, width, height, from, to), map && strip(map, width, height, from, to)),
-    scaled: (across, down) => {
-      const pixels = (bitmap) => scaled(bitmap, across, down).getImageData(0, 0, across, down).data;
-      return { width: across, height: down, ...split(pixels(picture), map && pixels(map)) };
-    },
-    close: () => { picture.close(); map?.close(); },
-  };
+async function decodedMap(file, width, height) {
+  const grey = await createImageBitmap(file, { colorSpaceConversion: "none" });
+  if (grey.width === width && grey.height === height) return grey;
+  throw new Error("this browser takes the picture for one of another size than the server does");
 }
 
-function channel(pixels, c) {
-  const result = new Uint8Array(pixels.length / 4);
-  for (let i = 0; i < result.length; i++) result[i] = pixels[4 * i + c];
+/** A map's values; without one the opacity of a cut-out, which is opaque from then on. */
+function sharesOf(picture, grey) {
+  const result = new Uint8Array(picture.length / 4);
+  for (let i = 0; i < result.length; i++) {
+    if (grey) {
+      result[i] = grey[4 * i];
+    } else {
+      result[i] = picture[4 * i + 3];
+      picture[4 * i + 3] = 255;
+    }
+  }
   return result;
 }
 
@@ -115,20 +112,13 @@ function previewSize(width, height) {
 }
 
 function scaled(bitmap, width, height) {
-  const context = canvas(width, height);
-  context.drawImage(bitmap, 0, 0, width, height);
-  return context;
+  return strip(bitmap, width, height, 0, height);
 }
 
-/** Some rows of a bitmap that is stretched to a size. */
+/** RGBA of some rows of a bitmap that is stretched to a size. */
 function strip(bitmap, width, height, top, bottom) {
-  const context = canvas(width, bottom - top);
+  const context = new OffscreenCanvas(width, bottom - top).getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, -top, width, height);
   return context.getImageData(0, 0, width, bottom - top).data;
-}
-
-function canvas(width, height) {
-  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
-  context.imageSmoothingQuality = "high";
-  return context;
 }
