@@ -33,9 +33,11 @@ from dsunet.support.imports import explain
 from dsunet.support.processes import available_cores, stay_with_parent
 from dsunet.weights import shipped
 
-__all__ = ["MEDIA", "Job", "Stop", "segment", "segmenter_of", "work"]
+__all__ = ["MEDIA", "Job", "Stop", "segment", "segmenter_of", "work", "yield_to_the_service"]
 
 MEDIA = {"png": "image/png", "webp": "image/webp", "jpg": "image/jpeg"}
+
+_NICE = 5
 
 BOXES = 100
 """The most boxes that are told, the largest ones."""
@@ -82,6 +84,7 @@ def work(connection: Connection, config: ServeConfig, workers: int) -> None:
         workers: How many there are.
     """
     stay_with_parent()
+    yield_to_the_service()
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, available_cores() // workers)))
     try:
         segmenter = segmenter_of(config)
@@ -101,6 +104,12 @@ def work(connection: Connection, config: ServeConfig, workers: int) -> None:
                 number += 1
                 _tell(connection, {"took": number})
                 _answer(connection, segmenter, told, number)
+
+
+def yield_to_the_service() -> None:
+    """Lets whoever answers `/health` have the processor first, however busy the workers are."""
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(_NICE)
 
 
 def facts_of(segmenter: Segmenter) -> dict[str, Any]:
