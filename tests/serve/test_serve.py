@@ -219,6 +219,13 @@ def test_health_ready_models(service: Served) -> None:
     assert set(told["outputs"]) == {*KINDS, "json"}
 
 
+def test_no_torch_is_needed(service: Served) -> None:
+    for pid in (service.process.pid, *service.workers()):
+        libraries = Path("/proc", str(pid), "maps").read_text()
+        assert "torch" not in libraries
+        assert ("onnxruntime" in libraries) == (pid != service.process.pid)
+
+
 def test_measures(service: Served, photo: bytes) -> None:
     before = service.measure("dsunet_pictures_total")
     service.client.post("/v1/segment", content=photo)
