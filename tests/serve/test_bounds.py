@@ -195,6 +195,9 @@ def test_pages_of_other_origins(tight: Served, photo: bytes) -> None:
             headers = {"Origin": origin, "Authorization": given}
             got = tight.client.post("/v1/segment", content=photo, headers=headers)
             assert got.headers.get("access-control-allow-origin") == allowed
+        headers = {"Origin": origin, "Sec-Fetch-Site": "cross-site"}
+        got = tight.client.post("/v1/segment", content=photo, headers=headers)
+        assert got.status_code == (200 if allowed else 403)
 
 
 def test_nothing_of_a_picture_goes_to_the_disk(tmp_path: Path) -> None:

@@ -239,6 +239,13 @@ def test_measures(service: Served, photo: bytes) -> None:
     assert "dsunet_queue_seconds_bucket" in text
 
 
+def test_pages_of_other_sites_make_no_work(service: Served, photo: bytes) -> None:
+    for site, status in (("cross-site", 403), ("same-origin", 200), ("none", 200)):
+        got = service.client.post("/v1/segment", content=photo, headers={"Sec-Fetch-Site": site})
+        assert got.status_code == status, site
+    assert service.client.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200
+
+
 def test_what_is_not_there(service: Served) -> None:
     got = service.client.get("/v1/nothing")
     assert got.status_code == 404

@@ -98,7 +98,7 @@ class Service:
             self.measures,
             [route.path for route in routes],
             on_line,
-            bool(config.origins),
+            config.origins,
         )
 
     # -- what is read

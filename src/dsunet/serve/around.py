@@ -30,6 +30,10 @@ __all__ = ["Around", "Guard", "Lines", "answer_to"]
 _DROPPED_BYTES = 64_000_000
 _DROPPING_SECONDS = 3.0
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_OTHER_SITE = (
+    "a page of another site may not use this service; its origin has to be allowed when it is "
+    "started (--cors-origin)"
+)
 _SAFE = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -49,7 +53,7 @@ class Around:
         measures: Where requests are counted.
         routes: All known paths, so that measures name no others.
         on_line: Gets a line of JSON for every request; `None` for no log.
-        cross_origin: Whether pages of other origins may use the service.
+        origins: Whose pages may use the service besides its own; `*` is any.
     """
 
     def __init__(
@@ -58,16 +62,17 @@ class Around:
         measures: Measures,
         routes: Iterable[str],
         on_line: Callable[[str], None] | None,
-        cross_origin: bool,
+        origins: Iterable[str],
     ) -> None:
         self.app = app
         self.measures = measures
         self.routes = frozenset(routes)
         self.on_line = on_line
+        self.origins = frozenset(origins)
         self.safe = {
             name: value
             for name, value in _SAFE.items()
-            if not (cross_origin and name == "Cross-Origin-Resource-Policy")
+            if not (self.origins and name == "Cross-Origin-Resource-Policy")
         }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,7 +109,11 @@ class Around:
             await send(message)
 
         try:
-            await self.app(scope, coming.receive, marked)
+            if self._may(scope["method"], headers):
+                await self.app(scope, coming.receive, marked)
+            else:
+                refusal = Refusal(403, _OTHER_SITE)
+                await answer_to(refusal, request_id)(scope, coming.receive, marked)
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             state["log"]["error"] = f"{type(error).__name__}: {error}"[:300]
@@ -114,6 +123,15 @@ class Around:
             await answer_to(refusal, request_id)(scope, coming.receive, marked)
         finally:
             self._note(scope, seen | {"in": coming.bytes}, time.perf_counter() - start, state)
+
+    def _may(self, method: str, headers: Headers) -> bool:
+        """Whether a browser, if it is one, sends something for a page that may use the service.
+
+        What such a page gets to read is CORS' affair; this is about what it gets done.
+        """
+        if method != "POST" or headers.get("sec-fetch-site") != "cross-site":
+            return True
+        return "*" in self.origins or headers.get("origin") in self.origins
 
     def _note(self, scope: Scope, seen: dict[str, int], seconds: float, state: Any) -> None:
         path, method, status = scope["path"], scope["method"], seen["status"] or 499

@@ -133,7 +133,7 @@ class Uploads:
             for name, value in form.multi_items():
                 if isinstance(value, str):
                     fields.setdefault(name, []).append(value)
-                elif name not in ("file", "image"):
+                elif name != "file":
                     raise Refusal(
                         422, f"there is no field {name[:60]!r} for files; send them as `file`"
                     )

@@ -16,8 +16,8 @@ Json = dict[str, Any]
 _ERROR = {"$ref": "#/components/schemas/Error"}
 
 _REFUSALS = {
-    "400": "The request is no HTTP.",
     "401": "The token is missing or wrong.",
+    "403": "A browser asks for a page of another site, which is not allowed.",
     "408": "The upload is too slow.",
     "413": "The file has too many bytes, or the picture too many pixels.",
     "415": "The body, or what is in it, is of no type that is read.",
