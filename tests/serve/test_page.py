@@ -246,6 +246,8 @@ def test_controls_work_without_another_request(opened: Callable[..., Page]) -> N
     assert set(np.unique(page.shown()[..., :3].std(-1))) == {0}
     page.check("view", "overlay")
     assert not np.array_equal(page.shown(), blurred)
+    page.check("view", "cutout")
+    assert np.array_equal(page.shown(), blurred)
     assert page.requests() == asked
 
 
@@ -268,6 +270,11 @@ VIEWS: list[tuple[dict[str, str], str, Callable[[Any], Image.Image]]] = [
         {"edge": "threshold", "#threshold": "30"},
         "map",
         lambda r: Image.fromarray(r.binary(0.3).view(np.uint8) * np.uint8(255)),
+    ),
+    (
+        {"view": "cutout", "edge": "soft"},
+        "cutout",
+        lambda r: r.cutout(None, "#3366cc"),
     ),
 ]
 

@@ -15,7 +15,6 @@ const viewer = hire(), maker = hire(); // so that a large file that is made hold
 const pictures = [];
 const previews = new Map();
 let current = null;
-let numbers = 0;
 let declined = false; // to give a token
 let said = ""; // what there is to say beside the counts
 
@@ -23,7 +22,7 @@ let said = ""; // what there is to say beside the counts
 
 function add(files) {
   const added = Array.from(files, (file) => {
-    const picture = { number: ++numbers, file, source: file, state: "waiting", stop: new AbortController() };
+    const picture = { file, source: file, state: "waiting", stop: new AbortController() };
     picture.thumb = thumbOf(picture);
     element("thumbs").append(picture.thumb.label);
     return picture;
@@ -50,7 +49,7 @@ function thumbOf(picture) {
   label.append(radio, canvas, mark);
   radio.addEventListener("change", () => select(picture));
   radio.addEventListener("keydown", (event) => {
-    if (event.key === "Delete" || event.key === "Backspace") remove(picture, true);
+    if (event.key === "Delete" || event.key === "Backspace") remove(picture);
   });
   return { label, radio, canvas, mark };
 }
@@ -120,7 +119,8 @@ function change(picture, state) {
   picture.state = state;
   const words = { waiting: "waiting", working: "being cut out", busy: "waiting for the server", done: "done", failed: "failed" };
   picture.thumb.label.dataset.state = state;
-  picture.thumb.radio.setAttribute("aria-label", `${picture.file.name}, ${words[state]}`);
+  const reason = state === "failed" ? `: ${picture.message}` : "";
+  picture.thumb.radio.setAttribute("aria-label", `${picture.file.name}, ${words[state]}${reason}`);
   refresh();
   tell();
 }
@@ -135,21 +135,21 @@ function select(picture) {
   tell();
 }
 
-function remove(picture, keepFocus) {
-  picture.stop.abort();
-  previews.delete(picture);
-  const place = pictures.indexOf(picture);
-  pictures.splice(place, 1);
-  picture.thumb.label.remove();
-  if (picture === current) {
-    current = null;
-    const next = pictures[Math.min(place, pictures.length - 1)];
-    if (next) select(next);
-    if (next && keepFocus) next.thumb.radio.focus();
+/** Takes away some pictures; the focus goes to the one that is chosen then. */
+function remove(...gone) {
+  const place = pictures.indexOf(gone[0]);
+  for (const picture of gone) {
+    picture.stop.abort();
+    previews.delete(picture);
+    picture.thumb.label.remove();
   }
+  pictures.splice(0, Infinity, ...pictures.filter((each) => !gone.includes(each)));
+  const next = pictures[Math.min(place, pictures.length - 1)];
+  if (next) select(next);
+  else current = null;
   tell();
   render();
-  if (!current) document.querySelector("#welcome [data-choose]").focus();
+  (next ? next.thumb.radio : document.querySelector("#welcome [data-choose]")).focus();
 }
 
 // ---- what is shown
@@ -174,15 +174,16 @@ async function looked({ source, map }, held) {
 }
 
 function settingsOf(picture) {
-  const form = new FormData(panel);
-  const chosen = form.get("background") === "colour" ? element("colour").value : form.get("background");
-  const background = { none: null, blur: "blur" }[chosen] ?? null;
-  const threshold = form.get("edge") === "threshold" ? Number(element("threshold").value) / 100 : null;
   const unseen = picture.state === "done" && !picture.shown; // nothing to lay an overlay on
-  const view = unseen && form.get("view") === "overlay" ? "cutout" : form.get("view");
-  return { view, threshold, background: chosen?.startsWith("#") ? rgb(chosen) : background };
+  const background = chosen("background") === "colour" ? element("colour").value : chosen("background");
+  return {
+    view: unseen && chosen("view") === "overlay" ? "cutout" : chosen("view"),
+    threshold: chosen("edge") === "threshold" ? Number(element("threshold").value) / 100 : null,
+    background: background === "none" ? null : background === "blur" ? "blur" : rgb(background),
+  };
 }
 
+const chosen = (name) => panel.elements[name].value;
 const rgb = (text) => [1, 3, 5].map((at) => parseInt(text.slice(at, at + 2), 16));
 
 let queued = false;
@@ -217,11 +218,23 @@ async function render() {
     element("download-all").textContent = `Download all ${done.length}`;
   }
   notice(picture);
-  const parts = state === "done" || picture.shown ? await previewOf(picture, state === "done" ? "look" : "open").catch(() => null) : null;
+  const parts = await partsOf(picture);
   if (picture !== current || state !== picture.state) return;
   show(parts, {
     name: picture.file.name, working: ["waiting", "working", "busy"].includes(state), hasBefore: picture.shown, settings,
   });
+}
+
+/** What there is to show of a picture, or null. */
+async function partsOf(picture) {
+  if (picture.state !== "done") return picture.shown ? previewOf(picture, "open").catch(() => null) : null;
+  try {
+    return await previewOf(picture, "look");
+  } catch {
+    picture.message = "Its file cannot be read any more. Was it moved or changed?";
+    change(picture, "failed");
+    return null;
+  }
 }
 
 function facts({ state, width, height, seconds, shown, found, notes }) {
@@ -261,36 +274,34 @@ function tell() {
 
 let making = false;
 
-/** The file of a picture as it is shown: {blob, crc}. */
-function made(picture) {
-  return maker("make", { file: picture.source, map: picture.map, settings: settingsOf(picture) });
+/** What makes the file of a picture as it is shown now; its name is without `.png`. */
+function order(picture) {
+  const settings = settingsOf(picture);
+  const stem = picture.file.name.replace(/\.[^.]*$/, "").replace(/[\\/:*?"<>|\u0000-\u001f]/g, "_") || "picture";
+  return { picture, name: `${stem}-${settings.view}`, given: { file: picture.source, map: picture.map, settings } };
 }
 
-const stem = ({ file }) => file.name.replace(/\.[^.]*$/, "").replace(/[\\/:*?"<>|\u0000-\u001f]/g, "_") || "picture";
-const ending = (picture) => `-${WORDS[settingsOf(picture).view].replace("-", "")}`;
-
 async function download() {
-  await busily(element("download"), async () => {
-    const { blob } = await made(current);
-    save(blob, `${stem(current)}${ending(current)}.png`);
-  });
+  const { name, given } = order(current);
+  await busily(element("download"), async () => save((await maker("make", given)).blob, `${name}.png`));
 }
 
 async function downloadAll() {
   const button = element("download-all");
+  const orders = pictures.filter(({ state }) => state === "done").map(order);
+  const names = distinct(orders.map(({ name }) => name), ".png");
+  const archive = `${chosen("view")}s.zip`;
   await busily(button, async () => {
     const entries = [], lost = [];
-    const wanted = pictures.filter(({ state }) => state === "done");
-    const names = distinct(wanted.map((each) => stem(each) + ending(each)), ".png");
-    for (const [index, picture] of wanted.entries()) {
-      button.textContent = `Making ${index + 1} of ${wanted.length} …`;
+    for (const [index, { picture, given }] of orders.entries()) {
+      button.textContent = `Making ${index + 1} of ${orders.length} …`;
       try {
-        entries.push({ name: names[index], ...await made(picture) });
+        entries.push({ name: names[index], ...await maker("make", given) });
       } catch (error) {
         lost.push(`${picture.file.name}: ${error.message}`);
       }
     }
-    save(zip(entries), `${new FormData(panel).get("view")}s.zip`);
+    if (entries.length) save(zip(entries), archive);
     if (lost.length) throw new Error(lost.join("; "));
   });
 }
@@ -369,17 +380,16 @@ addEventListener("paste", (event) => add(event.clipboardData.files));
 
 panel.addEventListener("submit", (event) => event.preventDefault());
 panel.addEventListener("input", () => {
-  const form = new FormData(panel);
-  element("colour").hidden = form.get("background") !== "colour";
-  element("thresholds").hidden = form.get("edge") !== "threshold";
+  element("colour").hidden = chosen("background") !== "colour";
+  element("thresholds").hidden = chosen("edge") !== "threshold";
   element("threshold-value").value = `${element("threshold").value} %`;
   refresh();
 });
 element("download").addEventListener("click", download);
 element("download-all").addEventListener("click", downloadAll);
-element("remove").addEventListener("click", () => remove(current, true));
-element("drop-this").addEventListener("click", () => remove(current, true));
-element("clear").addEventListener("click", () => { while (pictures.length) remove(pictures[pictures.length - 1], false); });
+element("remove").addEventListener("click", () => remove(current));
+element("drop-this").addEventListener("click", () => remove(current));
+element("clear").addEventListener("click", () => remove(...pictures));
 element("again").addEventListener("click", () => {
   declined = false;
   work(current);
