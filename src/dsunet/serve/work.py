@@ -124,7 +124,6 @@ def facts_of(segmenter: Segmenter) -> dict[str, Any]:
         "parameters": engine.parameters,
         "intensity": segmenter.intensity,
         "sha256": engine.identity().get("sha256"),
-        "pid": os.getpid(),
     }
 
 

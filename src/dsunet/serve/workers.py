@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import multiprocessing
@@ -22,7 +23,6 @@ __all__ = ["Done", "Workers"]
 
 _AGAIN = (0.0, 0.5, 2.0, 5.0, 15.0)
 """Seconds before a worker that died is started again, the more often it died at its start."""
-
 
 _TIMEOUT = "timeout"
 
@@ -73,13 +73,11 @@ class Worker:
                 told = json.loads(self._connection.recv_bytes())
                 content = self._connection.recv_bytes()
                 self._loop.call_soon_threadsafe(self._said, told, content)
-        except (EOFError, OSError, RuntimeError):  # the last: the loop has ended
-            pass
+        except (EOFError, OSError, ValueError, RuntimeError):  # the last: the loop has ended
+            self.process.kill()  # if it is not dead yet
         self.process.join()
-        try:
+        with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._ended)
-        except RuntimeError:
-            return
 
     def _said(self, told: dict[str, Any], content: bytes) -> None:
         if "model" in told:
@@ -130,7 +128,8 @@ class Worker:
         try:
             sending = self._loop.run_in_executor(None, self._send, job)
             if not await asyncio.shield(sending):
-                answer.cancel()
+                if self._answer is answer:
+                    self._done().cancel()
                 raise _Unsent
             return await asyncio.shield(answer)
         except asyncio.CancelledError:
@@ -181,7 +180,6 @@ class Workers:
         self._pace = 0.1  # seconds that a job takes, a moving mean
         self._stopping = False
         self._begun: asyncio.Future[None] | None = None
-        self._starting: set[asyncio.TimerHandle] = set()
 
     async def start(self) -> None:
         """Starts the workers; returns when the first one is ready.
@@ -197,8 +195,6 @@ class Workers:
     async def stop(self) -> None:
         """Ends all workers."""
         self._stopping = True
-        for handle in self._starting:
-            handle.cancel()
         for worker in self._all:
             worker.end()
         processes = [worker.process for worker in self._all]
@@ -208,7 +204,7 @@ class Workers:
 
     def ready(self, worker: Worker) -> None:
         """A worker has its model."""
-        self.facts = {k: v for k, v in worker.facts.items() if k != "pid"}
+        self.facts = worker.facts
         self._failed_starts = 0
         if self._begun is not None and not self._begun.done():
             self._begun.set_result(None)
@@ -235,15 +231,20 @@ class Workers:
                 return
             self._failed_starts += 1
         self.restarts += 1
+        self._start_later()
+
+    def _start_later(self) -> None:
         delay = _AGAIN[min(self._failed_starts, len(_AGAIN) - 1)]
-        handle = asyncio.get_running_loop().call_later(delay, self._start_another)
-        self._starting.add(handle)
+        asyncio.get_running_loop().call_later(delay, self._start_another)
 
     def _start_another(self) -> None:
-        now = asyncio.get_running_loop().time()
-        self._starting = {h for h in self._starting if not h.cancelled() and h.when() > now}
-        if not self._stopping:
+        if self._stopping:
+            return
+        try:
             self._all.add(Worker(self))
+        except OSError:  # too many processes, too little memory: not now
+            self._failed_starts += 1
+            self._start_later()
 
     # -- what requests want
 
