@@ -275,6 +275,13 @@ def test_what_the_command_says(
         assert shown.count("\n") == 1
 
 
+def test_a_service_that_is_open_to_all_says_so() -> None:
+    with served("--workers", 1, "--host", "0.0.0.0") as service:
+        wait_for(lambda: len(service.lines) > 1)
+        assert service.lines[1].startswith("note: whoever reaches this machine may use it")
+        assert service.client.get("/health").status_code == 200
+
+
 def test_weights_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(AssertionError) as caught:
         Served("--weights", tmp_path / "none.onnx")

@@ -20,8 +20,17 @@ def _serve(arguments: Namespace) -> int:
 
     config = pick(ServeConfig, arguments)
     with needing("dsunet serve", extra="serve"):
-        from dsunet.serve.server import serve
-    serve(config, lambda address: print_line(f"serving on {address} (Ctrl-C ends it)"))
+        from dsunet.serve.server import serve, token_of
+    is_open = config.host not in ("127.0.0.1", "localhost", "::1") and not token_of(config)
+
+    def started(address: str) -> None:
+        print_line(f"serving on {address} (Ctrl-C ends it)")
+        if is_open:
+            print_line(
+                "note: whoever reaches this machine may use it; --token-file keeps it to few"
+            )
+
+    serve(config, started)
     return 0
 
 
