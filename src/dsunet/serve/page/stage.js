@@ -14,6 +14,7 @@ const [stage, frame, after, before, compare] = ["stage", "frame", "after", "befo
 
 let revealing = 0;
 let drawn = null; // the original that `before` shows
+let made = {}; // what `after` shows: of which parts, by which settings
 
 /** Shows a picture; `parts` as the worker's `open` or `look` gives them, or null if there is nothing to show. */
 export function show(parts, { name, working, hasBefore, settings }) {
@@ -31,7 +32,11 @@ export function show(parts, { name, working, hasBefore, settings }) {
   const original = done ? new ImageData(parts.picture, parts.across) : parts.picture;
   if (drawn !== original.data) put(before, original);
   drawn = original.data;
-  if (done) put(after, rendered(parts, settings));
+  const chosen = JSON.stringify(settings);
+  if (done && (made.parts !== parts || made.chosen !== chosen)) {
+    put(after, rendered(parts, settings));
+    made = { parts, chosen };
+  }
   if (!done) cut(100);
 }
 
