@@ -99,7 +99,7 @@ frame.addEventListener("pointerdown", (event) => {
   if (compare.hidden || event.button !== 0) return;
   event.preventDefault(); // no text is marked
   frame.setPointerCapture(event.pointerId);
-  compare.focus({ preventScroll: true });
+  compare.focus({ preventScroll: true, focusVisible: false });
   follow(event);
 });
 frame.addEventListener("pointermove", follow);
