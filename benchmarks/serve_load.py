@@ -285,33 +285,35 @@ def under_load(service: Service, load: Load, count: int, slow: int) -> dict[str,
         context.Process(target=be_slow, args=(service.port, slow, stop, told)),
     ]
     memory: list[dict[str, float]] = []
-    samples: list[dict[str, float]] = []
-
-    def note(done: int) -> None:
-        seen = samples[:]
-        samples.clear()
-        row: dict[str, float] = {"requests": done, "samples": len(seen)}
-        for name in ("service_mb", "workers_mb"):
-            values = [each[name] for each in seen] or [0.0]
-            row[name] = round(statistics.mean(values), 1)
-            row[f"largest_{name}"] = max(values)
-        memory.append(row)
-        print(row, flush=True)
+    samples: list[float] = []
 
     def sample() -> None:
         while not stop.wait(1.0):
             with contextlib.suppress(OSError):
-                samples.append(service.memory())
+                samples.append(sum(service.memory().values()))
 
     threading.Thread(target=sample, daemon=True).start()
     for process in beside:
         process.start()
-    took = load.send(count, max(1, count // 10), note)
+    took = 0.0
+    for _ in range(10):
+        took += load.send(count // 10)
+        busy, at_rest = samples[:] or [0.0], service.memory()
+        samples.clear()
+        memory.append(
+            {
+                "requests": load.done,
+                **at_rest,
+                "busy_mean_mb": round(statistics.mean(busy), 1),
+                "busy_largest_mb": round(max(busy), 1),
+            }
+        )
+        print(memory[-1], flush=True)
     stop.set()
     times, held = seconds.get(timeout=60), told.get(timeout=60)
     for process in beside:
         process.join(60)
-    totals = [each["service_mb"] + each["workers_mb"] for each in memory[1:]]
+    totals = [each["service_mb"] + each["workers_mb"] for each in memory]
     return {
         "requests": count,
         "connections": load.connections,
@@ -319,7 +321,7 @@ def under_load(service: Service, load: Load, count: int, slow: int) -> dict[str,
         "requests_per_second": round(count / took, 2),
         "statuses": dict(load.statuses),
         "memory": memory,
-        "growth_from_second_to_last_tenth": round(totals[-1] / totals[0] - 1, 4),
+        "growth_at_rest_after_first_tenth": round(totals[-1] / totals[0] - 1, 4),
         "health_ms": {
             "asked": len(times),
             "median": percentile(times, 0.5),

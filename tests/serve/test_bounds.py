@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import socket
 import struct
 import tempfile
 import time
@@ -273,6 +274,14 @@ def test_what_the_command_says(
         assert said in shown
         assert shown.startswith("dsunet serve: error: ")
         assert shown.count("\n") == 1
+
+
+def test_answers_are_sent_at_once() -> None:
+    """asyncio turns Nagle's algorithm, which costs 40 ms an answer, off for what is TCP by number."""
+    from dsunet.serve.server import listen
+
+    with listen("127.0.0.1", 0) as place:
+        assert place.proto == socket.IPPROTO_TCP
 
 
 def test_a_service_that_is_open_to_all_says_so() -> None:

@@ -191,8 +191,9 @@ def listen(host: str, port: int) -> socket.socket:
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        family, _, _, _, address = found[0]
-        place = socket.socket(family, socket.SOCK_STREAM)
+        family, kind, protocol_number, _, address = found[0]
+        # with its number, asyncio knows that it is TCP, and sends small answers at once
+        place = socket.socket(family, kind, protocol_number)
     except OSError as error:
         raise ConfigError(
             f"`host` {host} is no address to listen at ({error.strerror or error}); give "
