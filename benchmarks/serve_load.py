@@ -126,6 +126,14 @@ class Service:
         workers = [resident(pid) for pid in self.workers()]
         return {"service_mb": resident(self.process.pid), "workers_mb": round(sum(workers), 1)}
 
+    def processor_time(self) -> float:
+        """Seconds of processors that the service and its workers have taken."""
+        ticks = 0
+        for pid in (self.process.pid, *self.workers()):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
     def stop(self) -> int:
         """Ends it; gives its exit status."""
         self.process.send_signal(signal.SIGTERM)
@@ -262,13 +270,13 @@ def begin() -> None:
     _segmenter = segmenter_of(ServeConfig())
 
 
-def bare(request: Request) -> bool:
-    """In such a process: the same work as that of a worker, without HTTP."""
+def bare(request: Request) -> float:
+    """In such a process: the same work as that of a worker, without HTTP; gives processor time."""
     kind = "probability" if request.output == "json" else request.output
+    start = time.process_time()
     with contextlib.suppress(DsunetError):
         segment(_segmenter, Job(request.content, Ask(request.output, Options((kind,)))))
-        return True
-    return False
+    return time.process_time() - start
 
 
 def percentile(times: list[float], share: float) -> float:
@@ -370,22 +378,31 @@ def with_a_kill(service: Service, load: Load, count: int) -> dict[str, Any]:
 def in_turns(service: Service, load: Load, workers: int, rounds: int) -> dict[str, Any]:
     """Service and bare engine, one after the other, at the same pictures."""
     requests = load.requests * 2
-    pairs = []
+    pairs, processor = [], []
     with multiprocessing.get_context("spawn").Pool(workers, begin) as pool:
         pool.map(bare, requests, chunksize=1)
         for _ in range(rounds):
             start = time.perf_counter()
-            pool.map(bare, requests, chunksize=1)
+            spent = sum(pool.map(bare, requests, chunksize=1))
             engine = len(requests) / (time.perf_counter() - start)
+            before = service.processor_time()
             served = len(requests) / load.send(len(requests))
+            service_spent = service.processor_time() - before
             pairs.append((round(served, 2), round(engine, 2)))
-            print(pairs[-1], flush=True)
+            processor.append((service_spent / len(requests), spent / len(requests)))
+            print(pairs[-1], processor[-1], flush=True)
     shares = [served / engine for served, engine in pairs]
     return {
         "requests_a_round": len(requests),
         "rounds_served_and_bare_per_second": pairs,
         "share_median": round(statistics.median(shares), 3),
         "shares": [round(share, 3) for share in shares],
+        "processor_ms_served_and_bare": [
+            [round(1000 * seconds, 1) for seconds in pair] for pair in processor
+        ],
+        "processor_share_median": round(
+            statistics.median(engine / served for served, engine in processor), 3
+        ),
     }
 
 

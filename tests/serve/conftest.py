@@ -23,7 +23,7 @@ def tight() -> Iterator[Served]:
     with served(
         *("--workers", 1, "--max-bytes", 100_000, "--max-pixels", 1_000_000),
         *("--max-batch", 3, "--max-batch-bytes", 150_000, "--max-upload-memory", 180_000),
-        *("--upload-timeout", 3, "--max-connections", 12),
+        *("--upload-timeout", 5, "--max-connections", 12),
         *("--cors-origin", "https://example.org"),
         DSUNET_TOKEN=TOKEN,
     ) as one:

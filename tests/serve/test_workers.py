@@ -36,7 +36,7 @@ def posts(
 def small() -> Served:
     """One worker, a queue of two, and short times; its worker may be stopped and killed."""
     with served(
-        *("--workers", 1, "--max-queue", 2, "--queue-timeout", 2, "--timeout", 6)
+        *("--workers", 1, "--max-queue", 2, "--queue-timeout", 5, "--timeout", 15)
     ) as service:
         yield service
 
@@ -71,7 +71,7 @@ def test_the_time_in_the_model(small: Served, photo: bytes) -> None:
     [worker] = small.workers()
     os.kill(worker, signal.SIGSTOP)
     got = post(small, photo)
-    assert (got.status_code, got.json()["limit"], got.json()["allowed"]) == (504, "timeout", 6)
+    assert (got.status_code, got.json()["limit"], got.json()["allowed"]) == (504, "timeout", 15)
     wait_for(lambda: small.measure("dsunet_workers_ready") == 1)
     assert small.workers() != [worker]
     assert post(small, photo).status_code == 200
