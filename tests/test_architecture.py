@@ -40,6 +40,7 @@ LAYERS = [
     {"metrics"},
     {"visualize"},
     {"predict"},
+    {"serve"},
     {"export"},
     {"training"},
     {"report"},

@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from dsunet.cli import main
 from dsunet.data.synthetic import synthetic_pair, write_synthetic
 from helpers import ROOT, lay_out
 from pages import blocks, commands, examples
+from served import served
 from weightfiles import dinov2_file, published_state, sam2_file
 
 pytestmark = pytest.mark.slow
@@ -94,6 +96,7 @@ STAND_INS: dict[str, Callable[[Path], object]] = {
     "EXPORT": write_labelme,
     "PHOTOS": lambda path: write_photos(path, 2),
     "OTHER_MAPS": lambda path: shutil.copytree("MAPS", path),
+    "token.txt": lambda path: path.write_text("secret\n"),
 }
 
 
@@ -102,6 +105,10 @@ def run_line(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     for name, make in STAND_INS.items():
         if name in arguments and not Path(name).exists():
             make(Path(name))
+    if arguments[0] == "serve":
+        with served(*arguments[1:], "--port", 0) as service:
+            assert service.client.get("/ready").status_code == 200, line
+        return
     if "--config" not in arguments:
         quick = QUICK.get(" ".join(arguments[:2])) or QUICK.get(arguments[0], "")
         one_view = any(argument.startswith("mynet:") for argument in arguments)
@@ -307,6 +314,33 @@ def test_deploy(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert Path("lite-int8.json").is_file()
     assert Path("masks/photo.png").is_file()
     assert Path("overlay.png").is_file()
+
+
+def test_serve(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its clients, against a service at a free port."""
+    page = ROOT / "docs" / "serve.md"
+    shutil.copy("new-images/salient_00000.jpg", "other.jpg")
+    for line in commands(page):
+        run_line(line, capsys)
+    with served("--workers", 1) as service:
+        for language, call in (("sh", ["sh", "-e"]), ("js", ["node", "--input-type=module"])):
+            if shutil.which(call[0]) is None:
+                continue
+            for block in blocks(page, language):
+                lines = [line for line in block.splitlines() if not line.startswith("dsunet ")]
+                script = "\n".join(lines).replace("http://127.0.0.1:8000", service.url)
+                subprocess.run(call, input=script, text=True, check=True, timeout=120)
+        for snippet in blocks(page, "python"):
+            snippet = snippet.replace("http://127.0.0.1:8000", service.url)
+            exec(compile(snippet, page.name, "exec"), {"__name__": "snippet"})
+    assert Path("cut.png").read_bytes() == Path("from-python.png").read_bytes()
+    with Image.open("map.png") as found, Image.open("from-javascript.png") as cut:
+        assert found.size == cut.size == (64, 64)
+    assert json.loads(Path("numbers.json").read_text())["width"] == 64
+    results = json.loads(Path("results.json").read_text())["results"]
+    assert [each["status"] for each in results] == [200, 200]
+    with zipfile.ZipFile("cut.zip") as archive:
+        assert archive.namelist() == ["results.json", "000-photo.png", "001-other.png"]
 
 
 def test_the_examples_of_the_commands_help(

@@ -19,9 +19,12 @@ __all__ = [
     "DsunetError",
     "ExportError",
     "ImageError",
+    "ImageFormatError",
+    "ImageSizeError",
     "InputSizeError",
     "MissingPackageError",
     "OutputError",
+    "ServiceError",
     "TrainingError",
     "WeightsError",
     "closest",
@@ -45,6 +48,14 @@ class DataError(DsunetError):
 
 class ImageError(DataError):
     """One image or mask cannot be read."""
+
+
+class ImageFormatError(ImageError):
+    """The content is no image of a format that is read."""
+
+
+class ImageSizeError(ImageError):
+    """An image has more pixels than are decoded."""
 
 
 class InputSizeError(DsunetError, ValueError):
@@ -73,6 +84,10 @@ class ExportError(DsunetError):
 
 class OutputError(DsunetError):
     """An output folder cannot be used."""
+
+
+class ServiceError(DsunetError):
+    """The service cannot start, or not go on."""
 
 
 class TrainingError(DsunetError):

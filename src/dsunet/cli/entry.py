@@ -31,6 +31,7 @@ from dsunet.cli.predict import PREDICT
 from dsunet.cli.prune import PRUNE
 from dsunet.cli.report import REPORT
 from dsunet.cli.reproduce import REPRODUCE
+from dsunet.cli.serve import SERVE
 from dsunet.cli.train import TRAIN
 from dsunet.cli.weights import (
     CONVERT,
@@ -188,6 +189,7 @@ COMMANDS: dict[str, Command] = {
     "info": INFO,
     "convert": CONVERT,
     "export": EXPORT,
+    "serve": SERVE,
     "weights list": WEIGHTS_LIST,
     "weights info": WEIGHTS_INFO,
     "weights verify": WEIGHTS_VERIFY,

@@ -27,6 +27,7 @@ from dsunet.config.predict import Options
 from dsunet.config.presets import MODEL_PRESETS, model_config
 from dsunet.config.protocol import Protocol
 from dsunet.config.prune import FINE_TUNING, PruneConfig
+from dsunet.config.serve import ServeConfig
 from dsunet.config.speed import Variant
 from dsunet.config.training import RECIPE_BATCH, LossConfig, Precision, TrainConfig
 
@@ -52,6 +53,7 @@ __all__ = [
     "Protocol",
     "PruneConfig",
     "Role",
+    "ServeConfig",
     "TrainConfig",
     "Variant",
     "as_size",

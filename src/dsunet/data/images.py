@@ -33,7 +33,7 @@ from dsunet.data.sources import (
     name_of,
     open_source,
 )
-from dsunet.errors import ImageError
+from dsunet.errors import ImageError, ImageFormatError, ImageSizeError
 
 __all__ = [
     "Decoded",
@@ -214,7 +214,7 @@ def decode(source: Source, *, preview: int | None = None, intensity: str = "full
         with open_source(source) as file:
             return _read(source, file, preview, intensity)
     except ImageError as error:
-        raise ImageError(f"{source}: {error}") from error
+        raise type(error)(f"{source}: {error}") from error
     except Exception as error:  # Pillow's decoders raise many kinds
         raise _unreadable(source, error) from error
 
@@ -360,7 +360,7 @@ def _check_pixels(width: int, height: int) -> None:
         raise ImageError(f"its size is {width}×{height}, so it has no pixels; replace it")
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and width * height > limit:
-        raise ImageError(_too_large(f"{width}×{height} "))
+        raise ImageSizeError(_too_large(f"{width}×{height} "))
 
 
 def _too_large(size: str = "") -> str:
@@ -438,7 +438,7 @@ def read_header(source: Source) -> Header:
         with open_source(source) as file, Image.open(file, formats=_formats()) as image:
             return _header(source, image)
     except ImageError as error:
-        raise ImageError(f"{source}: {error}") from error
+        raise type(error)(f"{source}: {error}") from error
     except UnidentifiedImageError:
         return decode(source)  # a TIFF that Pillow does not take, or an error
     except Exception as error:  # Pillow's decoders raise many kinds
@@ -456,12 +456,14 @@ def _empty_header(mask: EmptyMask) -> Header:
 
 def _unreadable(source: Source, error: Exception) -> ImageError:
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
-        return ImageError(f"{source}: {_too_large()}")
+        return ImageSizeError(f"{source}: {_too_large()}")
     if isinstance(error, OSError) and error.errno is not None and error.strerror:
         return ImageError(f"{source}: cannot be read ({error.strerror.lower()}); look at the file")
     foreign = foreign_content(source)
     reason = foreign or _reason(error)
+    unknown = foreign is not None or isinstance(error, UnidentifiedImageError)
+    kind = ImageFormatError if unknown else ImageError
     if isinstance(source, Bytes) and not source.name:
         said = foreign.removeprefix("they ") if foreign else f"are no readable image ({reason})"
-        return ImageError(f"{source} {said}; give the content of an image file")
-    return ImageError(f"{source}: not a readable image ({reason}); replace it or leave it out")
+        return kind(f"{source} {said}; give the content of an image file")
+    return kind(f"{source}: not a readable image ({reason}); replace it or leave it out")

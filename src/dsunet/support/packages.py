@@ -13,6 +13,7 @@ __all__ = ["needing"]
 _OF_TRAINING = frozenset(
     ("huggingface_hub", "lightning", "safetensors", "timm", "torch", "torchmetrics", "torchvision")
 )
+_OF_SERVING = frozenset(("cv2", "prometheus_client", "python_multipart", "starlette", "uvicorn"))
 
 
 @contextmanager
@@ -25,13 +26,14 @@ def needing(what: str, instead: str = "", extra: str = "train") -> Iterator[None
         extra: What brings it.
 
     Raises:
-        MissingPackageError: torch, or another package of the extra `train`, is not installed.
+        MissingPackageError: torch, or another package of the extra `train`, is not installed; of
+            the extra `serve`, one of its.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _OF_TRAINING:
+        if package not in (_OF_SERVING if extra == "serve" else _OF_TRAINING):
             raise
         raise MissingPackageError(
             f"{what} needs the package {package}; pip install 'dsunet[{extra}]'"
