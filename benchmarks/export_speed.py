@@ -2,8 +2,9 @@ r"""Exported files beside the network they were made of: milliseconds a picture,
 
     python benchmarks/export_speed.py --files lite.onnx lite-float16.onnx lite-int8.onnx \
         --output benchmarks/export-speed.json
-    python benchmarks/export_speed.py --model whole.safetensors --torch-int8 --images 1 --rounds 7 \
-        --files large.onnx large-int8.onnx --output benchmarks/export-speed-large.json
+    python benchmarks/export_speed.py --model whole.safetensors --torch-int8 --engines onnx \
+        --images 1 --rounds 5 --starts 1 --later 1 --files large.onnx large-int8.onnx \
+        --output benchmarks/export-speed-large.json
 
 FILES are what `dsunet export dsunet-lite` wrote with each `--precision`; onnxruntime and OpenVINO
 run each of them. What the reports beside them say of S (with `--verify-data`) is put down, too. One
@@ -11,7 +12,7 @@ picture after the other, from its pixels to the map at its own size, as `dsunet 
 and the network alone; the engines take turns, so that whatever else the machine does meets all of
 them. Medians, and the ratio to torch in float32 of every round, whose median and range are given.
 `start` is a new process that imports dsunet, opens the model and makes the first map, `memory` its
-peak then and after ten times `--images` more.
+peak then and after `--later` more pictures; medians of `--starts`.
 """
 
 from __future__ import annotations
@@ -70,10 +71,10 @@ class Way(NamedTuple):
         )
 
 
-def started(way: Way, more: int) -> dict[str, float]:
-    """Seconds of a start, and peak memory in GB, of a process of its own; medians of three."""
+def started(way: Way, more: int, times: int) -> dict[str, float]:
+    """Seconds of a start, and peak memory in GB, of a process of its own; medians."""
     command = [sys.executable, "-c", CHILD.format(**way._asdict(), more=more)]
-    runs = [json.loads(subprocess.check_output(command, text=True)) for _ in range(3)]
+    runs = [json.loads(subprocess.check_output(command, text=True)) for _ in range(times)]
     seconds, first, last = (statistics.median(values) for values in zip(*runs, strict=True))
     return {
         "start_seconds": round(seconds, 2),
@@ -114,6 +115,9 @@ def main() -> None:
     parser.add_argument("--model", default="dsunet-lite", help="What they were made of.")
     parser.add_argument("--torch-int8", action="store_true", help="Torch with 8-bit encoders, too.")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--starts", type=int, default=3)
+    parser.add_argument("--later", type=int, default=100)
+    parser.add_argument("--engines", default="onnx,openvino", help="That run the files.")
     parser.add_argument("--images", type=int, default=10, help="In a round, one by one.")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
@@ -129,7 +133,8 @@ def main() -> None:
         report = json.loads(file.with_suffix(".json").read_text())
         if report["sha256"] != sha256_of(file):
             raise SystemExit(f"{file.with_suffix('.json')} is not the report of {file}")
-        for engine, runtime in (("onnx", "onnxruntime"), ("openvino", "OpenVINO")):
+        for engine in arguments.engines.split(","):
+            runtime = {"onnx": "onnxruntime", "openvino": "OpenVINO"}[engine]
             given[f"{runtime}, {report['precision']}"] = Way(str(file), engine=engine)
         files[report["precision"]] = {
             "sha256": report["sha256"],
@@ -159,7 +164,7 @@ def main() -> None:
             "times_as_fast": round(statistics.median(ratios), 2),
             "from": round(min(ratios), 2),
             "to": round(max(ratios), 2),
-            **started(given[name], 10 * arguments.images),
+            **started(given[name], arguments.later, arguments.starts),
         }
         runtime, _, precision = name.partition(", ")
         if precision == "int8":
