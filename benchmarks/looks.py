@@ -6,7 +6,8 @@
 Every DIR holds `images/` and `masks/`. Per set and way to look: S, IoU, the IoU of boundaries and
 MAE of 8-bit maps as they are, with 95 % bootstrap intervals of the differences to one look at the
 model's own view, and the median of milliseconds an image (from the decoded picture to its map, one
-image a pass). `--weights` measures other weights than those that come with the package.
+image a pass). `--weights` measures other weights than those that come with the package, `--engine
+onnx` their exported form, without `--view`.
 """
 
 from __future__ import annotations
@@ -74,11 +75,12 @@ def main() -> None:
     parser.add_argument("--set", action="append", required=True, metavar="NAME=DIR")
     parser.add_argument("--view", action="append", type=int, default=[], metavar="SIDE")
     parser.add_argument("--weights", default=DEFAULT)
+    parser.add_argument("--engine", default="auto")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     sets = dict(given.split("=", 1) for given in arguments.set)
     segmenters = {
-        way: dsunet.Segmenter(arguments.weights, "cpu", **settings)
+        way: dsunet.Segmenter(arguments.weights, "cpu", engine=arguments.engine, **settings)
         for way, settings in ways(arguments.view).items()
     }
     results: dict[str, Any] = {}
@@ -97,6 +99,7 @@ def main() -> None:
             "circumstances": circumstances(),
             "weights": sha256_of(weights),
             "view": segmenters[PLAIN].view,
+            "engine": segmenters[PLAIN].engine.runtime,
             "precision": segmenters[PLAIN].engine.precision,
             "sets": results,
         },
