@@ -66,6 +66,7 @@ def test_the_file_says_what_the_network_says(exported: Path) -> None:
             np.testing.assert_allclose(one.probability, other.probability, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float16", "int8"])
 def test_smaller_numbers(precision: str, exported: Path, tmp_path: Path) -> None:
     done = export_model(small(), tmp_path / "small.xml", precision=precision)  # type: ignore[arg-type]

@@ -62,6 +62,7 @@ def test_bytes(tight: Served) -> None:
     assert tight.client.get("/health").status_code == 200
 
 
+@pytest.mark.slow
 def test_an_endless_upload_is_cut(tight: Served) -> None:
     """However much a client sends, no more than the bound is kept, and the answer arrives."""
     with tight.connect() as connection:
@@ -123,6 +124,7 @@ def test_memory_of_all_uploads(tight: Served, photo: bytes) -> None:
     assert tight.client.post("/v1/segment", content=photo).status_code == 200
 
 
+@pytest.mark.slow
 def test_slow_uploads_are_cut(tight: Served) -> None:
     with tight.connect() as connection:
         connection.sendall(f"{HEAD}Content-Length: 50000\r\n\r\nsome".encode())
@@ -133,6 +135,7 @@ def test_slow_uploads_are_cut(tight: Served) -> None:
     assert time.monotonic() - start < 40
 
 
+@pytest.mark.slow
 def test_slow_heads_and_silent_clients_are_cut(tight: Served) -> None:
     with tight.connect() as silent, tight.connect() as slow:
         slow.sendall(b"GET /health HTTP/1.1\r\nX: ")

@@ -24,6 +24,7 @@ def test_spread() -> None:
     assert "x" not in spread
 
 
+@pytest.mark.slow
 def test_two_folds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_synthetic(tmp_path / "data", 6, 48, seed=1)
     runs = tmp_path / "runs"
