@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -182,7 +182,19 @@ class Measures:
         """Where the maps agree best with the objects; `None` if there is no picture with one."""
         if not self._objects:
             return None
-        return best_threshold(self._dice / self._objects, self._alarms, self.threshold)
+        return best_threshold(self.dice(), self._alarms, self.threshold)
+
+    def dice(self) -> np.ndarray:
+        """The mean Dice coefficient of maps as they are, cut at each of the 256 grey values.
+
+        Over the pictures with an object; empty if there are none.
+        """
+        return self._dice / self._objects if self._objects else np.zeros(0)
+
+    @property
+    def alarms(self) -> Sequence[Alarm]:
+        """What the maps say of each picture without an object."""
+        return self._alarms
 
     def _mean(self, key: str) -> float:
         about = ALL_MEASURES[key]

@@ -50,8 +50,13 @@ class Run:
         """From which probability on a pixel was object."""
         return float(self.settings.get("threshold", 0.5))
 
+    @property
+    def validates(self) -> bool:
+        """Whether pairs were held out for validation."""
+        return bool((self.folder / "val.txt").read_bytes().strip())
+
     def validation(self, data: str | None, intensity: str) -> list[Pair]:
-        """The pairs that the run validates on; none if it does on none.
+        """The pairs that the run validates on, if it does.
 
         Args:
             data: Where the data lie now, if they have moved.
@@ -60,9 +65,6 @@ class Run:
         Raises:
             DataError: They are not there any more.
         """
-        names = (self.folder / "val.txt").read_text(encoding="utf-8").split("\n")
-        if not any(names):
-            return []
         known = {field.name for field in dataclasses.fields(DataConfig)}
         given = {name: value for name, value in self.settings.items() if name in known}
         if data is not None:
@@ -90,8 +92,8 @@ class Run:
         """
         name = str(self.settings["model"])
         if is_import_path(name):
-            sizes = (self.settings.get("sam_size"), self.settings.get("dino_size"))
-            source = CustomSource(name, resolve(name), *sizes, self.settings.get("intensity"))
+            sam, dino = (_size(self.settings.get(key)) for key in ("sam_size", "dino_size"))
+            source = CustomSource(name, resolve(name), sam, dino, self.settings.get("intensity"))
             return Segmenter(source, device, weights=self.folder)
         encoders = {
             key: path
@@ -133,6 +135,11 @@ def read_run(folder: str | Path) -> Run:
     return Run(
         root, settings, history, _json(root, "environment"), _json(root, "data"), dict(about)
     )
+
+
+def _size(given: Any) -> Any:
+    """As models take it; YAML has lists for height and width."""
+    return tuple(given) if isinstance(given, list) else given
 
 
 def _json(root: Path, name: str) -> dict[str, Any]:

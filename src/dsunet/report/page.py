@@ -74,7 +74,7 @@ def make_report(
     path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(path.parent)
     found, measures = Measured(), Measures(OWN_MEASURES, read.protocol, read.threshold)
-    if (read.folder / "val.txt").read_bytes().strip():
+    if read.validates:
         segmenter = read.segmenter(device)
         pairs = read.validation(data, segmenter.intensity)
         found, measures = look_at(
@@ -125,7 +125,9 @@ def _content(run: Run, found: Measured, measures: Measures, pictures: int) -> di
         "best": best,
         "alarms": alarms,
         "curves": svg_uri(curves_figure(run.history, epoch if found.pictures else 0)),
-        "thresholds": threshold_chart(found.dice, found.alarms, marks) if found.pictures else "",
+        "thresholds": threshold_chart(measures.dice(), measures.alarms, marks)
+        if found.pictures
+        else "",
         "sizes": [row for row in by_size(found.objects) if row.objects],
         "found_from": FOUND,
         "strange": sum(picture.strange for picture in found.pictures),

@@ -65,10 +65,6 @@ class Measured:
     objects: list[Object] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     """Pictures that could not be read, each with the reason."""
-    dice: np.ndarray = field(default_factory=lambda: np.zeros(0))
-    """The mean coefficient of pictures with an object, of pixels at or above each grey value."""
-    alarms: list[Alarm] = field(default_factory=list)
-    """Of the pictures without an object."""
 
 
 def look_at(
@@ -90,7 +86,6 @@ def look_at(
         progress: Called with the number of pictures done and the number of all.
     """
     found, measures = Measured(), Measures(OWN_MEASURES, protocol, threshold)
-    sums, counted = np.zeros(256), 0
     for done, pair in enumerate(pairs, 1):
         try:
             images = read_pair(pair)
@@ -107,11 +102,6 @@ def look_at(
         grey = quantise(probability)
         one = measure(grey, truth, OWN_MEASURES, protocol, threshold)
         measures.add(one)
-        if one.dice is not None:
-            sums += one.dice
-            counted += 1
-        if one.alarm is not None:
-            found.alarms.append(one.alarm)
         inside = probability >= threshold
         if truth.counted is not None:
             inside &= truth.counted
@@ -124,7 +114,6 @@ def look_at(
         if progress:
             progress(done, len(pairs))
     found.pictures = _sorted(found.pictures, drawn)
-    found.dice = sums / counted if counted else np.zeros(0)
     return found, measures
 
 
