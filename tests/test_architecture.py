@@ -44,6 +44,7 @@ LAYERS = [
     {"export"},
     {"training"},
     {"report"},
+    {"calibration"},
     {"benchmarking"},
     {"research"},
     {"cli"},

@@ -18,6 +18,7 @@ from jsonargparse import ArgumentError, set_parsing_settings
 import dsunet
 from dsunet.cli.benchmark import BENCHMARK_DATA, BENCHMARK_PREDICT, BENCHMARK_TRAIN
 from dsunet.cli.cache import CACHE_BUILD, CACHE_INFO, CACHE_VERIFY
+from dsunet.cli.calibrate import CALIBRATE
 from dsunet.cli.compare import COMPARE
 from dsunet.cli.data import DATA_CHECK, GENERATE
 from dsunet.cli.distill import DISTILL
@@ -173,6 +174,7 @@ COMMANDS: dict[str, Command] = {
     "data check": DATA_CHECK,
     "data import": DATA_IMPORT,
     "report": REPORT,
+    "calibrate": CALIBRATE,
     "predict": PREDICT,
     "evaluate": EVALUATE,
     "compare": COMPARE,

@@ -84,6 +84,7 @@ def _print_scores(result: Evaluation) -> None:
 
     from dsunet.metrics import ALL_MEASURES
     from dsunet.metrics.cuts import NOTHING_TO_MEASURE, describe_alarms, describe_threshold
+    from dsunet.metrics.detection import describe_detection
 
     alarms, raw = result.false_alarms, result.protocol == "raw"
     counted = len(result.per_image) - (alarms.images if raw else 0)
@@ -103,6 +104,8 @@ def _print_scores(result: Evaluation) -> None:
         if not counted:
             print(f"no mask has an object: the measures {NOTHING_TO_MEASURE}")
         print(describe_alarms(alarms))
+        if result.detection.both:
+            print(describe_detection(result.detection))
     if result.best_threshold is not None:
         print(with_flags(describe_threshold(result.best_threshold, result.threshold)))
 

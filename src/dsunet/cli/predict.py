@@ -77,8 +77,18 @@ def _predict_arguments(parser: Parser) -> None:
         "--threshold",
         type=float,
         help="Object from this probability on, for binary, overlay and --crop-to-object; by "
-        "default 0.5. A cut-out, whose edges are soft without it, keeps nothing of what is below. "
+        "default what the weights were calibrated to (dsunet calibrate), or 0.5. A cut-out, whose "
+        "edges are soft without it, keeps nothing of what is below. "
         "Of probability alone it is refused.",
+    )
+    parser.add_argument(
+        "--abstain",
+        action="store_true",
+        help="Write an empty mask for an image whose score (the mean of its map's highest 0.1 %) "
+        "is below the one that the weights were calibrated to, or below --image-threshold.",
+    )
+    parser.add_argument(
+        "--image_threshold", type=float, help="That score, 0 to 1, where it is to be another one."
     )
     parser.add_argument(
         "--format",
@@ -227,7 +237,7 @@ def _predict_one(arguments: Namespace, options: Options) -> int:
     if arguments.output != STREAM:
         check_writable(target.parent)
     segmenter = _segmenter(arguments, model)
-    _say(_whose_weights(arguments, segmenter), sys.stderr)
+    _say([*_whose_weights(arguments, segmenter), *_thresholds(options, segmenter)], sys.stderr)
     image: Source = Bytes(sys.stdin.buffer.read(), "standard input") if from_stream else images[0]
     file = predict_one(segmenter, image, options)
     if arguments.output == STREAM:
@@ -244,6 +254,8 @@ def _predict_one(arguments: Namespace, options: Options) -> int:
         notes.append(f"{image} has several pages or frames, of which the first was taken")
     if file.profile_trouble:
         notes.append(f"{image} was taken as sRGB, because it has {file.profile_trouble}")
+    if file.empty:
+        notes.append(f"{image} is taken for one without an object, so the output is empty")
     if file.whole:
         notes.append("nothing reaches the threshold, so the output is as large as the image")
     if arguments.output != STREAM:
@@ -268,7 +280,7 @@ def _predict_all(arguments: Namespace, options: Options) -> int:
     )
     _say_what_is_told_apart(jobs)
     segmenter = _segmenter(arguments, model)
-    _say(_whose_weights(arguments, segmenter), sys.stdout)
+    _say([*_whose_weights(arguments, segmenter), *_thresholds(options, segmenter)], sys.stdout)
     report = Report()
     try:
         with Progress("predicting") as progress:
@@ -319,6 +331,8 @@ def _options(arguments: Namespace) -> Options:
         arguments.keep_exif,
         arguments.keep_gps,
         arguments.refine,
+        arguments.abstain,
+        arguments.image_threshold,
     )
     # of one file the name may say another format, which is looked at there
     check_options(options)
@@ -384,6 +398,19 @@ def _whose_weights(arguments: Namespace, segmenter: Segmenter) -> list[str]:
     return [*lines, f"on {segmenter.device}, {segmenter.engine.precision}{by}"]
 
 
+def _thresholds(options: Options, segmenter: Segmenter) -> list[str]:
+    """Those that count and that nobody gave here, but the weights."""
+    lines = []
+    counts = options.crop_to_object or {"binary", "overlay"} & set(options.save)
+    if counts and options.threshold is None and segmenter.threshold != 0.5:
+        lines.append(f"threshold {segmenter.threshold:g}, as the weights were calibrated")
+    if options.abstain:
+        least = segmenter.filled(options).image_threshold
+        by = "" if options.image_threshold is not None else ", as the weights were calibrated"
+        lines.append(f"images whose score is below {least:.4g} get an empty mask{by}")
+    return lines
+
+
 def _say(lines: list[str], file: TextIO) -> None:
     for line in lines:
         print(visible(line), file=file, flush=True)
@@ -419,6 +446,11 @@ def _say_what_was_done(arguments: Namespace, report: Report, total: int) -> None
         print(
             f"in {len(report.without_object)} images nothing reaches the threshold, so that their "
             f"outputs are not cropped ({few(report.without_object)})"
+        )
+    if report.abstained:
+        print(
+            f"{len(report.abstained)} images are taken for ones without an object, so that their "
+            f"masks are empty ({few(report.abstained)})"
         )
     skipped = f"; {report.skipped} were there already" if report.skipped else ""
     print(f"{report.written} of {total} images written to {arguments.output}{skipped}")

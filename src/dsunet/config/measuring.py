@@ -10,7 +10,7 @@ from dsunet.config.checking import require, require_choices
 __all__ = ["BestBy", "Measuring", "MeasuringProtocol"]
 
 MeasuringProtocol = Literal["raw", "benchmark"]
-BestBy = Literal["S", "F", "E", "MAE", "Dice", "IoU"]
+BestBy = Literal["S", "F", "E", "MAE", "Dice", "IoU", "Dice_all"]
 
 
 @dataclass(frozen=True)

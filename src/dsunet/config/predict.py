@@ -16,8 +16,9 @@ class Options:
     kind goes straight into the output folder, several go into a subfolder each."""
     threshold: float | None = None
     """From which probability a pixel belongs to the object, for binary, overlay and
-    `crop_to_object`; `None` is 0.5. A cut-out, whose edges are soft down to 0 without it, keeps
-    nothing of what is below. For probability maps alone it means nothing, and is refused."""
+    `crop_to_object`; `None` is the model's, see `usual_threshold`. A cut-out, whose edges are soft
+    down to 0 without it, keeps nothing of what is below. For probability maps alone it means
+    nothing, and is refused."""
     benchmark_normalization: bool = False
     """Stretch every probability map to its full range, see `dsunet.running.inference.quantise`."""
     ignore_orientation: bool = False
@@ -44,11 +45,19 @@ class Options:
     crumbs out; see `dsunet.predict.edges`. Maps are no probabilities then. `None` does it for
     cut-outs alone. Not with `draft`."""
 
+    abstain: bool = False
+    """Take a picture whose score, see `dsunet.metrics.detection.image_score`, is below
+    `image_threshold` for one without an object: its map is 0 everywhere."""
+    image_threshold: float | None = None
+    """For `abstain`; `None` is the one that the model was calibrated to."""
+    usual_threshold: float = 0.5
+    """What `threshold` is where nobody says: 0.5, or what the model was calibrated to."""
+
     def refines(self, kind: str) -> bool:
         """Whether edges of one kind of output are refined."""
         return kind == "cutout" if self.refine is None else self.refine
 
     @property
     def object_from(self) -> float:
-        """From which probability a pixel belongs to the object: `threshold`, or 0.5."""
-        return 0.5 if self.threshold is None else self.threshold
+        """From which probability a pixel belongs to the object: `threshold`, or the usual one."""
+        return self.usual_threshold if self.threshold is None else self.threshold

@@ -31,6 +31,10 @@ class LossConfig:
     """Weight of a further term on the fine output, 1 − SSIM, which sharpens outlines and leaves
     less half there; the paper has none."""
 
+    without_object: Literal["iou", "area", "none"] = "iou"
+    """What the IoU term is for a picture without an object: `iou`, as published, where it is about
+    1 whatever the map looks like; `area`, the mean of the map; `none`, nothing."""
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "output_weights", tuple(self.output_weights))  # YAML has lists
         require(self.ssim >= 0, "ssim", self.ssim, "needs at least 0")

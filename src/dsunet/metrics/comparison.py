@@ -120,6 +120,7 @@ def compare_folders(
         evaluation.scores = gathered[method].compute()
         evaluation.curves = gathered[method].curves()
         evaluation.false_alarms = gathered[method].false_alarms()
+        evaluation.detection = gathered[method].detection()
         evaluation.best_threshold = gathered[method].best_threshold()
     return result
 
@@ -168,6 +169,7 @@ def _enter(outcome: _Outcome, result: Comparison, gathered: Mapping[str, Measure
         assert one.measures is not None
         gathered[method].add(one.measures)
         evaluation.per_image[name] = one.measures.values
+        evaluation.image_scores[name] = one.measures.score
         for flag, flagged in (
             (one.resized, evaluation.resized),
             (one.turned, evaluation.turned),

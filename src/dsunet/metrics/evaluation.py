@@ -92,8 +92,9 @@ def evaluate(
 
     Returns:
         `{"S": …, "F": …, "E": …, "MAE": …, "Dice": …, "IoU": …, "images": n, "without_object": m,
-        "false_alarms": k}`, with `false_alarm_area` and `MAE_without_object` if m is above 0, see
-        `Evaluation.to_dict`; S to IoU are NaN if no image has an object. By `benchmark`
+        "false_alarms": k}`, with `false_alarm_area` and `MAE_without_object` if m is above 0, and
+        `misses` and `AUROC` if there are images with an object, too, see `Evaluation.to_dict`; S to
+        IoU are NaN if no image has an object. By `benchmark`
         `{"S": …, "F": …, "E": …, "MAE": …, "images": n}`.
 
     Raises:

@@ -9,6 +9,7 @@ import numpy as np
 from dsunet.config.measuring import Measuring
 from dsunet.metrics.boundary import boundary
 from dsunet.metrics.cuts import Alarm, cut_of
+from dsunet.metrics.detection import image_score
 from dsunet.metrics.packages import cv2
 from dsunet.metrics.structure import Quadrant, quadrants
 from dsunet.metrics.thresholds import Counts, overlaps
@@ -180,6 +181,16 @@ class Map:
         cumulated = np.cumsum(self.histogram[:, ::-1], axis=1)[:, ::-1]
         false_alarms, hits = np.pad(cumulated, ((0, 0), (0, 1)))
         return overlaps(Counts(hits, false_alarms, self.truth.count, self.truth.size))
+
+    @cached_property
+    def score(self) -> float:
+        """How sure it is that there is an object, see `image_score`."""
+        return image_score(self.histogram.sum(axis=0))
+
+    @cached_property
+    def found(self) -> bool:
+        """Whether a pixel that counts reaches the threshold in use."""
+        return bool(self.histogram[:, self.cut :].any())
 
     @cached_property
     def alarm(self) -> Alarm:

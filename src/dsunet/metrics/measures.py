@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dsunet.config.measuring import Measuring, MeasuringProtocol
-from dsunet.metrics.cuts import Alarm, BestThreshold, FalseAlarms, best_threshold
+from dsunet.metrics.cuts import Alarm, BestThreshold, FalseAlarms, best_threshold, cut_of
 from dsunet.metrics.definitions import ALL_MEASURES, CURVES, check_measures, usual_measures
+from dsunet.metrics.detection import Detection, auroc
 from dsunet.metrics.inputs import Map, Truth
 from dsunet.metrics.thresholds import curves
 
@@ -31,6 +32,10 @@ class ImageMeasures(NamedTuple):
     there is no object."""
     alarm: Alarm | None = None
     """What the map says of a picture without an object; `None` where there is one."""
+    score: float = 0.0
+    """How sure the map is that there is an object, see `dsunet.metrics.detection.image_score`."""
+    found: bool = False
+    """Whether a pixel reaches the threshold."""
 
 
 def measure(
@@ -62,8 +67,10 @@ def measure(
     map_ = Map(prediction, truth, measuring)
     alarm = None if truth.count else map_.alarm
     dice = map_.overlaps["Dice"][:-1] if truth.count else None
+    of_image = map_.score, map_.found
     if map_.raw and alarm is not None:
-        return ImageMeasures({"MAE": alarm.error} if "MAE" in keys else {}, {}, dice, alarm)
+        values = {"MAE": alarm.error} if "MAE" in keys else {}
+        return ImageMeasures(values, {}, dice, alarm, *of_image)
     found = curves(map_.counts)
     needed = {*CURVES, *(ALL_MEASURES[key].curve for key in keys)}
     return ImageMeasures(
@@ -71,6 +78,7 @@ def measure(
         {name: curve for name, curve in found.items() if name in needed},
         dice,
         alarm,
+        *of_image,
     )
 
 
@@ -119,6 +127,8 @@ class Measures:
         self._sums: dict[str, np.ndarray] = {}
         self._dice = np.zeros(256)
         self._alarms: list[Alarm] = []
+        self._scores: tuple[list[float], list[float]] = ([], [])  # with an object, and without
+        self._missed = 0
         self._count = self._objects = 0
 
     def __len__(self) -> int:
@@ -126,9 +136,11 @@ class Measures:
 
     def add(self, one: ImageMeasures) -> None:
         """Adds one map's measures, which have to be of the same keys, protocol and threshold."""
+        self._scores[one.dice is None].append(one.score)
         if one.dice is not None:
             self._objects += 1
             self._dice += one.dice
+            self._missed += not one.found
         if one.alarm is not None:
             self._alarms.append(one.alarm)
             if self.protocol == "raw":
@@ -161,18 +173,37 @@ class Measures:
 
         By the protocol `raw`, and if there are pictures without an object, `false_alarm_rate`
         is the share of them with a pixel at or above the threshold, `false_alarm_area` the mean
-        share of such pixels, and `MAE_without_object` the mean absolute error.
+        share of such pixels, and `MAE_without_object` the mean absolute error. If there are
+        pictures with one as well, `miss_rate` is the share of them without a pixel at or above the
+        threshold, `AUROC` says how well the two kinds are told apart, and `Dice_all` is the mean
+        of Dice over all pictures, which is 1 for one without an object if no pixel reaches the
+        threshold, and else 0.
         """
         scores = {key: value for key, value in self.compute().items() if not math.isnan(value)}
         alarms = self.false_alarms()
         if self.protocol == "benchmark" or not alarms.images:
             return scores
-        return {
-            **scores,
+        scores |= {
             "false_alarm_rate": alarms.rate,
             "false_alarm_area": alarms.area,
             "MAE_without_object": alarms.error,
         }
+        found = self.detection()
+        if not found.both:
+            return scores
+        dice = self._dice[cut_of(self.threshold)]
+        silent = alarms.images - alarms.alarmed
+        return scores | {
+            "miss_rate": found.miss_rate,
+            "AUROC": found.auroc,
+            "Dice_all": float(dice + silent) / len(self),
+        }
+
+    def detection(self) -> Detection:
+        """How well pictures with and without an object are told apart."""
+        alarms = self.false_alarms()
+        found, missed = self._objects, self._missed
+        return Detection(found, missed, alarms.images, alarms.alarmed, auroc(*self._scores))
 
     def false_alarms(self) -> FalseAlarms:
         """What the maps say of the pictures without an object."""

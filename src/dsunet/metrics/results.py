@@ -12,6 +12,7 @@ import numpy as np
 
 from dsunet.config.measuring import MeasuringProtocol
 from dsunet.metrics.cuts import BestThreshold, FalseAlarms
+from dsunet.metrics.detection import Detection
 from dsunet.support.files import encode_text, write_atomically, write_json
 
 __all__ = ["Comparison", "Evaluation", "ObjectFacts", "as_text"]
@@ -45,6 +46,10 @@ class Evaluation:
     """From which a pixel is object, for Dice, IoU and false alarms."""
     false_alarms: FalseAlarms = field(default_factory=lambda: FalseAlarms(0, 0, math.nan, math.nan))
     """What the maps say of the images whose mask is empty."""
+    detection: Detection = field(default_factory=lambda: Detection(0, 0, 0, 0, math.nan))
+    """How well images with and without an object are told apart."""
+    image_scores: dict[str, float] = field(default_factory=dict)
+    """How sure every map is that there is an object, by stem, see `image_score`."""
     best_threshold: BestThreshold | None = None
     """Where the maps agree best with the objects; `None` if no image has one."""
 
@@ -55,14 +60,17 @@ class Evaluation:
         for. By the protocol `raw` also `without_object`, the number of images whose mask is empty,
         and `false_alarms`, the number of those with a pixel at or above the threshold; if there
         are such images, `false_alarm_area`, the mean share of such pixels, and
-        `MAE_without_object`.
+        `MAE_without_object`; if there are images of both kinds, `misses`, the number of images with
+        an object and no pixel at or above the threshold, and `AUROC`, see `Detection`.
         """
         values: dict[str, float | int] = {**self.scores, "images": len(self.per_image)}
         if self.protocol == "benchmark":
             return values
         images, alarmed, area, error = self.false_alarms
         values |= {"without_object": images, "false_alarms": alarmed}
-        return values | ({"false_alarm_area": area, "MAE_without_object": error} if images else {})
+        if images:
+            values |= {"false_alarm_area": area, "MAE_without_object": error}
+        return values | (self.detection.to_dict() if self.detection.both else {})
 
     def write_json(self, path: Path) -> None:
         """Writes means, counts and the values of every image; what cannot be measured is null."""
@@ -76,6 +84,7 @@ class Evaluation:
             "turned": self.turned,
             "failures": self.failures,
             "empty_masks": self.empty,
+            "image_scores": self.image_scores,
             "per_image": self.per_image,
         }
         write_json(path, content)

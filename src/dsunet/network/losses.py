@@ -12,6 +12,7 @@ from dsunet.errors import ConfigError
 from dsunet.network.decoder import SegmentationLogits
 
 Bce = Literal["mean", "boundary_weighted"]
+WithoutObject = Literal["iou", "area", "none"]
 
 __all__ = [
     "boundary_weight",
@@ -47,7 +48,11 @@ def _local_mean(values: Tensor) -> Tensor:
 
 
 def structure_loss(
-    logits: Tensor, target: Tensor, bce: Bce = "mean", counted: Tensor | None = None
+    logits: Tensor,
+    target: Tensor,
+    bce: Bce = "mean",
+    counted: Tensor | None = None,
+    without_object: WithoutObject = "iou",
 ) -> Tensor:
     """Boundary-weighted IoU loss plus binary cross-entropy of one output, a scalar.
 
@@ -63,17 +68,30 @@ def structure_loss(
         counted: B×1×H×W, 1 where a pixel counts and 0 where it is ignored; `None`: all count.
             Ignored pixels have no part in any term, and no gradient; means are over the pixels that
             count. An image without any adds 0.
+        without_object: What stands in the IoU term's place for an image whose target is 0
+            everywhere. There it is A / (A + 1), where A is the sum of the map: about 1 whatever
+            the map looks like, with a gradient of 1 / (A + 1)² a pixel, which is nothing beside
+            that of cross-entropy while there is a false alarm of some hundred pixels, and more than
+            all others together once hardly anything is left. `iou` leaves it so, as published;
+            `area` takes the mean of the map, A / n, which is the same term for the background (1
+            less its IoU), with the same gradient however much is left; `none` takes 0.
 
     Raises:
         ConfigError: The shapes differ.
     """
     _check_shapes(logits, target)
     _check_counted(target, counted)
-    return _structure_loss(logits, target, boundary_weight(target, counted), bce, counted)
+    weight = boundary_weight(target, counted)
+    return _structure_loss(logits, target, weight, bce, counted, without_object)
 
 
 def _structure_loss(
-    logits: Tensor, target: Tensor, weight: Tensor, bce: Bce, counted: Tensor | None
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    bce: Bce,
+    counted: Tensor | None,
+    without_object: WithoutObject,
 ) -> Tensor:
     """`weight` is 0 where a pixel is ignored."""
     if counted is not None:
@@ -94,6 +112,11 @@ def _structure_loss(
     intersection = (probability * target * weight).sum((2, 3))
     total = ((probability + target) * weight).sum((2, 3))
     weighted_iou = 1 - (intersection + 1) / (total - intersection + 1)
+    if without_object != "iou":
+        empty = target.amax((2, 3)) == 0
+        area = total / weight.sum((2, 3)).clamp_min(1)
+        instead = area if without_object == "area" else torch.zeros_like(area)
+        weighted_iou = torch.where(empty, instead, weighted_iou)
     return weighted_iou.mean() + cross_entropy
 
 
@@ -103,6 +126,7 @@ def deep_supervision_loss(
     bce: Bce = "mean",
     weights: tuple[float, float, float] = (0.25, 0.5, 1.0),
     counted: Tensor | None = None,
+    without_object: WithoutObject = "iou",
 ) -> Tensor:
     """Weighted sum of `structure_loss` over the coarse, middle and fine output (equation 2).
 
@@ -119,7 +143,9 @@ def deep_supervision_loss(
             if logits is None:
                 raise ConfigError('an output with a weight is missing; run the model with "all"')
             _check_shapes(logits, target)
-            total = total + weight * _structure_loss(logits, target, boundary, bce, counted)
+            total = total + weight * _structure_loss(
+                logits, target, boundary, bce, counted, without_object
+            )
     return total
 
 

@@ -59,6 +59,8 @@ class Report:
     """Images whose colour profile cannot be used and was taken for sRGB, each with the reason."""
     without_object: list[Path] = field(default_factory=list)
     """Images to be cropped to their object that have none: their outputs are whole."""
+    abstained: list[Path] = field(default_factory=list)
+    """Images that were taken for ones without an object, see `Options.abstain`."""
 
 
 def predict_files(
@@ -101,6 +103,7 @@ def predict_files(
     """
     options, report = options or Options(), report or Report()
     check_options(options)
+    options = segmenter.filled(options)
     check_draft(options, segmenter)
     folder = Path(output)
     _refuse_others_folder(folder)
@@ -224,8 +227,7 @@ class _Writing:
             self._fail(batch[0].job.image, str(error))
             return
         for each, image, probability in zip(batch, images, maps, strict=True):
-            taken, view = image.taken, self.segmenter.view
-            result = Segmentation(taken.picture, probability, taken.alpha, view)
+            result = self.segmenter.segmentation(image.taken, probability)
             yield writers.submit(self._write, result, each.job, image.kept)
 
     def _without_failures(self, ready: Iterable[_Ready]) -> Iterator[_Ready]:
@@ -243,6 +245,10 @@ class _Writing:
     def _write(self, result: Segmentation, job: Job, kept: Kept) -> Job:
         """Writes all outputs of an image."""
         options = self.options
+        if options.abstain:
+            result = result.abstaining(options.image_threshold)
+            if not result.probability.any():
+                self.report.abstained.append(job.image)
         # as it is first, then refined: of a large picture both at a time take much memory
         for refine in sorted({options.refines(kind) for kind in options.save}):
             if refine:

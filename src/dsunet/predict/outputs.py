@@ -68,8 +68,12 @@ def check_options(options: Options) -> None:
     Raises:
         ConfigError: Such are among them.
     """
-    if options.threshold is not None and not 0 <= options.threshold <= 1:
-        raise ConfigError(f"`threshold` is {options.threshold}, but needs 0 to 1")
+    for name in ("threshold", "image_threshold"):
+        value = getattr(options, name)
+        if value is not None and not 0 <= value <= 1:
+            raise ConfigError(f"`{name}` is {value}, but needs 0 to 1")
+    if options.image_threshold is not None and not options.abstain:
+        raise ConfigError("`image_threshold` is for `abstain`: give that, too, or leave it out")
     if options.format not in FORMATS:
         raise ConfigError(
             f"`format` is {options.format!r}, but needs {', '.join(FORMATS)}"

@@ -9,6 +9,7 @@ from PIL import Image, ImageColor
 
 from dsunet.data.pixels import over_white
 from dsunet.errors import ConfigError
+from dsunet.metrics.detection import score_of_map
 from dsunet.predict.edges import refined
 from dsunet.predict.foreground import foreground
 from dsunet.running.maps import quantise
@@ -34,6 +35,45 @@ class Segmentation:
     is_refined: bool = False
     """Whether `refined` made it: the map is how much of a pixel is object, and cut-outs have the
     object's colours along its edge."""
+    threshold: float = 0.5
+    """From which probability a pixel is object where nothing else is said: 0.5, or what the model
+    was calibrated to."""
+    image_threshold: float | None = None
+    """From which `score` there is an object; `None` unless the model was calibrated to tell."""
+
+    @property
+    def score(self) -> float:
+        """How sure the map is that there is an object in the image, 0 to 1, see `image_score`."""
+        return score_of_map(quantise(self.probability))
+
+    @property
+    def has_object(self) -> bool:
+        """Whether there is an object: the score reaches `image_threshold`.
+
+        Without one, whether a pixel reaches `threshold`.
+        """
+        if self.image_threshold is None:
+            return bool(self.probability.max(initial=0) >= self.threshold)
+        return self.score >= self.image_threshold
+
+    def abstaining(self, image_threshold: float | None = None) -> Segmentation:
+        """The same; with a map that is 0 everywhere if the score is below the threshold for it.
+
+        Args:
+            image_threshold: The score; by default the one that the model was calibrated to.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        least = self.image_threshold if image_threshold is None else image_threshold
+        if least is None:
+            raise ConfigError(
+                "the model was not calibrated to tell images without an object; give "
+                "`image_threshold`, or calibrate it (dsunet calibrate)"
+            )
+        if self.score >= least:
+            return self
+        return replace(self, probability=np.zeros_like(self.probability), image_threshold=least)
 
     def refined(self) -> Segmentation:
         """The same with an edge that follows the image's, without crumbs and half-hearted places.
@@ -44,15 +84,15 @@ class Segmentation:
         edges = refined(self.probability, self.image, self.view)
         return replace(self, probability=edges, is_refined=True)
 
-    def binary(self, threshold: float = 0.5) -> np.ndarray:
-        """The object: H×W bool, true from `threshold` on."""
-        return self.probability >= threshold
+    def binary(self, threshold: float | None = None) -> np.ndarray:
+        """The object: H×W bool, true from `threshold` on, by default the model's."""
+        return self.probability >= (self.threshold if threshold is None else threshold)
 
     def map(self, *, benchmark_normalization: bool = False) -> np.ndarray:
         """The probability as H×W uint8, see `dsunet.running.inference.quantise`."""
         return quantise(self.probability, benchmark_normalization=benchmark_normalization)
 
-    def box(self, threshold: float = 0.5) -> tuple[int, int, int, int] | None:
+    def box(self, threshold: float | None = None) -> tuple[int, int, int, int] | None:
         """The smallest box around the object, `None` if no pixel reaches the threshold.
 
         Returns:
@@ -64,16 +104,18 @@ class Segmentation:
             return None
         return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
-    def overlay(self, threshold: float = 0.5, *, crop: bool = False) -> Image.Image:
+    def overlay(self, threshold: float | None = None, *, crop: bool = False) -> Image.Image:
         """The image, on white where it is transparent, with the object tinted and outlined: RGB.
 
         Args:
-            threshold: From which probability a pixel belongs to the object.
+            threshold: From which probability a pixel belongs to the object; by default the
+                model's.
             crop: To the object's `box`, if there is one.
         """
+        least = self.threshold if threshold is None else threshold
         alpha = None if self.alpha is None else Image.fromarray(self.alpha)
         picture = over_white(self.image, alpha)
-        return self._cropped(overlay(picture, self.probability, threshold), threshold, crop)
+        return self._cropped(overlay(picture, self.probability, least), least, crop)
 
     def cutout(
         self,
@@ -87,7 +129,7 @@ class Segmentation:
         Args:
             threshold: Below this probability nothing is left; by default edges are soft down to 0.
             background: A colour by its name or as #rrggbb; `None` or "transparent" for none.
-            crop: To the object's `box` at the threshold, or at 0.5, if there is one.
+            crop: To the object's `box` at the threshold, or at the model's, if there is one.
 
         Returns:
             On a colour RGB. Else RGBA, whose alpha is the probability times the image's own
@@ -104,9 +146,9 @@ class Segmentation:
                 share[self.alpha < 255] = 255
             image = foreground(image.convert("RGB"), share)
         made = cutout(image, self.probability, self.alpha, threshold, colour)
-        return self._cropped(made, 0.5 if threshold is None else threshold, crop)
+        return self._cropped(made, threshold, crop)
 
-    def _cropped(self, picture: Image.Image, threshold: float, crop: bool) -> Image.Image:
+    def _cropped(self, picture: Image.Image, threshold: float | None, crop: bool) -> Image.Image:
         box = self.box(threshold) if crop else None
         return picture.crop(box) if box else picture
 

@@ -70,6 +70,7 @@ def _way(segmenter: Segmenter, options: Options) -> dict[str, Any]:
         "save": list(options.save),
         "refine": [kind for kind in options.save if options.refines(kind)],
         "threshold": options.object_from,
+        "usual_threshold": None,  # which the one above is, if it counts
         "cut_at_threshold": options.threshold is not None and "cutout" in options.save,
     }
 
@@ -93,6 +94,7 @@ def _changed(note: Path, made: dict[str, Any], segmenter: Segmenter) -> list[str
         before = {**dict.fromkeys([*segmenter.settings, *new], False), **before}
         before = {"format": "png", "background": None, "intensity": "full", "refine": [], **before}
         before.setdefault("looks", {})
+        before = {"abstain": False, "image_threshold": None, "usual_threshold": None, **before}
         before.setdefault("precision", made["precision"])
         return [key for key in made if key not in _TOLD and before[key] != made[key]]
     except (ValueError, KeyError, TypeError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 import numpy as np
 from PIL import Image
 
-from dsunet.config import Precision
+from dsunet.config import Options, Precision
 from dsunet.config.intensity import as_intensity
 from dsunet.config.renamed import takes_old_names
 from dsunet.errors import ConfigError, ImageError
@@ -133,6 +133,10 @@ class Segmenter:
         identity: What tells a model of your own from another one; empty for dsunet's.
         intensity: Which stored values of images are black and white.
         looks: `view`, `flips` and `zoom` as they were asked for.
+        threshold: From which probability a pixel is object: what `dsunet calibrate` has chosen for
+            the weights, else 0.5.
+        image_threshold: From which score there is an object in an image, of weights that were
+            calibrated on images with and without one; else `None`.
     """
 
     @takes_old_names
@@ -167,6 +171,7 @@ class Segmenter:
         self.weights = opened.weights
         self.identity = dict(opened.identity or {})
         self.intensity = told or opened.intensity
+        self.threshold, self.image_threshold = _calibrated(opened)
         self._source = opened.source
         self._recipe = self._noted(opened, engine, encoders)
 
@@ -333,9 +338,41 @@ class Segmenter:
         """Of some images, in one pass."""
         maps = self.probabilities([self.prepare(one.seen) for one in taken])
         return [
-            Segmentation(one.picture, probability, one.alpha, self.view)
+            self.segmentation(one, probability)
             for one, probability in zip(taken, maps, strict=True)
         ]
+
+    def segmentation(self, taken: Taken, probability: np.ndarray) -> Segmentation:
+        """A picture with the map that `probabilities` has made of it."""
+        return Segmentation(
+            taken.picture,
+            probability,
+            taken.alpha,
+            self.view,
+            threshold=self.threshold,
+            image_threshold=self.image_threshold,
+        )
+
+    def filled(self, options: Options) -> Options:
+        """Options, with what only the model knows: the thresholds that it was calibrated to.
+
+        Raises:
+            ConfigError: It is to abstain, but nobody says below which score.
+        """
+        image_threshold = options.image_threshold
+        if options.abstain and image_threshold is None:
+            image_threshold = self.image_threshold
+            if image_threshold is None:
+                raise ConfigError(
+                    f"`abstain` needs the score below which there is no object in an image, and "
+                    f"{self.weights or self.engine.name} does not say one: give `image_threshold`, "
+                    "or calibrate the model on images with and without an object (dsunet calibrate)"
+                )
+        return replace(
+            options,
+            usual_threshold=self.threshold,
+            image_threshold=image_threshold if options.abstain else None,
+        )
 
     def prepare(self, picture: Image.Image, size: Size | None = None) -> Any:
         """What `probabilities` takes of an RGB picture; safe to be done in another thread.
@@ -353,6 +390,17 @@ class Segmenter:
             CustomModelError: What a model of your own gives is no map.
         """
         return self.engine.probabilities(prepared)
+
+
+def _calibrated(opened: Opened) -> tuple[float, float | None]:
+    """Threshold of a pixel, and of an image if it is known; other values than numbers are not."""
+    told = opened.training.get("calibration")
+    found = told if isinstance(told, Mapping) else {}
+    threshold, of_image = found.get("threshold"), found.get("image_threshold")
+    return (
+        threshold if isinstance(threshold, float) and 0 <= threshold <= 1 else 0.5,
+        of_image if isinstance(of_image, float) else None,
+    )
 
 
 def _taken(number: int, image: Picture | torch.Tensor, intensity: str) -> Taken:

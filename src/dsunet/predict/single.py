@@ -12,7 +12,6 @@ from dsunet.errors import OutputError, closest
 from dsunet.predict.encoding import FORMATS, format_of
 from dsunet.predict.files import check_draft, read_to_segment
 from dsunet.predict.outputs import check_options, made
-from dsunet.predict.pictures import Segmentation
 from dsunet.predict.segmenter import Segmenter
 
 __all__ = ["STREAM", "Made", "check_single", "is_single", "predict_one"]
@@ -28,6 +27,8 @@ class Made(bytes):
 
     whole: bool = False
     """Whether it was to be cropped to its object, but has none."""
+    empty: bool = False
+    """Whether the image was taken for one without an object, see `Options.abstain`."""
     frames: bool = False
     """Whether the image has more pages or frames than the first."""
     profile_trouble: str = ""
@@ -111,14 +112,18 @@ def predict_one(segmenter: Segmenter, image: Source, options: Options) -> Made:
         ConfigError: Options do not go together, or `draft` does not go with the model.
     """
     check_options(options)
+    options = segmenter.filled(options)
     check_draft(options, segmenter)
     read = read_to_segment(image, segmenter, options)
     [probability] = segmenter.probabilities([read.prepared])
-    result = Segmentation(read.taken.picture, probability, read.taken.alpha, segmenter.view)
+    result = segmenter.segmentation(read.taken, probability)
+    if options.abstain:
+        result = result.abstaining(options.image_threshold)
     if options.refines(options.save[0]):
         result = result.refined()
     box = result.box(options.object_from) if options.crop_to_object else None
     file = Made(made(options.save[0], result, options, box, read.kept))
     file.whole = options.crop_to_object and box is None
+    file.empty = options.abstain and not result.probability.any()
     file.frames, file.profile_trouble = read.frames, read.profile_trouble
     return file

@@ -75,7 +75,7 @@ def loss_of(
     """
     coarse, middle, fine = loss.output_weights
     there = (coarse * (logits.coarse is not None), middle * (logits.middle is not None), fine)
-    total = deep_supervision_loss(logits, masks, loss.bce, there, counted)
+    total = deep_supervision_loss(logits, masks, loss.bce, there, counted, loss.without_object)
     if loss.ssim:
         total = total + loss.ssim * similarity_loss(logits.fine, masks, counted)
     return total

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dsunet.config import Options
 from dsunet.errors import ConfigError, perhaps
@@ -16,7 +16,16 @@ __all__ = ["ANSWERS", "FIELDS", "OUTPUTS", "Ask", "parse"]
 OUTPUTS = (*KINDS, "json")
 """What a request can ask for."""
 
-FIELDS = ("output", "threshold", "background", "refine", "crop", "format")
+FIELDS = (
+    "output",
+    "threshold",
+    "background",
+    "refine",
+    "crop",
+    "format",
+    "abstain",
+    "image_threshold",
+)
 """What a request can say, in its form or behind the `?` of its address."""
 
 ANSWERS = ("json", "zip")
@@ -61,6 +70,8 @@ def parse(given: Mapping[str, Sequence[str]], known: Sequence[str] = FIELDS) -> 
         refine=_truth(texts, "refine"),
         crop_to_object=_truth(texts, "crop") or False,
         format=one_of(texts, "format", FORMATS, "png"),
+        abstain=_truth(texts, "abstain") or False,
+        image_threshold=_number(texts, "image_threshold"),
     )
     try:
         # where boxes come along, the threshold of a map means something
@@ -77,7 +88,7 @@ def _without_threshold(options: Options) -> Options:
     threshold = options.threshold
     if threshold is not None and not 0 <= threshold <= 1:
         return options
-    return Options(options.save, background=options.background, format=options.format)
+    return replace(options, threshold=None)
 
 
 def one_of(texts: Mapping[str, str], name: str, known: Sequence[str], default: str) -> str:

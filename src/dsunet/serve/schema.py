@@ -99,8 +99,9 @@ def _fields() -> Json:
             "type": "number",
             "minimum": 0,
             "maximum": 1,
-            "description": "Object from this probability on; 0.5 without it. A cut-out, whose "
-            "edges are soft without it, keeps nothing of what is below. Not with probability.",
+            "description": "Object from this probability on; without it what the weights were "
+            "calibrated to, or 0.5. A cut-out, whose edges are soft without it, keeps nothing of "
+            "what is below. Not with probability.",
         },
         "background": {
             "type": "string",
@@ -121,6 +122,18 @@ def _fields() -> Json:
             "default": "png",
             "description": "Of the picture that is answered; webp loses nothing; jpg is for "
             "overlays, and for cut-outs on a background.",
+        },
+        "abstain": {
+            "type": "boolean",
+            "default": False,
+            "description": "An empty mask where the picture's score is below the one that the "
+            "weights were calibrated to, or below image_threshold.",
+        },
+        "image_threshold": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 1,
+            "description": "For abstain: that score, where it is to be another one.",
         },
     }
 
@@ -310,6 +323,16 @@ def _description() -> Json:
             "score": {
                 "type": "number",
                 "description": "Mean probability of the object's pixels, 0 without any.",
+            },
+            "image_score": {
+                "type": "number",
+                "description": "How sure the map is that there is an object: the mean of its "
+                "highest 0.1 %, 0 to 1.",
+            },
+            "image_threshold": {
+                "type": ["number", "null"],
+                "description": "From which score there is an object, where the weights were "
+                "calibrated to tell.",
             },
             "area": {**_number(), "description": "Pixels of the object."},
             "share": {"type": "number", "description": "Of all pixels, 0 to 1."},

@@ -23,7 +23,7 @@ from PIL import Image
 from dsunet.config import ServeConfig
 from dsunet.data.limits import pixels_allowed
 from dsunet.data.sources import Bytes
-from dsunet.errors import DsunetError, ImageError, ImageFormatError, ImageSizeError
+from dsunet.errors import ConfigError, DsunetError, ImageError, ImageFormatError, ImageSizeError
 from dsunet.predict.files import ToSegment, read_to_segment
 from dsunet.predict.outputs import made
 from dsunet.predict.pictures import Segmentation
@@ -123,6 +123,8 @@ def facts_of(segmenter: Segmenter) -> dict[str, Any]:
         "view": list(segmenter.view) if segmenter.view else None,
         "parameters": engine.parameters,
         "intensity": segmenter.intensity,
+        "threshold": segmenter.threshold,
+        "image_threshold": segmenter.image_threshold,
         "sha256": engine.identity().get("sha256"),
     }
 
@@ -158,6 +160,8 @@ def _answer(connection: Connection, segmenter: Segmenter, job: Job, number: int)
         told = {"status": 415, "error": str(error)}
     except ImageError as error:
         told = {"status": 422, "error": str(error)}
+    except ConfigError as error:  # what only the model can tell, see `Segmenter.filled`
+        told = {"status": 422, "error": str(error)}
     except DsunetError as error:
         told = {"status": 500, "error": str(error)}
     except Exception as error:
@@ -186,11 +190,14 @@ def segment(
     Raises:
         ImageError: The picture cannot be read, see `dsunet.data.images.decode`.
     """
-    ask, options = job.ask, job.ask.options
+    ask, options = job.ask, segmenter.filled(job.ask.options)
     read = read_to_segment(Bytes(job.content), segmenter, options)
     go_on()
     [probability] = segmenter.probabilities([read.prepared])
-    result = Segmentation(read.taken.picture, probability, read.taken.alpha, segmenter.view)
+    result = segmenter.segmentation(read.taken, probability)
+    score = result.score if ask.output == "json" else None
+    if options.abstain:
+        result = result.abstaining(options.image_threshold)
     go_on()
     if options.refines(options.save[0]):
         result = result.refined()
@@ -198,9 +205,13 @@ def segment(
     box = result.box(options.object_from) if options.crop_to_object else None
     file = made(options.save[0], result, options, box, read.kept)
     notes = _notes(read, whole=options.crop_to_object and box is None)
+    if options.abstain and not result.probability.any():
+        notes.append("it is taken for a picture without an object, so its mask is empty")
     if ask.output != "json":
         return file, {"media": MEDIA[options.format], "notes": notes}
     told = described(result, options.object_from)
+    told["image_score"] = None if score is None else round(score, 6)
+    told["image_threshold"] = segmenter.image_threshold
     told["map"] = {
         "media_type": MEDIA[options.format],
         "base64": base64.b64encode(file).decode(),

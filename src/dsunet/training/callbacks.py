@@ -32,7 +32,8 @@ from dsunet.weights.checkpoint import save
 __all__ = ["DurableCheckpoints", "RunFolder", "SafeInterrupt"]
 
 WITHOUT_OBJECT = ("false_alarm_rate", "false_alarm_area", "MAE_without_object")
-COLUMNS = ("epoch", "loss", *OWN_MEASURES, *WITHOUT_OBJECT, "lr", "seconds")
+OF_BOTH = ("miss_rate", "AUROC", "Dice_all")
+COLUMNS = ("epoch", "loss", *OWN_MEASURES, *WITHOUT_OBJECT, *OF_BOTH, "lr", "seconds")
 
 
 class RunFolder(L.Callback):
@@ -198,6 +199,8 @@ class RunFolder(L.Callback):
         parts += [f"{name} {values[name]:.4f}" for name in OWN_MEASURES if name in values]
         if "false_alarm_rate" in values:
             parts.append(f"false alarms {100 * values['false_alarm_rate']:.1f} %")
+        if "miss_rate" in values:
+            parts.append(f"misses {100 * values['miss_rate']:.1f} %")
         parts += [f"{values['seconds']:.1f} s", f"{_minutes(per_epoch * (epochs - epoch))} left"]
         return "  ".join(parts) + ("  (best)" if improved else "")
 

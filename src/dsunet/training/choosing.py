@@ -15,14 +15,16 @@ FALLBACK = "MAE_without_object"
 def deciding(measures: Mapping[str, float], best_by: str) -> tuple[str, float] | None:
     """The measure that decides, and its value.
 
-    It is over the pictures with an object. Without any, it is the mean absolute error over those
-    without one, which says more than the number of false alarms, as that may be 0 for long.
+    It is over the pictures with an object, but for `Dice_all`, which is over all, and the same as
+    Dice where each has one. Without any, it is the mean absolute error over those without one,
+    which says more than the number of false alarms, as that may be 0 for long.
 
     Args:
         measures: What `Measures.summary` gives; empty without validation.
         best_by: The measure that is asked for.
     """
-    for key in (best_by, FALLBACK):
+    known = (best_by, "Dice", FALLBACK) if best_by == "Dice_all" else (best_by, FALLBACK)
+    for key in known:
         if key in measures:
             return key, measures[key]
     return None
@@ -32,5 +34,5 @@ def is_better(key: str, value: float, before: float | None) -> bool:
     """Whether a value is better than the best one before; an equal one is not."""
     if before is None:
         return True
-    higher = key in ALL_MEASURES and ALL_MEASURES[key].higher_is_better
+    higher = key == "Dice_all" or (key in ALL_MEASURES and ALL_MEASURES[key].higher_is_better)
     return value > before if higher else value < before

@@ -71,7 +71,11 @@ def open_model(
                 )
             opened = open_exported(file, engine)
             return Opened(
-                opened, exported=True, weights=opened.path, intensity=opened.facts.intensity
+                opened,
+                exported=True,
+                weights=opened.path,
+                intensity=opened.facts.intensity,
+                training=opened.facts.training,
             )
     if engine in _FILES:
         runtime = {"onnx": "onnxruntime", "openvino": "OpenVINO"}[engine]

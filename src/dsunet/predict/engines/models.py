@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
@@ -54,3 +54,5 @@ class Opened:
     """What tells a model of the user's own from another one, see `CustomSource.identity`."""
     intensity: str = "full"
     """Which stored values of images are black and white, as the model says."""
+    training: Mapping[str, Any] = field(default_factory=dict)
+    """What is said of its training, see `dsunet.weights.checkpoint`."""

@@ -37,11 +37,16 @@ def open_network(
             pyramid_weights=encoders["pyramid_weights"],
             semantic_weights=encoders["semantic_weights"],
         )
-        return Opened(network, weights=file.path, intensity=network.intensity)
+        return Opened(
+            network,
+            weights=file.path,
+            intensity=network.intensity,
+            training=network.training_facts,
+        )
     if any(path is not None for path in encoders.values()):
         raise ConfigError("`pyramid_weights` and `semantic_weights` go with a weights file alone")
     if isinstance(model, SegmentationModel) and weights is None:
-        return Opened(model, intensity=model.intensity)
+        return Opened(model, intensity=model.intensity, training=model.training_facts)
     source = CustomSource.of(model)
     identity = source.identity()
     if weights is None:
@@ -51,7 +56,12 @@ def open_network(
     file = open_weights(weights)
     loaded = load(file, model=source)
     return Opened(
-        loaded, weights=file.path, source=source, identity=identity, intensity=loaded.intensity
+        loaded,
+        weights=file.path,
+        source=source,
+        identity=identity,
+        intensity=loaded.intensity,
+        training=loaded.training_facts,
     )
 
 
