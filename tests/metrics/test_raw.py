@@ -145,6 +145,9 @@ def test_pictures_without_an_object_are_apart() -> None:
         "false_alarm_rate": 1 / 3,
         "false_alarm_area": pytest.approx(0.01 / 3),
         "MAE_without_object": pytest.approx(mean),
+        "miss_rate": 0,
+        "AUROC": 1,
+        "Dice_all": pytest.approx((1 + 2) / 4),
     }
     # the paper's protocol averages over all, and a dim map is white by it
     stretched = Measures(["S", "F"], "benchmark")

@@ -13,6 +13,7 @@ from dsunet.errors import ConfigError
 from dsunet.network.decoder import SegmentationLogits
 from dsunet.network.losses import (
     Bce,
+    WithoutObject,
     boundary_weight,
     deep_supervision_loss,
     similarity_loss,
@@ -226,3 +227,54 @@ def test_similarity_leaves_ignored_pixels_out() -> None:
     assert torch.equal(similarity_loss(logits, other, counted), loss)
     with pytest.raises(ConfigError, match="the loss needs the same"):
         similarity_loss(logits, mask[..., :20])
+
+
+def empty_loss(probability: float, without_object: WithoutObject) -> tuple[float, float]:
+    """Of a picture of 20×20 without an object: the loss, and its gradient of one logit."""
+    logits = torch.full((1, 1, 20, 20), math.log(probability / (1 - probability)))
+    logits.requires_grad_()
+    target = torch.zeros(1, 1, 20, 20)
+    loss = dsunet.structure_loss(logits, target, without_object=without_object)
+    loss.backward()
+    assert logits.grad is not None
+    return float(loss.detach()), float(logits.grad[0, 0, 0, 0])
+
+
+@pytest.mark.parametrize("probability", [0.9, 0.1, 0.001])
+def test_without_an_object_by_hand(probability: float) -> None:
+    entropy, slope = -math.log(1 - probability), probability / 400
+    change = probability * (1 - probability)  # of the map with the logit
+    area = 400 * probability
+    assert empty_loss(probability, "none") == pytest.approx((entropy, slope), rel=1e-4)
+    expected = entropy + probability, slope + change / 400
+    assert empty_loss(probability, "area") == pytest.approx(expected, rel=1e-4)
+    expected = entropy + area / (area + 1), slope + change / (area + 1) ** 2
+    assert empty_loss(probability, "iou") == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_iou_term_fights_where_there_is_no_object() -> None:
+    """Its part of the gradient, beside that of cross-entropy: too small first, then too large."""
+    parts = []
+    for probability in (0.9, 0.001):
+        alone = empty_loss(probability, "none")[1]
+        parts.append((empty_loss(probability, "iou")[1] - alone) / alone)
+    assert parts[0] < 0.01
+    assert parts[1] > 100
+
+
+def test_pictures_with_an_object_are_as_they_were() -> None:
+    logits, target = torch.randn(2, 1, 40, 33), torch.zeros(2, 1, 40, 33)
+    target[0, :, 5:20, 5:9] = 1
+    counted = torch.ones_like(target)
+    for bce in ("mean", "boundary_weighted"):
+        alone = [dsunet.structure_loss(logits[:1], target[:1], bce, counted[:1], "iou")]
+        alone += [dsunet.structure_loss(logits[:1], target[:1], bce, counted[:1], "area")]
+        assert alone[0] == alone[1]
+    both = dsunet.structure_loss(logits, target, "boundary_weighted", counted, "area")
+    each = [
+        dsunet.structure_loss(
+            logits[i : i + 1], target[i : i + 1], "boundary_weighted", None, "area"
+        )
+        for i in range(2)
+    ]
+    torch.testing.assert_close(both, sum(each) / 2)

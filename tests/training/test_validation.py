@@ -61,6 +61,9 @@ def test_the_measure_that_decides(best_by: str) -> None:
     assert is_better(best_by, 0.4, 0.5) is lower
     assert is_better(best_by, 0.6, 0.5) is not lower
     assert not is_better(best_by, 0.5, 0.5)
+    assert deciding({**measures, "Dice_all": 0.2}, "Dice_all") == ("Dice_all", 0.2)
+    assert deciding(measures, "Dice_all") == ("Dice", measures["Dice"])  # where each has an object
+    assert is_better("Dice_all", 0.6, 0.5)
     assert is_better(FALLBACK, 0.1, 0.2)
     assert not is_better(FALLBACK, 0.2, 0.1)
 
@@ -110,6 +113,9 @@ def test_pictures_without_an_object_in_validation(pictures: Path, tmp_path: Path
         "false_alarm_rate": found["false_alarms"] / 2,
         "false_alarm_area": found["false_alarm_area"],
         "MAE_without_object": found["MAE_without_object"],
+        "miss_rate": found["misses"] / 2,
+        "AUROC": found["AUROC"],
+        "Dice_all": (found["Dice"] + 1 - found["false_alarms"] / 2) / 2,
     }
     assert result.measures == pytest.approx(expected, abs=1e-12)
     [row] = rows_of(tmp_path / "run")

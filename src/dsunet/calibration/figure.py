@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dsunet.calibration.choose import Calibration, Observed
+from dsunet.calibration.thresholds import Calibration, Observed
 from dsunet.support.files import replace_durably, temporary_beside
 from dsunet.visualize.figures import method_style, new_figure
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dsunet.calibration.choose import Calibration, Observed, Wanted, choose, observe
 from dsunet.calibration.figure import draw
+from dsunet.calibration.thresholds import Calibration, Observed, Wanted, choose, observe
 from dsunet.data import Pair
 from dsunet.data.pairs import read_pair
 from dsunet.errors import CheckpointError, DataError, OutputError

@@ -23,7 +23,7 @@ from dsunet.errors import ConfigError
 
 if TYPE_CHECKING:
     from dsunet.calibration import Calibration
-    from dsunet.calibration.choose import Effect
+    from dsunet.calibration.thresholds import Effect
     from dsunet.data import Pair
     from dsunet.predict import Segmenter
 

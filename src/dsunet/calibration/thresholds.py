@@ -286,6 +286,8 @@ def _image_threshold(wanted: Wanted, objects: np.ndarray, empties: np.ndarray) -
     if wanted.false_alarm_rate is not None:
         return float(between[np.flatnonzero(alarms <= wanted.false_alarm_rate + 1e-9)[0]])
     index = found - alarms
+    if index.max() <= 1e-9:
+        return 0.0  # no score tells them apart, so none is a reason to say that there is nothing
     best = np.flatnonzero(index >= index.max() - 1e-9)
     return float(between[best[np.abs(between[best] - 0.5).argmin()]])
 
