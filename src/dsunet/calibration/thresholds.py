@@ -23,7 +23,16 @@ from dsunet.metrics.detection import Detection, auroc
 from dsunet.metrics.inputs import Map, Truth
 from dsunet.metrics.thresholds import curves
 
-__all__ = ["Calibration", "Interval", "Observed", "Wanted", "choose", "observe"]
+__all__ = [
+    "Calibration",
+    "Effect",
+    "Interval",
+    "Observed",
+    "Wanted",
+    "choose",
+    "effect_of",
+    "observe",
+]
 
 SAMPLES = 1000
 """Of the bootstrap."""
@@ -213,9 +222,9 @@ def choose(seen: Sequence[Observed], wanted: Wanted, seed: int = 0) -> Calibrati
         Interval(round(float(low), 3), round(float(high), 3)),
         of_image,
         image_interval,
-        _effect(objects, empties, 0.5),
-        _effect(objects, empties, threshold),
-        None if of_image is None else _effect(objects, empties, threshold, of_image),
+        effect_of(seen, 0.5),
+        effect_of(seen, threshold),
+        None if of_image is None else effect_of(seen, threshold, of_image),
     )
 
 
@@ -292,12 +301,16 @@ def _image_threshold(wanted: Wanted, objects: np.ndarray, empties: np.ndarray) -
     return float(between[best[np.abs(between[best] - 0.5).argmin()]])
 
 
-def _effect(
-    objects: Sequence[Observed],
-    empties: Sequence[Observed],
-    threshold: float,
-    image_threshold: float = 0.0,
-) -> Effect:
+def effect_of(seen: Sequence[Observed], threshold: float, image_threshold: float = 0.0) -> Effect:
+    """What thresholds come to on some pictures.
+
+    Args:
+        seen: The pictures.
+        threshold: Of a pixel's probability.
+        image_threshold: Of a picture's score; below it nothing is found.
+    """
+    objects = [one for one in seen if one.curves]
+    empties = [one for one in seen if not one.curves]
     cut = cut_of(threshold)
 
     def finds(one: Observed) -> bool:

@@ -101,7 +101,9 @@ class TrainConfig:
 
     best_by: BestBy = "S"
     """Measure on the validation set that picks the best epoch: over the pictures with an object,
-    or, if there is none, the mean absolute error. Of equal ones the first epoch is the best."""
+    or, if there is none, the mean absolute error. `Dice_all` is Dice over all pictures, where one
+    without an object counts 1 if nothing is found, and else 0. Of equal ones the first epoch is the
+    best."""
 
     protocol: MeasuringProtocol = "raw"
     """How validation measures: `raw` measures maps as they are, and pictures without an object
@@ -192,6 +194,12 @@ class TrainConfig:
             value = getattr(self, field)
             require(value is None or value > 0, field, value, "needs to be above 0")
         require(0 < self.threshold <= 1, "threshold", self.threshold, "needs (0, 1]")
+        require(
+            self.best_by != "Dice_all" or self.protocol == "raw",
+            "best_by",
+            self.best_by,
+            "needs `protocol` raw, which tells pictures without an object apart",
+        )
         require(0 <= self.multi_scale <= 0.5, "multi_scale", self.multi_scale, "needs [0, 0.5]")
         for field, wanted in (
             ("compile", self.compile),

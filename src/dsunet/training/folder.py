@@ -188,7 +188,7 @@ def _check_same(folder: Path, before: dict[str, Any], settings: dict[str, Any]) 
     # what an earlier version did not know was as it is by default
     defaults = {
         field.name: field.default
-        for cls in (DataConfig, TrainConfig)
+        for cls in (DataConfig, TrainConfig, LossConfig)
         for field in dataclasses.fields(cls)
     }
     read = "full" if settings.get("intensity") else None

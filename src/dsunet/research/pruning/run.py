@@ -378,7 +378,8 @@ def _stages(
 
 def _training_facts(model: DSUNet, source: Path, stage: Stage) -> dict[str, Any]:
     """Those of the file that was pruned, but for its measures, which are no longer true."""
-    facts = {k: v for k, v in model.training_facts.items() if k not in ("measures", "epoch")}
+    untrue = ("measures", "epoch", "calibration")
+    facts = {k: v for k, v in model.training_facts.items() if k not in untrue}
     measures = {"measures": dict(stage.measures)} if stage.measures else {}
     return {**facts, "pruned_from": source.name, **measures}
 
