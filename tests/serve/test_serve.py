@@ -53,6 +53,11 @@ def test_the_same_bytes_as_the_command_line(
     [
         ("binary", {"threshold": "0.3"}, ["--threshold", "0.3"]),
         ("binary", {"refine": "true"}, ["--refine", "true"]),
+        (
+            "binary",
+            {"abstain": "true", "image_threshold": "1"},
+            ["--abstain", "--image-threshold", "1"],
+        ),
         ("overlay", {"threshold": "0.3", "format": "jpg"}, ["--threshold", "0.3"]),
         ("cutout", {"background": "#00ff00", "crop": "1"}, ["--crop-to-object"]),
         ("cutout", {"refine": "false", "format": "webp"}, ["--refine", "false"]),
@@ -109,6 +114,8 @@ def test_numbers(service: Served, photo: bytes) -> None:
         ({"threshold": "1.5", "output": "json"}, "`threshold` is 1.5, but needs 0 to 1"),
         ({"threshold": "nan", "output": "binary"}, "`threshold` is nan, but needs 0 to 1"),
         ({"threshold": "0.4"}, "does nothing for probability maps"),
+        ({"image_threshold": "0.4"}, "`image_threshold` is for `abstain`"),
+        ({"abstain": "true"}, "`abstain` needs the score below which there is no object"),
         ({"background": "white"}, "`output` cutout, or leave it out"),
         ({"background": "mauvish", "output": "cutout"}, "`background` is 'mauvish'"),
         ({"format": "jpg"}, "`format` is jpg, which changes values"),
