@@ -150,6 +150,16 @@ def test_own_data(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
+def test_nothing_there(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("parts", 12, 64)
+    for file in sorted(Path("parts/masks").iterdir())[::3]:
+        Image.new("L", (64, 64)).save(file)
+    shutil.copy("photo.jpg", "part.png")
+    run_page(ROOT / "docs" / "nothing-there.md", capsys)
+    assert Path("runs/parts/calibration.png").is_file()
+    assert {path.suffix for path in Path("masks").iterdir()} >= {".png", ".json"}
+
+
 def test_weights(
     sandbox: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

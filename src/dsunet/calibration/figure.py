@@ -68,7 +68,7 @@ def draw(seen: Sequence[Observed], found: Calibration, path: Path) -> None:
         axis.grid(alpha=0.3)
         axis.tick_params(labelsize=TEXT)
         axis.legend(
-            frameon=False, fontsize=TEXT, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3
+            frameon=False, fontsize=TEXT, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2
         )
     with temporary_beside(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
