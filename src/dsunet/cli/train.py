@@ -15,7 +15,7 @@ import yaml
 from jsonargparse import Namespace
 
 import dsunet
-from dsunet.cli.output import fail, one_line, print_line, scores, visible, with_flags
+from dsunet.cli.output import FOLDS, fail, one_line, print_line, scores, visible, with_flags
 from dsunet.cli.parser import (
     Command,
     Parser,
@@ -110,7 +110,7 @@ def _train_folds(arguments: Namespace) -> int:
             return status
     spread = _spread([result.measures for result in results])
     write_json(
-        root / "folds.json",
+        root / FOLDS,
         {
             "folds": [
                 {"folder": str(result.folder), "epoch": result.best_epoch, **result.measures}
@@ -122,6 +122,7 @@ def _train_folds(arguments: Namespace) -> int:
     )
     told = "  ".join(f"{name} {mean:.4f} ± {off:.4f}" for name, (mean, off) in spread.items())
     print_line(f"mean ± standard deviation of {count} folds: {told}")
+    print_line(f"to predict by all of them: dsunet predict IMAGES --weights '{root}/fold-*'")
     return 0
 
 
