@@ -20,10 +20,10 @@ from dsunet.maps.semantic import FeatureCache
 from dsunet.metrics import OWN_MEASURES, BestThreshold, Measures
 from dsunet.network.base import SegmentationModel
 from dsunet.network.decoder import SegmentationLogits
-from dsunet.running.inference import predict_probabilities
+from dsunet.running.inference import forward_views, predict_probabilities, probabilities_of
 from dsunet.running.maps import quantise
 from dsunet.running.memory import give_back
-from dsunet.running.step import Given, loss_of, way_there
+from dsunet.running.step import Given, in_float32, loss_of, wanted_outputs, way_there
 from dsunet.training.average import WeightAverage
 from dsunet.training.distillation import Distillation
 from dsunet.training.scales import at_another_size
@@ -67,6 +67,8 @@ class SegmentationModule(L.LightningModule):
         self.measures: Measures | None = None
         self.latest: dict[str, float] = {}
         self.best_threshold: BestThreshold | None = None  # at the latest validation
+        self.validation_loss: float | None = None  # mean over the pictures of the latest validation
+        self._validation_losses: list[Tensor] = []
         self._loss_sum = torch.zeros(())
         self._loss_count = 0
         self._names: list[str] = []  # of the batches since the last step of the optimiser
@@ -133,9 +135,19 @@ class SegmentationModule(L.LightningModule):
 
     def predict(self, batch: Batch) -> list[np.ndarray]:
         """Probability maps at the size of the batch's truths; in evaluation mode."""
-        sizes = [(truth.shape[0], truth.shape[1]) for truth in batch.truths if truth is not None]
         maps = self._semantics(batch)
-        return predict_probabilities(self.evaluated, batch.sam, batch.dino, sizes, maps)
+        return predict_probabilities(self.evaluated, batch.sam, batch.dino, _sizes(batch), maps)
+
+    def validated_logits(self, batch: Batch) -> SegmentationLogits:
+        """What both the maps and the loss of validation are made of, by one pass.
+
+        The fine output is the very one of `predict`, whether the others are wanted or not.
+        """
+        wanted = wanted_outputs(self.loss_config)
+        maps = self._semantics(batch)
+        return in_float32(
+            forward_views(self.evaluated, batch.sam, batch.dino, maps, outputs=wanted)
+        )
 
     def epoch_loss(self) -> float:
         """Mean loss of the images of this epoch so far; interruptions do not change it."""
@@ -196,6 +208,7 @@ class SegmentationModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.measures = Measures(OWN_MEASURES, self.recipe.protocol, self.recipe.threshold)
+        self._validation_losses = []
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         assert self.measures is not None
@@ -205,7 +218,11 @@ class SegmentationModule(L.LightningModule):
             for truth, apart in zip(batch.truths, ignored, strict=True)
             if truth is not None
         ]
-        for probability, (truth, apart) in zip(self.predict(batch), truths, strict=True):
+        logits = self.validated_logits(batch)
+        loss = loss_of(logits, batch.mask, self.loss_config, batch.counted)
+        self._validation_losses += [loss.detach()] * len(batch.sam)
+        maps = probabilities_of(logits.fine, _sizes(batch))
+        for probability, (truth, apart) in zip(maps, truths, strict=True):
             self.measures.update(quantise(probability), truth, apart)
 
     def on_validation_epoch_end(self) -> None:
@@ -213,6 +230,8 @@ class SegmentationModule(L.LightningModule):
         self.latest = self.measures.summary()
         self.best_threshold = self.measures.best_threshold()
         self.measures = None
+        self.validation_loss = float(torch.stack(self._validation_losses).double().mean())
+        self.log("val_loss", self.validation_loss, sync_dist=False)
         # logged in float64 by the callback that writes metrics.csv; torch keeps float32 here
         self.log_dict(self.latest, prog_bar=True, sync_dist=False)
 
@@ -302,3 +321,8 @@ class SegmentationModule(L.LightningModule):
     def _in_both(names: Iterable[str]) -> set[str]:
         """Names of the model's tensors as they are here, in the model and in its average."""
         return {f"{start}{name}" for name in names for start in ("model.", "average.module.")}
+
+
+def _sizes(batch: Batch) -> list[tuple[int, int]]:
+    """Height and width of a batch's truths."""
+    return [(truth.shape[0], truth.shape[1]) for truth in batch.truths if truth is not None]
