@@ -15,6 +15,7 @@ from dsunet.cli.parser import (
     PRECISIONS,
     Command,
     Parser,
+    add_blocks_argument,
     add_encoder_arguments,
     add_intensity,
     add_max_pixels,
@@ -64,6 +65,7 @@ def _predict_arguments(parser: Parser) -> None:
         default=None,
     )
     add_encoder_arguments(parser, "that the weights file refers to")
+    add_blocks_argument(parser)
     parser.add_argument(
         "--output",
         type=str,
@@ -400,6 +402,7 @@ def _segmenter(arguments: Namespace, model: CustomSource | str | list[Member]) -
         view=arguments.view,
         flips=arguments.flips,
         zoom=arguments.zoom,
+        blocks=arguments.blocks or (),
     )
 
 

@@ -19,16 +19,18 @@ from dsunet.cli.output import FOLDS, fail, one_line, print_line, scores, visible
 from dsunet.cli.parser import (
     Command,
     Parser,
+    add_blocks_argument,
     add_encoder_arguments,
     add_model_argument,
     fields_of,
     model_of,
     pick,
 )
-from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
+from dsunet.config import BLOCKS, DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
 from dsunet.config.renamed import todays
 from dsunet.errors import ConfigError, DsunetError
 from dsunet.support.files import write_json
+from dsunet.support.imports import is_import_path
 from dsunet.support.packages import needing
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def add_train_arguments(parser: Parser, *aliases: str) -> None:
         "nano, encoders for the others.",
     )
     add_encoder_arguments(parser, "to start from instead of the public ones")
+    add_blocks_argument(parser)
     parser.add_argument("--resume", action="store_true", help="Go on with the run in --output.")
     parser.add_argument(
         "--report",
@@ -210,6 +213,10 @@ def _model(arguments: Namespace, notes: list[str]) -> ModelConfig | CustomSource
         CheckpointError: The weights do not say of which model they are.
     """
     settings = fields_of(ModelConfig)
+    if named := [name for field in BLOCKS if is_import_path(name := f"{arguments[field]}")]:
+        from dsunet.network.blocks import name_blocks
+
+        name_blocks(named)
     if arguments.model is None and (run := _run_to_go_on_with(arguments)):
         arguments.model = run["model"]
         for name in settings:
@@ -249,6 +256,10 @@ def _model_in(weights: str, notes: list[str]) -> ModelConfig:
             f"it as --{file.role}-weights"
         )
     config = config_of(file)
+    if config.blocks:
+        from dsunet.network.blocks import require_named
+
+        require_named(config, file.path)
     height_width = f"{config.sam_size}" + (f" and {config.dino_size}" if config.dino_size else "")
     notes.append(f"{config.name} with views of {height_width} px, as the weights say (no --model)")
     return config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -59,6 +59,8 @@ class Recipe:
     intensity: str = "full"
     """Which stored values of images are black and white, whoever said so."""
     looks: Looks = field(default_factory=Looks)
+    blocks: tuple[str, ...] = ()
+    """Import paths of the user's own blocks that models from files have."""
 
     def build(self) -> Segmenter:
         """The segmenter; on a machine like the first one its maps are the same.
@@ -79,6 +81,7 @@ class Recipe:
             view=self.looks.view,
             flips=self.looks.flips,
             zoom=self.looks.zoom,
+            blocks=self.blocks,
             **self.settings,
         )
 
@@ -132,6 +135,8 @@ class Segmenter:
         flips: Segment every image mirrored, too, and take the mean; takes twice as long.
         zoom: Segment the part around the object again and take the mean there: finer outlines of
             small objects, for up to twice the time.
+        blocks: Blocks of your own that models from files have, or their import paths, see
+            `dsunet.load`.
 
     Raises:
         CheckpointError: The file is missing, broken or not ours.
@@ -167,8 +172,10 @@ class Segmenter:
         view: int | Size | None = None,
         flips: bool = False,
         zoom: bool = False,
+        blocks: Sequence[str | Callable[..., object]] = (),
     ) -> None:
         check_engine(engine)
+        self._blocks = tuple(_named(blocks))
         told = None if intensity is None else as_intensity(intensity)
         work_after_fork()
         encoders = {"pyramid_weights": pyramid_weights, "semantic_weights": semantic_weights}
@@ -216,6 +223,7 @@ class Segmenter:
                     dino_size=source.dino_size if source else None,
                     intensity=self.intensity,
                     looks=self.looks,
+                    blocks=self._blocks,
                 )
             )
         if len(members) == 1:
@@ -395,6 +403,15 @@ def _one_intensity(opened: Sequence[Opened]) -> str:
             f"({', '.join(told)}); say which by `intensity`, or leave the odd ones out"
         )
     return told[0]
+
+
+def _named(blocks: Sequence[str | Callable[..., object]]) -> list[str]:
+    """Blocks that the user has named; torch is needed where there are some alone."""
+    if not blocks:
+        return []
+    from dsunet.network.blocks import name_blocks
+
+    return name_blocks(blocks)
 
 
 def _taken(number: int, image: Picture | torch.Tensor, intensity: str) -> Taken:

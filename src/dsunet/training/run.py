@@ -15,6 +15,7 @@ from dsunet.config.renamed import takes_old_names
 from dsunet.data.limits import pixels_allowed
 from dsunet.errors import MissingPackageError
 from dsunet.metrics.cuts import BestThreshold, describe_threshold
+from dsunet.network.blocks import trust
 from dsunet.network.source import CustomSource
 from dsunet.support.files import clear_temporaries, lock_folder, write_json
 from dsunet.training.building import build, with_batch_size
@@ -96,6 +97,8 @@ def train(
             or twice.
     """
     own = model if isinstance(model, ModelConfig) else CustomSource.of(model)
+    if isinstance(own, ModelConfig):
+        trust(own)
     how = (data, recipe or TrainConfig(), loss or LossConfig())
     sources = Sources(weights, pyramid_weights, semantic_weights)
     say = on_line or logger.info
