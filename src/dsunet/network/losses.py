@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -47,7 +48,11 @@ def _local_mean(values: Tensor) -> Tensor:
 
 
 def structure_loss(
-    logits: Tensor, target: Tensor, bce: Bce = "mean", counted: Tensor | None = None
+    logits: Tensor,
+    target: Tensor,
+    bce: Bce = "mean",
+    counted: Tensor | None = None,
+    positive_weight: float = 1.0,
 ) -> Tensor:
     """Boundary-weighted IoU loss plus binary cross-entropy of one output, a scalar.
 
@@ -63,29 +68,40 @@ def structure_loss(
         counted: B×1×H×W, 1 where a pixel counts and 0 where it is ignored; `None`: all count.
             Ignored pixels have no part in any term, and no gradient; means are over the pixels that
             count. An image without any adds 0.
+        positive_weight: Factor of the object's part of the cross-entropy, −w·m·log p − (1 − m)·
+            log(1 − p). Means are over pixels, not weights, so that background weighs what it did.
 
     Raises:
         ConfigError: The shapes differ.
     """
     _check_shapes(logits, target)
     _check_counted(target, counted)
-    return _structure_loss(logits, target, boundary_weight(target, counted), bce, counted)
+    weight = boundary_weight(target, counted)
+    return _structure_loss(logits, target, weight, bce, counted, positive_weight)
 
 
 def _structure_loss(
-    logits: Tensor, target: Tensor, weight: Tensor, bce: Bce, counted: Tensor | None
+    logits: Tensor,
+    target: Tensor,
+    weight: Tensor,
+    bce: Bce,
+    counted: Tensor | None,
+    positive_weight: float,
 ) -> Tensor:
     """`weight` is 0 where a pixel is ignored."""
+    # none for 1, so that sums are those of the loss without it to the last digit
+    positive = None if positive_weight == 1 else logits.new_tensor(positive_weight)
+    entropy = partial(F.binary_cross_entropy_with_logits, pos_weight=positive)
     if counted is not None:
         # whatever is computed at ignored pixels is finite and gets no gradient
         logits, target = logits.masked_fill(counted == 0, 0.0), target * counted
     if bce == "mean" and counted is not None:
-        per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        per_pixel = entropy(logits, target, reduction="none")
         cross_entropy = (counted * per_pixel).sum() / counted.sum().clamp_min(1)
     elif bce == "mean":
-        cross_entropy = F.binary_cross_entropy_with_logits(logits, target)
+        cross_entropy = entropy(logits, target)
     else:
-        per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        per_pixel = entropy(logits, target, reduction="none")
         total_weight = weight.sum((2, 3))
         if counted is not None:
             total_weight = total_weight.clamp_min(1)  # that of a pixel is at least 1
@@ -103,6 +119,7 @@ def deep_supervision_loss(
     bce: Bce = "mean",
     weights: tuple[float, float, float] = (0.25, 0.5, 1.0),
     counted: Tensor | None = None,
+    positive_weight: float = 1.0,
 ) -> Tensor:
     """Weighted sum of `structure_loss` over the coarse, middle and fine output (equation 2).
 
@@ -119,7 +136,8 @@ def deep_supervision_loss(
             if logits is None:
                 raise ConfigError('an output with a weight is missing; run the model with "all"')
             _check_shapes(logits, target)
-            total = total + weight * _structure_loss(logits, target, boundary, bce, counted)
+            one = _structure_loss(logits, target, boundary, bce, counted, positive_weight)
+            total = total + weight * one
     return total
 
 

@@ -81,7 +81,9 @@ def loss_of(
     """
     coarse, middle, fine = loss.output_weights
     there = (coarse * (logits.coarse is not None), middle * (logits.middle is not None), fine)
-    total = deep_supervision_loss(logits, masks, loss.bce, there, counted)
+    positive = loss.positive_weight
+    assert positive != "auto"  # which a training makes a number of before it starts
+    total = deep_supervision_loss(logits, masks, loss.bce, there, counted, positive)
     if loss.ssim:
         total = total + loss.ssim * similarity_loss(logits.fine, masks, counted)
     return total

@@ -26,6 +26,7 @@ from dsunet.running.memory import give_back
 from dsunet.running.step import Given, in_float32, loss_of, wanted_outputs, way_there
 from dsunet.training.average import WeightAverage
 from dsunet.training.distillation import Distillation
+from dsunet.training.rates import parameter_groups
 from dsunet.training.scales import at_another_size
 from dsunet.training.schedule import cosine_factor
 from dsunet.weights.checkpoint import about_json, describe
@@ -237,25 +238,9 @@ class SegmentationModule(L.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         recipe = self.recipe
-        whole = {
-            id(parameter)
-            for encoder in self.model.encoders.values()
-            if encoder.trainable
-            for name, parameter in encoder.named_parameters()
-            if ".adapter." not in name
-        }
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        if self.distillation is not None:
-            trained += self.distillation.parameters()
-        groups: list[dict[str, Any]] = [
-            {
-                "params": [p for p in trained if (id(p) in whole) is is_encoder],
-                "lr": rate,
-                "base_lr": rate,
-            }
-            for is_encoder, rate in ((False, recipe.lr), (True, recipe.encoder_lr or recipe.lr / 5))
-        ]
-        groups = [group for group in groups if group["params"]]
+        heads = [] if self.distillation is None else list(self.distillation.parameters())
+        groups = parameter_groups(self.model, recipe, heads)
+        trained = [parameter for group in groups for parameter in group["params"]]
         # one kernel for all tensors; float16's scaler could not clip gradients before it
         fused = all(p.is_cuda for p in trained) and recipe.precision != "float16"
         return torch.optim.AdamW(
