@@ -15,9 +15,12 @@ from PIL import Image
 
 import dsunet
 from dsunet.config import DataConfig, LossConfig, TrainConfig
-from dsunet.data.dataset import Batch
+from dsunet.data import find_pairs
+from dsunet.data.dataset import Batch, PairDataset, collate
 from dsunet.errors import ConfigError, OutputError
 from dsunet.metrics import OWN_MEASURES, Measures, Truth, measure
+from dsunet.network.decoder import SegmentationLogits
+from dsunet.network.losses import similarity_loss, structure_loss
 from dsunet.predict import plan_outputs, predict_files
 from dsunet.running.maps import quantise
 from dsunet.training.choosing import FALLBACK, deciding, is_better
@@ -189,6 +192,37 @@ def test_a_run_of_before_goes_on_by_its_protocol(
         run(trained, pictures, data=data, resume=True, protocol="benchmark")
 
 
+@pytest.mark.parametrize("average", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
+def test_the_loss_of_validation_is_that_of_training(
+    pictures: Path, tmp_path: Path, average: float
+) -> None:
+    """Of what is validated, every picture alike, and worked out here from the saved weights."""
+    data = {"data": str(pictures), "val_fraction": 0.3, "workers": 0}
+    loss = LossConfig("boundary_weighted", (0.5, 0.0, 1.0), ssim=0.3)
+    dsunet.train(
+        tmp_path / "run",
+        MODEL,
+        DataConfig(**data),
+        TrainConfig(epochs=1, batch_size=4, device="cpu", average=average),
+        loss,
+    )
+    model = dsunet.load(tmp_path / "run" / "last.safetensors")
+    names = (tmp_path / "run" / "val.txt").read_text().split()
+    pairs = [pair for pair in find_pairs(pictures) if pair.name in names]
+    losses = []
+    for number in range(len(pairs)):
+        batch = collate([PairDataset(pairs, (128, 128), (112, 112))[0, number]])
+        with torch.inference_mode():
+            logits = model(batch.sam, batch.dino)
+        fine = structure_loss(logits.fine, batch.mask, "boundary_weighted")
+        coarse = structure_loss(logits.coarse, batch.mask, "boundary_weighted")
+        losses.append(float(0.5 * coarse + fine + 0.3 * similarity_loss(logits.fine, batch.mask)))
+    [row] = rows_of(tmp_path / "run")
+    assert len(losses) == 3
+    assert float(row["val_loss"]) == pytest.approx(np.mean(losses), rel=1e-4)
+    assert list(row)[:3] == ["epoch", "loss", "val_loss"]
+
+
 def test_ignored_pixels_count_in_no_measure() -> None:
     rng = np.random.default_rng(0)
     probabilities = [rng.random((20, 20), np.float32) for _ in range(2)]
@@ -196,8 +230,9 @@ def test_ignored_pixels_count_in_no_measure() -> None:
     ignored = np.zeros((20, 20), bool)
     ignored[:, :7] = True
     module = SegmentationModule(nano(), TrainConfig(), LossConfig())
-    module.predict = lambda batch: probabilities  # type: ignore[method-assign]
-    view = torch.zeros(2, 3, 4, 4)
+    fine = torch.logit(torch.from_numpy(np.stack(probabilities)[:, None]))
+    module.validated_logits = lambda batch: SegmentationLogits(None, None, fine)  # type: ignore[method-assign]
+    view = torch.zeros(2, 3, 20, 20)
     batch = Batch(["a", "b"], view, None, view[:, :1], truths, [None] * 2, [None] * 2)
     found = []
     for apart in (None, [ignored, None]):
@@ -251,3 +286,9 @@ def test_curves_show_what_there_is(
     plot_curves(table, tmp_path / "curves.png")
     drawn = [line.get_label() for line in seen[0].axes[1].lines]
     assert drawn == labels
+    assert [line.get_label() for line in seen[0].axes[0].lines] == ["training"]  # of before
+    table.write_text(f"epoch,loss,val_loss,{columns}\n1,2.0,,{numbers}\n2,1.0,1.5,{numbers}\n")
+    plot_curves(table, tmp_path / "curves.png")
+    of_validation = seen[1].axes[0].lines[1]
+    assert of_validation.get_label() == "validation"
+    assert list(of_validation.get_xydata()[0]) == [2, 1.5]

@@ -107,6 +107,7 @@ def _main(argv: list[str]) -> int:
         print(f"{prog}: note: {with_hyphens(said)}", file=sys.stderr)
     try:
         with _pixels_allowed(arguments.get("max_pixels")), needing(prog):
+            _name_blocks(arguments.get("blocks"))
             return command.run(arguments)
     except DsunetError as error:
         if os.environ.get("DSUNET_DEBUG"):
@@ -131,6 +132,14 @@ def _pixels_allowed(most: int | None) -> AbstractContextManager[None]:
     from dsunet.data.limits import pixels_allowed
 
     return pixels_allowed(most)
+
+
+def _name_blocks(names: list[str] | None) -> None:
+    """Lets models be made of the user's own blocks, which the user has named."""
+    if names:
+        from dsunet.network.blocks import name_blocks
+
+        name_blocks(names)
 
 
 def _group(argv: list[str]) -> str | None:

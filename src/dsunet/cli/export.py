@@ -8,7 +8,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from dsunet.cli.output import print_line, visible
-from dsunet.cli.parser import Command, Parser, add_encoder_arguments
+from dsunet.cli.parser import Command, Parser, add_blocks_argument, add_encoder_arguments
 from dsunet.export.limits import MAX_DROP, ExportFormat, ExportPrecision
 
 __all__ = ["EXPORT"]
@@ -72,6 +72,7 @@ def _export_arguments(parser: Parser) -> None:
         help="The most that S may drop in a float16 or int8 file, on pictures with masks.",
     )
     add_encoder_arguments(parser, "that a weights file refers to")
+    add_blocks_argument(parser)
 
 
 def _export(arguments: Namespace) -> int:

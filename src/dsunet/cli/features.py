@@ -12,6 +12,7 @@ from dsunet.cli.output import Progress, print_failures
 from dsunet.cli.parser import (
     Command,
     Parser,
+    add_blocks_argument,
     add_encoder_arguments,
     add_max_pixels,
     add_model_argument,
@@ -56,6 +57,7 @@ def _features_arguments(parser: Parser) -> None:
         default=None,
     )
     add_encoder_arguments(parser, "that the weights file refers to, or --model is to take")
+    add_blocks_argument(parser)
     parser.add_argument(
         "--output",
         required=True,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dsunet.support.tables import Table
 
 __all__ = [
+    "FOLDS",
     "Progress",
     "check_outputs",
     "fail",
@@ -32,6 +33,9 @@ __all__ = [
     "visible",
     "with_flags",
 ]
+
+FOLDS = "folds.json"
+"""What `dsunet train --folds` writes beside the folders of its runs."""
 
 
 def fail(prog: str, message: str, status: int) -> int:

@@ -28,6 +28,7 @@ __all__ = [
     "PRECISIONS",
     "Command",
     "Parser",
+    "add_blocks_argument",
     "add_encoder_arguments",
     "add_intensity",
     "add_max_pixels",
@@ -278,6 +279,17 @@ def add_encoder_arguments(parser: Parser, which: str) -> None:
             type=str,
             help=f"File with {label} weights {which}: {example}, say.",
         )
+
+
+def add_blocks_argument(parser: Parser) -> None:
+    """`--blocks`, which `dsunet.cli.entry` obeys for every command that has it."""
+    parser.add_argument(
+        "--blocks",
+        type=str,
+        action="append",
+        help="PACKAGE.MODULE:NAME of a block of your own that a model was trained with; weights "
+        "files name it, but no code that a file names is run unless you name it, too.",
+    )
 
 
 def add_model_argument(

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, TextIO
 
 from jsonargparse import Namespace
 
-from dsunet.cli.output import Progress, fail, print_failures, visible
+from dsunet.cli.output import FOLDS, Progress, fail, print_failures, visible
 from dsunet.cli.parser import (
     LIST_HELP,
     PRECISIONS,
     Command,
     Parser,
+    add_blocks_argument,
     add_encoder_arguments,
     add_intensity,
     add_max_pixels,
@@ -28,6 +29,7 @@ from dsunet.weights import shipped
 if TYPE_CHECKING:
     from dsunet.network.source import CustomSource
     from dsunet.predict import Options, Report, Segmenter
+    from dsunet.predict.members import Member
     from dsunet.predict.plan import Job
 
 __all__ = ["PREDICT"]
@@ -47,9 +49,12 @@ def _predict_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--weights",
         type=str,
-        help="A weights file, a run's folder, or a file that dsunet export has written. Without "
-        "it, and without --model, the small model that comes with dsunet "
-        f"({shipped.DEFAULT}) segments what stands out.",
+        nargs="+",
+        action="append",
+        help="A weights file, a run's folder, or a file that dsunet export has written; several, "
+        "given one after the other or by a pattern such as 'RUN/fold*', make an ensemble, whose "
+        "map is the mean of theirs. Without it, and without --model, the small model that comes "
+        f"with dsunet ({shipped.DEFAULT}) segments what stands out.",
     )
     add_model_argument(
         parser,
@@ -60,6 +65,7 @@ def _predict_arguments(parser: Parser) -> None:
         default=None,
     )
     add_encoder_arguments(parser, "that the weights file refers to")
+    add_blocks_argument(parser)
     parser.add_argument(
         "--output",
         type=str,
@@ -202,6 +208,7 @@ def _predict(arguments: Namespace) -> int:
     from dsunet.predict.single import STREAM, is_single
 
     options = _options(arguments)
+    _sort_out(arguments)
     if arguments.output is None:
         arguments.output = STREAM if arguments.paths == [STREAM] else "predictions"
     if is_single(arguments.output):
@@ -211,6 +218,27 @@ def _predict(arguments: Namespace) -> int:
             "- (standard input) is one image; give it alone, with --output FILE.png or --output -"
         )
     return _predict_all(arguments, options)
+
+
+def _sort_out(arguments: Namespace) -> None:
+    """Tells weights from images in what follows `--weights`, and finds what patterns mean.
+
+    Of a pattern without quotes the shell makes many words; what lies beside the runs of a training
+    in folds is none of them. The first word is of weights, whatever it looks like.
+    """
+    if arguments.weights is None:
+        return
+    from dsunet.predict.members import find_members, is_meant_as_weights
+
+    weights = []
+    for first, *others in arguments.weights:
+        weights += [first, *(word for word in others if is_meant_as_weights(word))]
+        arguments.paths += [
+            word
+            for word in others
+            if not is_meant_as_weights(word) and Path(word) != Path(first).parent / FOLDS
+        ]
+    arguments.weights = find_members(weights)
 
 
 def _predict_one(arguments: Namespace, options: Options) -> int:
@@ -339,14 +367,17 @@ def _options(arguments: Namespace) -> Options:
     return options
 
 
-def _model(arguments: Namespace) -> CustomSource | str:
+def _model(arguments: Namespace) -> CustomSource | str | list[Member]:
     """What `Segmenter` is to take as model: weights, a network of the user's own, or a preset's."""
+    weights: list[str] = arguments.weights or []
     if arguments.model is None:
-        return shipped.DEFAULT if arguments.weights is None else str(arguments.weights)
+        if len(weights) > 1:
+            return list(weights)
+        return weights[0] if weights else shipped.DEFAULT
     model = model_of(arguments)
     if not isinstance(model, ModelConfig):
-        return model
-    if arguments.weights is None and model.name in shipped.SHIPPED:
+        return [_of_own(model, file) for file in weights] if len(weights) > 1 else model
+    if not weights and model.name in shipped.SHIPPED:
         return model.name
     raise ConfigError(
         f"--model {model.name} is one of dsunet's own models, of which the weights file says "
@@ -354,14 +385,27 @@ def _model(arguments: Namespace) -> CustomSource | str:
     )
 
 
-def _segmenter(arguments: Namespace, model: CustomSource | str) -> Segmenter:
+def _of_own(model: CustomSource, file: str) -> Member:
+    """A member of an ensemble: one of dsunet's models, if its file says so, or the user's own."""
+    from dsunet.weights.exported import is_exported
+    from dsunet.weights.opened import open_weights
+
+    if is_exported(file):
+        return file
+    state = open_weights(file).state
+    is_ours = state.about is not None and "custom" not in state.about["model"]
+    return file if is_ours else (model, file)
+
+
+def _segmenter(arguments: Namespace, model: CustomSource | str | list[Member]) -> Segmenter:
     from dsunet.predict import Segmenter
 
+    own = not isinstance(model, str | list) and arguments.weights
     return Segmenter(
         model,
         arguments.device,
         arguments.precision,
-        weights=None if isinstance(model, str) else arguments.weights,
+        weights=arguments.weights[0] if own else None,
         pyramid_weights=arguments.pyramid_weights,
         semantic_weights=arguments.semantic_weights,
         fold_batchnorm=arguments.fold_batchnorm,
@@ -372,6 +416,7 @@ def _segmenter(arguments: Namespace, model: CustomSource | str) -> Segmenter:
         view=arguments.view,
         flips=arguments.flips,
         zoom=arguments.zoom,
+        blocks=arguments.blocks or (),
     )
 
 
@@ -386,7 +431,9 @@ def _whose_weights(arguments: Namespace, segmenter: Segmenter) -> list[str]:
             "model; what it was trained on and where it fails: dsunet info "
             f"{shipped.DEFAULT}"
         )
-    if segmenter.weights is None and segmenter.engine.takes_weights:
+    if len(segmenter.files) > 1:
+        lines.append(f"mean of {len(segmenter.files)} models: {few(segmenter.files)}")
+    if not segmenter.files and segmenter.engine.takes_weights:
         lines.append(
             f"{arguments.model} has no --weights: its maps are those of the weights that it makes "
             "itself"
@@ -461,6 +508,7 @@ PREDICT = Command(
     "  dsunet predict photo.jpg --save overlay\n"
     "  dsunet predict photo.jpg --save cutout --background white --output photo-cut.jpg\n"
     "  dsunet predict photo.jpg --weights RUN --output OUT\n"
+    "  dsunet predict photo.jpg --weights 'RUNS/fold*' --output OUT\n"
     "  dsunet predict DIR/images --list RUN/val.txt --weights RUN/best.safetensors "
     "--output MAPS\n",
     _predict_arguments,

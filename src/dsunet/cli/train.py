@@ -15,20 +15,22 @@ import yaml
 from jsonargparse import Namespace
 
 import dsunet
-from dsunet.cli.output import fail, one_line, print_line, scores, visible, with_flags
+from dsunet.cli.output import FOLDS, fail, one_line, print_line, scores, visible, with_flags
 from dsunet.cli.parser import (
     Command,
     Parser,
+    add_blocks_argument,
     add_encoder_arguments,
     add_model_argument,
     fields_of,
     model_of,
     pick,
 )
-from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
+from dsunet.config import BLOCKS, DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
 from dsunet.config.renamed import todays
 from dsunet.errors import ConfigError, DsunetError
 from dsunet.support.files import write_json
+from dsunet.support.imports import is_import_path
 from dsunet.support.packages import needing
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ def add_train_arguments(parser: Parser, *aliases: str) -> None:
         "nano, encoders for the others.",
     )
     add_encoder_arguments(parser, "to start from instead of the public ones")
+    add_blocks_argument(parser)
     parser.add_argument("--resume", action="store_true", help="Go on with the run in --output.")
     parser.add_argument(
         "--report",
@@ -110,7 +113,7 @@ def _train_folds(arguments: Namespace) -> int:
             return status
     spread = _spread([result.measures for result in results])
     write_json(
-        root / "folds.json",
+        root / FOLDS,
         {
             "folds": [
                 {"folder": str(result.folder), "epoch": result.best_epoch, **result.measures}
@@ -122,6 +125,7 @@ def _train_folds(arguments: Namespace) -> int:
     )
     told = "  ".join(f"{name} {mean:.4f} ± {off:.4f}" for name, (mean, off) in spread.items())
     print_line(f"mean ± standard deviation of {count} folds: {told}")
+    print_line(f"to predict by all of them: dsunet predict IMAGES --weights '{root}/fold-*'")
     return 0
 
 
@@ -209,6 +213,10 @@ def _model(arguments: Namespace, notes: list[str]) -> ModelConfig | CustomSource
         CheckpointError: The weights do not say of which model they are.
     """
     settings = fields_of(ModelConfig)
+    if named := [name for field in BLOCKS if is_import_path(name := f"{arguments[field]}")]:
+        from dsunet.network.blocks import name_blocks
+
+        name_blocks(named)
     if arguments.model is None and (run := _run_to_go_on_with(arguments)):
         arguments.model = run["model"]
         for name in settings:
@@ -248,6 +256,10 @@ def _model_in(weights: str, notes: list[str]) -> ModelConfig:
             f"it as --{file.role}-weights"
         )
     config = config_of(file)
+    if config.blocks:
+        from dsunet.network.blocks import require_named
+
+        require_named(config, file.path)
     height_width = f"{config.sam_size}" + (f" and {config.dino_size}" if config.dino_size else "")
     notes.append(f"{config.name} with views of {height_width} px, as the weights say (no --model)")
     return config

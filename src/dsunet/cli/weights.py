@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 
 from dsunet.cli.output import check_outputs, visible
 from dsunet.cli.parser import Command, Parser, add_encoder_arguments
-from dsunet.config import MODEL_PRESETS
+from dsunet.config import BLOCKS, MODEL_PRESETS
 from dsunet.errors import ConfigError
 from dsunet.support.files import write_json
 
@@ -119,10 +119,14 @@ def _info(arguments: Namespace) -> int:
         views = " and ".join(str(size) for size in sizes if size)
         shown["model"] = f"{about['model']['custom']} (none of dsunet's; view of {views} px)"
     elif "model" in about:
-        config, parameters = about["model"], about["parameters"]
-        share = 100 * parameters["trained"] / parameters["total"]
+        config = about["model"]
         branch = f", {config['semantic']}" if config["injection"] != "none" else ""
-        shown["model"] = f"{config['name']} ({config['pyramid']}{branch})"
+        own = [f"{config[field]} as {field}" for field in BLOCKS if ":" in config.get(field, "")]
+        named = f"; blocks of somebody's own: {', '.join(own)}" if own else ""
+        shown["model"] = f"{config['name']} ({config['pyramid']}{branch}{named})"
+    if "parameters" in about:
+        parameters = about["parameters"]
+        share = 100 * parameters["trained"] / parameters["total"]
         shown["parameters"] = {
             "all": f"{parameters['total']:,}, of which {parameters['trained']:,} "
             f"({share:.2f} %) are trained",

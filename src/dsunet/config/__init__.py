@@ -13,6 +13,7 @@ from dsunet.config.distill import DistillConfig
 from dsunet.config.masks import MaskReading
 from dsunet.config.measuring import BestBy, Measuring, MeasuringProtocol
 from dsunet.config.network import (
+    BLOCKS,
     IMAGENET_MEAN,
     IMAGENET_STD,
     ROLES,
@@ -32,6 +33,7 @@ from dsunet.config.speed import Variant
 from dsunet.config.training import RECIPE_BATCH, LossConfig, Precision, TrainConfig
 
 __all__ = [
+    "BLOCKS",
     "FINE_TUNING",
     "IMAGENET_MEAN",
     "IMAGENET_STD",

@@ -96,10 +96,14 @@ class DataConfig:
     colour: float = 0.0
     """Probability of a random change of brightness, contrast and saturation; the paper has none."""
 
+    transform: str | None = None
+    """PACKAGE.MODULE:NAME of a change of your own: a function of image and mask, or transforms of
+    torchvision's v2, seeded as flips are; see docs/recipes.md."""
+
     draft: bool = False
     """Decode large JPEGs for training at the smallest of 1/2, 1/4 and 1/8 that still has the views'
     pixels: quicker with photographs of many megapixels, and slightly other values. Not done where
-    images are cropped."""
+    images are cropped, or changed by `transform`."""
 
     check: Literal["full", "headers"] = "full"
     """How the files are checked before the start: `full` reads every one; `headers` is quicker, but

@@ -9,8 +9,10 @@ from typing import Any, Literal
 from dsunet.config.checking import require, require_choices
 from dsunet.config.intensity import as_intensity
 from dsunet.config.renamed import has_old_names
+from dsunet.errors import perhaps
 
 __all__ = [
+    "BLOCKS",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "ROLES",
@@ -33,6 +35,13 @@ Role = Literal["pyramid", "semantic"]
 
 
 ROLES: tuple[Role, Role] = ("pyramid", "semantic")
+
+
+# The settings that may name code of the user's own in place of a part of the paper's.
+BLOCKS = ("receptive_field", "fusion", "decoder", "decoder_fusion", "head")
+
+
+_DECODERS = ("sff", "unet")
 
 
 Injection = Literal["final", "none", "hierarchical", "broadcast"]
@@ -106,9 +115,26 @@ class ModelConfig:
     adapter_channels: int = 32
     """Bottleneck of the adapter before every Hiera block; 0 leaves the adapters out."""
 
-    decoder: Literal["sff", "unet"] = "sff"
-    """Decoder: spatial feature fusion (DSU-Net), or upsampling and double convolutions (SAM2-UNet,
-    the baseline)."""
+    decoder: str = "sff"
+    """Decoder: `sff`, spatial feature fusion (DSU-Net), or `unet`, upsampling and double
+    convolutions (SAM2-UNet, the baseline); or PACKAGE.MODULE:NAME of a whole decoder of your own,
+    see docs/custom-models.md."""
+
+    receptive_field: str | None = None
+    """PACKAGE.MODULE:NAME of a block of your own in place of the receptive field block: called with
+    the channels in and out, it makes a module B×C×H×W → B×C'×H×W."""
+
+    fusion: str | None = None
+    """The same in place of WTD and CGA, where a map of DINOv2 enters a level: called with the
+    channels of level and map, it makes a module B×C×H×W, B×S×h×w → B×C×H×W."""
+
+    decoder_fusion: str | None = None
+    """The same in place of SFF: called with the finer map's channels and, as `coarse_channels`, the
+    coarser one's, it makes a module that merges both, B×C'×h×w, B×C×H×W → B×C×H×W."""
+
+    head: str | None = None
+    """The same in place of the decoder's heads: called with the channels, it makes a module
+    B×C×H×W → logits B×1×h×w."""
 
     decoder_channels: int | tuple[int, int, int, int] = 64
     """Channels of every level after its receptive field block, and of the decoder; or one number
@@ -161,8 +187,10 @@ class ModelConfig:
             self.semantic_depth,
             "needs at least 1, or nothing for all blocks",
         )
+        for field in BLOCKS:
+            self._check_block(field)
         require(
-            self.decoder == "sff" or self.injection == "none",
+            self.decoder != "unet" or self.injection == "none",
             "decoder",
             self.decoder,
             "SAM2-UNet has no DINOv2 branch: set injection to none",
@@ -179,7 +207,7 @@ class ModelConfig:
                 f"needs {least} to 4096" + (", once or four times" if len(each) != 4 else ""),
             )
         require(
-            self.decoder == "sff" or not self.attention_pooling,
+            self.decoder != "unet" or not self.attention_pooling,
             "attention_pooling",
             self.attention_pooling,
             "SAM2-UNet's decoder has no attention: leave it out",
@@ -191,6 +219,37 @@ class ModelConfig:
             "a backbone that is no Hiera of SAM 2 is trained as a whole and takes no adapters: set "
             "train_pyramid to true and adapter_channels to 0",
         )
+
+    def _check_block(self, field: str) -> None:
+        name = getattr(self, field)
+        known = _DECODERS if field == "decoder" else (None,)
+        choices = f"{', '.join(_DECODERS)} or " if field == "decoder" else ""
+        require(
+            name in known or (isinstance(name, str) and ":" in name),
+            field,
+            name,
+            f"needs {choices}PACKAGE.MODULE:NAME"
+            + (perhaps(str(name), _DECODERS) if field == "decoder" else ""),
+        )
+        if field != "decoder" and name is not None:
+            require(
+                field == "fusion" or self.decoder in _DECODERS,
+                field,
+                name,
+                f"is part of the decoder that `decoder` {self.decoder} replaces: leave it out",
+            )
+            require(
+                field != "fusion" or self.injection != "none",
+                field,
+                name,
+                "the network has no DINOv2 branch (`injection` none): leave it out",
+            )
+
+    @property
+    def blocks(self) -> dict[str, str]:
+        """The parts that are code of the user's own, each with its import path."""
+        named = {field: getattr(self, field) for field in BLOCKS}
+        return {field: name for field, name in named.items() if name and ":" in name}
 
     @property
     def has_hiera(self) -> bool:
@@ -260,4 +319,7 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     """Settings of a file: lists for tuples, and without what most files need not say."""
     if settings["intensity"] == "full":  # which files of before know nothing of
         del settings["intensity"]
+    for field in BLOCKS:
+        if settings.get(field, "") is None:
+            del settings[field]
     return {key: list(v) if isinstance(v, tuple) else v for key, v in settings.items()}

@@ -24,6 +24,11 @@ class LossConfig:
     """Binary cross-entropy: plain mean, as published, or weighted towards boundaries like the
     IoU term, as the published code means it."""
 
+    positive_weight: float | Literal["auto"] = 1.0
+    """How much an object's pixels count in the cross-entropy, where background's count 1: above 1
+    for objects that are rare and missed; `auto` is background's share of the training masks'
+    pixels over the object's, at most 100. The paper has 1."""
+
     output_weights: tuple[float, float, float] = (0.25, 0.5, 1.0)
     """Weights of the coarse, middle and fine output in the total."""
 
@@ -37,6 +42,13 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output_weights", tuple(self.output_weights))  # YAML has lists
+        weight = self.positive_weight
+        require(
+            weight == "auto" if isinstance(weight, str) else 0 < weight < float("inf"),
+            "positive_weight",
+            weight,
+            "needs auto, or a number above 0",
+        )
         require(self.ssim >= 0, "ssim", self.ssim, "needs at least 0")
         require(
             len(self.output_weights) == 3 and min(self.output_weights) >= 0,
@@ -68,7 +80,16 @@ class TrainConfig:
 
     encoder_lr: float | None = None
     """Learning rate of encoders that are trained as a whole; a fifth of `lr` if not given.
-    Adapters always take `lr`."""
+    Adapters always take `lr`. Of a network of your own it is for the parts in `encoder_parts`."""
+
+    encoder_parts: str | None = None
+    """Of a network of your own, its pretrained parts, which take `encoder_lr`: what their
+    parameters' names begin with, separated by commas, as `backbone` or `stem,layer1`. Not needed if
+    the network has a method `encoder_parameters` that gives these names."""
+
+    layer_decay: float = 1.0
+    """Factor of the encoders' learning rate from each numbered block to the one before it, such as
+    0.8: the first ones, which are general, change least. 1 for one rate, as in the paper."""
 
     min_lr: float = 1e-7
     """What `lr` falls to at the end of the cosine schedule, which steps once an epoch; the
@@ -211,6 +232,7 @@ class TrainConfig:
                 getattr(self, field),
                 "needs views of one size: leave it out, or `multi_scale`",
             )
+        require(0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "needs (0, 1]")
         require(0 <= self.average < 1, "average", self.average, "needs [0, 1)")
         require(self.min_lr <= self.lr, "min_lr", self.min_lr, f"needs at most lr, {self.lr}")
         require(

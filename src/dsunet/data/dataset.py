@@ -15,6 +15,7 @@ from dsunet.data.augment import Box, crop_box, vary
 from dsunet.data.images import read_image
 from dsunet.data.pairs import Pair, read_pair, stem_of
 from dsunet.data.sources import Source
+from dsunet.data.transform import Transform
 from dsunet.data.views import Views, counted_mask_view, counted_view, make_views, mask_view
 
 __all__ = [
@@ -177,6 +178,7 @@ class PairDataset(Dataset[Sample]):
         unlabelled: Images without masks, which come after the pairs; their masks are empty.
         lessons: What a teacher says of the pairs' images and of the unlabelled ones.
         intensity: Which values of unlabelled images are black and white; pairs say it of theirs.
+        transform: A change of the user's own, after crop and colours and before flips.
     """
 
     def __init__(
@@ -195,6 +197,7 @@ class PairDataset(Dataset[Sample]):
         unlabelled: Sequence[Source] = (),
         lessons: Teaching | None = None,
         intensity: str = "full",
+        transform: Transform | None = None,
     ) -> None:
         self.pairs = list(pairs)
         self.sam_size = sam_size
@@ -202,8 +205,10 @@ class PairDataset(Dataset[Sample]):
         self.flips = flips
         self.crop = crop
         self.colour = colour
-        # crops are cut from the image and its mask alike
-        self.preview = max(*sam_size, *(dino_size or ())) if draft and not crop else None
+        self.transform = transform
+        # crops, and changes of the user's own, are made of the image and its mask alike
+        whole = crop or transform is not None or not draft
+        self.preview = None if whole else max(*sam_size, *(dino_size or ()))
         self.seed = seed
         self.keep_truth = keep_truth
         self.stored = stored
@@ -225,6 +230,9 @@ class PairDataset(Dataset[Sample]):
             image, mask = vary(image, mask, self.crop, self.colour, self._draws(epoch, index, 1))
         if ignored is not None and box is not None:
             ignored = ignored.crop(box)
+        if self.transform is not None:
+            draws = self._draws(epoch, index, 2)
+            image, mask, ignored = self.transform(image, mask, ignored, draws, name)
         place, maps = self._stored(index, axes)
         views = make_views(image, self.sam_size, self.dino_size if maps is None else None)
         if ignored is None:

@@ -12,6 +12,7 @@ from torch import nn
 
 from dsunet.config import ModelConfig, Role, as_size
 from dsunet.errors import InputSizeError
+from dsunet.network.blocks import WholeDecoder, check_blocks, maker
 from dsunet.network.decoder import Decoder, SpatialFeatureFusion, UpsamplingFusion
 from dsunet.network.encoders import (
     BackboneEncoder,
@@ -22,6 +23,7 @@ from dsunet.network.encoders import (
     build_vit,
 )
 from dsunet.network.fusion import FeatureInjection
+from dsunet.network.layers import ReceptiveFieldBlock
 from dsunet.network.model import DSUNet
 
 __all__ = ["build_decoder", "build_model", "build_trunk"]
@@ -55,6 +57,8 @@ def build_model(
     Raises:
         ValueError: An encoder is unknown.
         InputSizeError: The view of DINOv2 does not fit its patches.
+        CustomModelError: A block of the user's own cannot be made, gives something of another shape
+            than is needed, or was not named by the user.
     """
     made = {
         role: trunk
@@ -65,6 +69,7 @@ def build_model(
     levels = _levels(config, made["pyramid"])
     decoder = build_decoder(config, levels.channels)
     if not config.uses_semantic:
+        check_blocks(config, decoder, levels.channels, levels.strides)
         return kind(levels, None, None, decoder, config)
 
     vit = cast(VisionTransformer, made["semantic"])
@@ -83,7 +88,11 @@ def build_model(
         levels=[ranks - 1] if config.injection == "final" else range(ranks),
         order=config.channel_modulation,
         pixel_attention=config.pixel_attention,
+        block=maker(config, "fusion"),
     )
+    height, width = as_size(config.dino_size)
+    one_map = (semantic.channels[0], height // semantic.multiple, width // semantic.multiple)
+    check_blocks(config, decoder, levels.channels, levels.strides, list(fusion.blocks), one_map)
     return kind(levels, semantic, fusion, decoder, config)
 
 
@@ -98,9 +107,16 @@ def _levels(config: ModelConfig, trunk: nn.Module) -> HieraEncoder | BackboneEnc
     )
 
 
-def build_decoder(config: ModelConfig, in_channels: Sequence[int]) -> Decoder:
-    """The decoder that `config` describes, for levels of so many channels, fine to coarse."""
-    fuse = (
+def build_decoder(config: ModelConfig, in_channels: Sequence[int]) -> Decoder | WholeDecoder:
+    """The decoder that `config` describes, for levels of so many channels, fine to coarse.
+
+    Raises:
+        CustomModelError: A block of the user's own cannot be made, or was not named by the user.
+    """
+    if whole := maker(config, "decoder"):
+        return WholeDecoder(whole(list(in_channels)), config.decoder)
+    own = maker(config, "decoder_fusion")
+    usual = (
         UpsamplingFusion
         if config.decoder == "unet"
         else partial(
@@ -111,10 +127,12 @@ def build_decoder(config: ModelConfig, in_channels: Sequence[int]) -> Decoder:
     )
     return Decoder(
         in_channels,
-        fuse,
+        own or usual,
         config.decoder_channels,
-        pooling=config.attention_pooling,
-        spare=1 if config.decoder == "unet" else 0,
+        pooling=config.attention_pooling and own is None,
+        spare=1 if config.decoder == "unet" and own is None else 0,
+        receptive_field=maker(config, "receptive_field") or ReceptiveFieldBlock,
+        head=maker(config, "head"),
     )
 
 

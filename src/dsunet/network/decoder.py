@@ -156,6 +156,9 @@ class Decoder(nn.Module):
         spare: Further fusion modules that are never run. The published SAM2-UNet has one: its
             weights files hold it and its parameter counts include it.
         classes: Output channels of every head.
+        receptive_field: Makes what a level passes first; called with its channels and those after.
+        head: Makes what turns a merged map into logits, called with its channels; a 1×1 convolution
+            by default.
     """
 
     def __init__(
@@ -167,18 +170,22 @@ class Decoder(nn.Module):
         pooling: bool = False,
         spare: int = 0,
         classes: int = 1,
+        receptive_field: Callable[..., nn.Module] = ReceptiveFieldBlock,
+        head: Callable[..., nn.Module] | None = None,
     ) -> None:
         super().__init__()
         widths = [channels] * len(in_channels) if isinstance(channels, int) else list(channels)
         self.reduce = nn.ModuleList(
-            ReceptiveFieldBlock(c, width) for c, width in zip(in_channels, widths, strict=True)
+            receptive_field(c, width) for c, width in zip(in_channels, widths, strict=True)
         )
         merges = list(itertools.pairwise(reversed(widths)))  # from coarse to fine
         self.fuse = nn.ModuleList(
             fusion(fine, coarse_channels=coarse, **({"pooling": 2**i} if pooling else {}))
             for i, (coarse, fine) in enumerate(merges + merges[-1:] * spare)
         )
-        self.heads = nn.ModuleList(nn.Conv2d(fine, classes, 1) for _, fine in merges)
+        self.heads = nn.ModuleList(
+            nn.Conv2d(fine, classes, 1) if head is None else head(fine) for _, fine in merges
+        )
 
     def forward(
         self,

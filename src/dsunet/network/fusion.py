@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -105,6 +105,8 @@ class FeatureInjection(nn.Module):
         pyramid_channels: Channels of Hiera's levels, fine to coarse.
         semantic_channels: Channels of the DINOv2 maps.
         levels: Indices of the levels that take a map.
+        block: Makes what takes a level and a map, instead of channel modulation and attention;
+            called with the channels of both.
     """
 
     def __init__(
@@ -115,15 +117,16 @@ class FeatureInjection(nn.Module):
         *,
         order: Literal["resize_first", "resize_last"] = "resize_first",
         pixel_attention: Literal["published", "single_sigmoid"] = "published",
+        block: Callable[..., nn.Module] | None = None,
     ) -> None:
         super().__init__()
         self.levels = tuple(levels)
         widths = [pyramid_channels[i] for i in self.levels]
-        self.modulate = nn.ModuleList(
-            ChannelModulation(semantic_channels, c, order) for c in widths
-        )
+        self.blocks = nn.ModuleList(block(c, semantic_channels) for c in widths if block)
+        usual = [] if block else widths
+        self.modulate = nn.ModuleList(ChannelModulation(semantic_channels, c, order) for c in usual)
         self.attend = nn.ModuleList(
-            ContentGuidedAttention(c, pixel_attention=pixel_attention) for c in widths
+            ContentGuidedAttention(c, pixel_attention=pixel_attention) for c in usual
         )
 
     def grids(
@@ -139,7 +142,8 @@ class FeatureInjection(nn.Module):
             native: Their height and width.
             sizes: Heights and widths of Hiera's levels, fine to coarse.
         """
-        if (count == 1 and len(self.levels) > 1) or self.modulate[0].order == "resize_last":
+        whole = len(self.blocks) > 0 or self.modulate[0].order == "resize_last"
+        if whole or (count == 1 and len(self.levels) > 1):
             return [native] * count
         targets = [sizes[level] for level in self.levels]
         return [min(native, target, key=lambda size: size[0] * size[1]) for target in targets]
@@ -147,6 +151,10 @@ class FeatureInjection(nn.Module):
     def forward(self, pyramid: Sequence[Tensor], maps: Sequence[Tensor]) -> list[Tensor]:
         fused = list(pyramid)
         sources = list(maps) * len(self.levels) if len(maps) == 1 else list(maps)
+        if self.blocks:
+            for level, source, block in zip(self.levels, sources, self.blocks, strict=True):
+                fused[level] = block(pyramid[level], source)
+            return fused
         for level, source, modulate, attend in zip(
             self.levels, sources, self.modulate, self.attend, strict=True
         ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -53,6 +54,7 @@ def structure_loss(
     bce: Bce = "mean",
     counted: Tensor | None = None,
     without_object: WithoutObject = "iou",
+    positive_weight: float = 1.0,
 ) -> Tensor:
     """Boundary-weighted IoU loss plus binary cross-entropy of one output, a scalar.
 
@@ -75,6 +77,8 @@ def structure_loss(
             all others together once hardly anything is left. `iou` leaves it so, as published;
             `area` takes the mean of the map, A / n, which is the same term for the background (1
             less its IoU), with the same gradient however much is left; `none` takes 0.
+        positive_weight: Factor of the object's part of the cross-entropy, −w·m·log p − (1 − m)·
+            log(1 − p). Means are over pixels, not weights, so that background weighs what it did.
 
     Raises:
         ConfigError: The shapes differ.
@@ -82,7 +86,7 @@ def structure_loss(
     _check_shapes(logits, target)
     _check_counted(target, counted)
     weight = boundary_weight(target, counted)
-    return _structure_loss(logits, target, weight, bce, counted, without_object)
+    return _structure_loss(logits, target, weight, bce, counted, without_object, positive_weight)
 
 
 def _structure_loss(
@@ -92,18 +96,22 @@ def _structure_loss(
     bce: Bce,
     counted: Tensor | None,
     without_object: WithoutObject,
+    positive_weight: float,
 ) -> Tensor:
     """`weight` is 0 where a pixel is ignored."""
+    # none for 1, so that sums are those of the loss without it to the last digit
+    positive = None if positive_weight == 1 else logits.new_tensor(positive_weight)
+    entropy = partial(F.binary_cross_entropy_with_logits, pos_weight=positive)
     if counted is not None:
         # whatever is computed at ignored pixels is finite and gets no gradient
         logits, target = logits.masked_fill(counted == 0, 0.0), target * counted
     if bce == "mean" and counted is not None:
-        per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        per_pixel = entropy(logits, target, reduction="none")
         cross_entropy = (counted * per_pixel).sum() / counted.sum().clamp_min(1)
     elif bce == "mean":
-        cross_entropy = F.binary_cross_entropy_with_logits(logits, target)
+        cross_entropy = entropy(logits, target)
     else:
-        per_pixel = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        per_pixel = entropy(logits, target, reduction="none")
         total_weight = weight.sum((2, 3))
         if counted is not None:
             total_weight = total_weight.clamp_min(1)  # that of a pixel is at least 1
@@ -127,6 +135,7 @@ def deep_supervision_loss(
     weights: tuple[float, float, float] = (0.25, 0.5, 1.0),
     counted: Tensor | None = None,
     without_object: WithoutObject = "iou",
+    positive_weight: float = 1.0,
 ) -> Tensor:
     """Weighted sum of `structure_loss` over the coarse, middle and fine output (equation 2).
 
@@ -143,9 +152,10 @@ def deep_supervision_loss(
             if logits is None:
                 raise ConfigError('an output with a weight is missing; run the model with "all"')
             _check_shapes(logits, target)
-            total = total + weight * _structure_loss(
-                logits, target, boundary, bce, counted, without_object
+            one = _structure_loss(
+                logits, target, boundary, bce, counted, without_object, positive_weight
             )
+            total = total + weight * one
     return total
 
 

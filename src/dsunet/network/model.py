@@ -11,6 +11,7 @@ from dsunet.config import ModelConfig, Role, as_size
 from dsunet.config.renamed import takes_old_names
 from dsunet.errors import ConfigError, InputSizeError
 from dsunet.network.base import SegmentationModel, Semantics
+from dsunet.network.blocks import WholeDecoder
 from dsunet.network.decoder import Decoder, SegmentationLogits
 from dsunet.network.encoders import BackboneEncoder, Encoder, HieraEncoder, SemanticEncoder
 from dsunet.network.fingerprint import fingerprint
@@ -42,7 +43,7 @@ class DSUNet(SegmentationModel):
         pyramid: HieraEncoder | BackboneEncoder,
         semantic: SemanticEncoder | None,
         fusion: FeatureInjection | None,
-        decoder: Decoder,
+        decoder: Decoder | WholeDecoder,
         config: ModelConfig | None = None,
     ) -> None:
         super().__init__()
@@ -186,7 +187,9 @@ class DSUNet(SegmentationModel):
 
     @property
     def every_part_runs(self) -> bool:
-        """Not in the published SAM2-UNet, which has a block that never runs."""
+        """Not in the published SAM2-UNet, which has a block that never runs; unknown of others'."""
+        if isinstance(self.decoder, WholeDecoder) or (self.config and self.config.blocks):
+            return False
         return self.pyramid.every_part_runs and len(self.decoder.fuse) == len(self.decoder.heads)
 
     def checkpoint_activations(self) -> None:

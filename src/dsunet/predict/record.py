@@ -59,7 +59,7 @@ def begin(
 def _way(segmenter: Segmenter, options: Options) -> dict[str, Any]:
     """What the outputs depend on."""
     return {
-        "weights": str(segmenter.weights) if segmenter.weights else None,
+        "weights": _told([str(file) for file in segmenter.files]),
         **segmenter.engine.identity(),
         **segmenter.settings,
         "precision": segmenter.engine.precision,
@@ -73,6 +73,10 @@ def _way(segmenter: Segmenter, options: Options) -> dict[str, Any]:
         "usual_threshold": None,  # which the one above is, if it counts
         "cut_at_threshold": options.threshold is not None and "cutout" in options.save,
     }
+
+
+def _told(files: list[str]) -> str | list[str] | None:
+    return files if len(files) > 1 else next(iter(files), None)
 
 
 def _refuse_to_overwrite(paths: Iterable[Path]) -> None:

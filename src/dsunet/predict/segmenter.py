@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -17,9 +17,11 @@ from dsunet.config.renamed import takes_old_names
 from dsunet.errors import ConfigError, ImageError
 from dsunet.predict.engines.base import Engine, Size
 from dsunet.predict.engines.choose import check_engine, choose_engine, open_model
+from dsunet.predict.engines.ensemble import together
 from dsunet.predict.engines.models import Given, Looks, Opened
 from dsunet.predict.inputs import Given as Picture
 from dsunet.predict.inputs import Taken, as_taken, several
+from dsunet.predict.members import Member, as_members
 from dsunet.predict.pictures import Segmentation
 from dsunet.support.imports import resolve
 from dsunet.support.processes import work_after_fork
@@ -39,8 +41,9 @@ _Picture = TypeVar("_Picture", bound="Picture | torch.Tensor")
 class Recipe:
     """How to make a segmenter again, in another process, say: names and paths alone."""
 
-    model: Path | str
-    """Its weights file; or, as a text, the import path of what makes a model of the user's own."""
+    model: Path | str | tuple[Recipe, ...]
+    """Its weights file; or, as a text, the import path of what makes a model of the user's own; or
+    the members of an ensemble, of which model, weights and sizes count."""
     weights: Path | None
     """The file with the weights of a network of the user's own."""
     pyramid_weights: Path | None
@@ -56,6 +59,8 @@ class Recipe:
     intensity: str = "full"
     """Which stored values of images are black and white, whoever said so."""
     looks: Looks = field(default_factory=Looks)
+    blocks: tuple[str, ...] = ()
+    """Import paths of the user's own blocks that models from files have."""
 
     def build(self) -> Segmenter:
         """The segmenter; on a machine like the first one its maps are the same.
@@ -63,19 +68,12 @@ class Recipe:
         Raises:
             DsunetError: As of `Segmenter`; files or code may be gone meanwhile.
         """
-        model: Path | CustomSource
-        if isinstance(self.model, str):
-            from dsunet.network.source import CustomSource
-
-            target = resolve(self.model)
-            model = CustomSource(self.model, target, self.sam_size, self.dino_size)
-        else:
-            model = self.model
+        own = self.weights if isinstance(self.model, str) else None
         return Segmenter(
-            model,
+            self._given(),
             self.device,
             cast(Precision, self.precision),
-            weights=self.weights,
+            weights=own,
             pyramid_weights=self.pyramid_weights,
             semantic_weights=self.semantic_weights,
             engine=self.engine,
@@ -83,12 +81,28 @@ class Recipe:
             view=self.looks.view,
             flips=self.looks.flips,
             zoom=self.looks.zoom,
+            blocks=self.blocks,
             **self.settings,
         )
 
+    def _given(self) -> Path | CustomSource | list[Member]:
+        """What the segmenter takes as model."""
+        if isinstance(self.model, Path):
+            return self.model
+        if isinstance(self.model, tuple):
+            members: list[Any] = [
+                (each._given(), each.weights) if isinstance(each.model, str) else each._given()
+                for each in self.model
+            ]
+            return members
+        from dsunet.network.source import CustomSource
+
+        target = resolve(self.model)
+        return CustomSource(self.model, target, self.sam_size, self.dino_size)
+
 
 class Segmenter:
-    """A model ready to segment images.
+    """A model ready to segment images, or several whose maps' mean is taken.
 
     Args:
         model: A model; the path of a weights file, of a run's folder or of a file that `dsunet
@@ -96,7 +110,9 @@ class Segmenter:
             the package (by default `dsunet-lite`, small and for the one thing that stands out in
             a photograph); or a model of your own: a `torch.nn.Module`, a function without arguments
             that makes one, or a function that takes an image (RGB, H×W×3 uint8) and gives its map
-            (floats in 0..1). See `CustomModel`.
+            (floats in 0..1). See `CustomModel`. A list of any of these is an ensemble, whose map is
+            the mean of the members' maps at the image's size; in it a model of your own with
+            weights from a file is a pair (model, weights).
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         precision: `auto`, `float32`, `bfloat16` or `float16`; see `choose_precision`.
         weights: File or run's folder with the weights of a network of your own.
@@ -119,6 +135,8 @@ class Segmenter:
         flips: Segment every image mirrored, too, and take the mean; takes twice as long.
         zoom: Segment the part around the object again and take the mean there: finer outlines of
             small objects, for up to twice the time.
+        blocks: Blocks of your own that models from files have, or their import paths, see
+            `dsunet.load`.
 
     Raises:
         CheckpointError: The file is missing, broken or not ours.
@@ -130,7 +148,8 @@ class Segmenter:
     Attributes:
         engine: What computes the maps; see `dsunet.predict.engines.base.Engine`.
         weights: The file that its weights are from, as far as they are from one.
-        identity: What tells a model of your own from another one; empty for dsunet's.
+        files: All such files, of an ensemble's members.
+        identity: What tells a model of your own from another one; empty for dsunet's and ensembles.
         intensity: Which stored values of images are black and white.
         looks: `view`, `flips` and `zoom` as they were asked for.
         threshold: From which probability a pixel is object: what `dsunet calibrate` has chosen for
@@ -142,7 +161,7 @@ class Segmenter:
     @takes_old_names
     def __init__(
         self,
-        model: Given = shipped.DEFAULT,
+        model: Given | list[Member] = shipped.DEFAULT,
         device: str = "auto",
         precision: Precision = "auto",
         *,
@@ -157,45 +176,65 @@ class Segmenter:
         view: int | Size | None = None,
         flips: bool = False,
         zoom: bool = False,
+        blocks: Sequence[str | Callable[..., object]] = (),
     ) -> None:
         check_engine(engine)
+        self._blocks = tuple(_named(blocks))
         told = None if intensity is None else as_intensity(intensity)
         work_after_fork()
         encoders = {"pyramid_weights": pyramid_weights, "semantic_weights": semantic_weights}
-        opened = open_model(model, weights, encoders, engine, device)
+        opened = [
+            open_model(each, own, encoders, engine, device)
+            for each, own in as_members(model, weights)
+        ]
         settings = {"fold_batchnorm": fold_batchnorm, "int8": int8, "compile": compile}
         self.looks = Looks(_as_view(view), flips, zoom)
-        self.engine: Engine[Any] = choose_engine(
-            engine, opened, device, precision, settings, self.looks
-        )
-        self.weights = opened.weights
-        self.identity = dict(opened.identity or {})
-        self.intensity = told or opened.intensity
+        once = replace(self.looks, zoom=False)  # the second look is at what all have found
+        engines = [
+            choose_engine(engine, each, device, precision, settings, once) for each in opened
+        ]
+        self.engine: Engine[Any] = self.looks.closer(together(engines))
+        self.files = tuple(each.weights for each in opened if each.weights is not None)
+        is_one = len(opened) == 1
+        self.weights = opened[0].weights if is_one else None
+        self.identity = dict(opened[0].identity or {}) if is_one else {}
+        self.intensity = told or _one_intensity(opened)
         self.threshold, self.image_threshold = _calibrated(opened)
-        self._source = opened.source
+        self._sources = [each.source for each in opened if each.source is not None]
         self._recipe = self._noted(opened, engine, encoders)
 
     def _noted(
-        self, opened: Opened, engine: str, encoders: dict[str, str | Path | None]
+        self, opened: Sequence[Opened], engine: str, encoders: dict[str, str | Path | None]
     ) -> Recipe | None:
-        """The recipe, with paths as they are meant now; `None` for a network in memory."""
-        source = opened.source
-        model = source.name if source is not None else opened.weights
-        if model is None:
-            return None
-        return Recipe(
-            model.absolute() if isinstance(model, Path) else model,
-            weights=_absolute(opened.weights) if source else None,
-            pyramid_weights=_absolute(encoders["pyramid_weights"]),
-            semantic_weights=_absolute(encoders["semantic_weights"]),
-            device=str(self.device),
-            precision=self.engine.precision,
-            settings=self.settings,
-            engine=engine,
-            sam_size=source.sam_size if source else None,
-            dino_size=source.dino_size if source else None,
-            intensity=self.intensity,
-            looks=self.looks,
+        """The recipe, with paths as they are meant now; `None` with a network in memory."""
+        members = []
+        for each in opened:
+            source = each.source
+            model = source.name if source is not None else each.weights
+            if model is None:
+                return None
+            members.append(
+                Recipe(
+                    model.absolute() if isinstance(model, Path) else model,
+                    weights=_absolute(each.weights) if source else None,
+                    pyramid_weights=_absolute(encoders["pyramid_weights"]),
+                    semantic_weights=_absolute(encoders["semantic_weights"]),
+                    # members differ where nobody said, and so they will again
+                    device="auto" if "," in str(self.device) else str(self.device),
+                    precision="auto" if "," in self.engine.precision else self.engine.precision,
+                    settings=self.settings,
+                    engine=engine,
+                    sam_size=source.sam_size if source else None,
+                    dino_size=source.dino_size if source else None,
+                    intensity=self.intensity,
+                    looks=self.looks,
+                    blocks=self._blocks,
+                )
+            )
+        if len(members) == 1:
+            return members[0]
+        return replace(
+            members[0], model=tuple(members), weights=None, sam_size=None, dino_size=None
         )
 
     @property
@@ -210,9 +249,9 @@ class Segmenter:
                 "this segmenter is of a network in memory, which no other process can make again; "
                 "save it (dsunet.save) and give the file as model"
             )
-        if self._source is not None and not self._source.is_found_by_name():
+        if lost := [source for source in self._sources if not source.is_found_by_name()]:
             raise ConfigError(
-                f"this segmenter is of {self._source.name}, which no other process finds by that "
+                f"this segmenter is of {lost[0].name}, which no other process finds by that "
                 "name; give a function or class that stands in a module by itself, or its import "
                 "path PACKAGE.MODULE:NAME"
             )
@@ -220,7 +259,7 @@ class Segmenter:
 
     @property
     def model(self) -> Any:
-        """The network, or the function of an image.
+        """The network, or the function of an image; of an ensemble a tuple of them.
 
         With `fold_batchnorm`, `int8` or `compile` a copy that is for prediction alone, and the
         given model stays as it is.
@@ -243,7 +282,7 @@ class Segmenter:
 
     @property
     def device(self) -> torch.device | str:
-        """Where it computes: `cpu` for exported files."""
+        """Where it computes: `cpu` for exported files; of an ensemble the names of all places."""
         return self.engine.device
 
     @property
@@ -392,15 +431,38 @@ class Segmenter:
         return self.engine.probabilities(prepared)
 
 
-def _calibrated(opened: Opened) -> tuple[float, float | None]:
-    """Threshold of a pixel, and of an image if it is known; other values than numbers are not."""
-    told = opened.training.get("calibration")
+def _calibrated(opened: Sequence[Opened]) -> tuple[float, float | None]:
+    """Threshold of a pixel, and of an image if it is known; other values than numbers are not.
+
+    The members' are not those of the mean of their maps.
+    """
+    told = opened[0].training.get("calibration") if len(opened) == 1 else None
     found = told if isinstance(told, Mapping) else {}
     threshold, of_image = found.get("threshold"), found.get("image_threshold")
     return (
         threshold if isinstance(threshold, float) and 0 <= threshold <= 1 else 0.5,
         of_image if isinstance(of_image, float) else None,
     )
+
+
+def _one_intensity(opened: Sequence[Opened]) -> str:
+    """Which stored values are black and white, as all members have it."""
+    told = list(dict.fromkeys(each.intensity for each in opened))
+    if len(told) > 1:
+        raise ConfigError(
+            "the models take other values of images for black and white "
+            f"({', '.join(told)}); say which by `intensity`, or leave the odd ones out"
+        )
+    return told[0]
+
+
+def _named(blocks: Sequence[str | Callable[..., object]]) -> list[str]:
+    """Blocks that the user has named; torch is needed where there are some alone."""
+    if not blocks:
+        return []
+    from dsunet.network.blocks import name_blocks
+
+    return name_blocks(blocks)
 
 
 def _taken(number: int, image: Picture | torch.Tensor, intensity: str) -> Taken:

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from dsunet.config import DataConfig, MeasuringProtocol
+from dsunet.config import BLOCKS, DataConfig, MeasuringProtocol
 from dsunet.config.renamed import todays
 from dsunet.data import Pair
 from dsunet.data.split import split_data
@@ -100,7 +100,9 @@ class Run:
             for key in ("pyramid_weights", "semantic_weights")
             if (path := self.settings.get(key)) is not None
         }
-        return Segmenter(self.folder, device, **encoders)
+        named = (str(self.settings.get(field)) for field in BLOCKS)
+        blocks = [name for name in named if is_import_path(name)]
+        return Segmenter(self.folder, device, blocks=blocks, **encoders)
 
 
 def read_run(folder: str | Path) -> Run:

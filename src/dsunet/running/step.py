@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from dsunet.running.depthwise import DepthwiseGradients
 from dsunet.running.inference import forward_views
 from dsunet.running.place import Place
 
-__all__ = ["Given", "loss_of", "training_loss", "way_there"]
+__all__ = ["Given", "in_float32", "loss_of", "training_loss", "wanted_outputs", "way_there"]
 
 
 class Given(NamedTuple):
@@ -46,19 +46,25 @@ def way_there(
         maps: DINOv2's maps, instead of `dino`, see `DSUNet.forward`.
         place: Where and in what to compute; `None` where somebody has seen to that.
     """
-    coarse, middle, _ = loss.output_weights
-    wanted = "all" if coarse or middle else "fine"
     autocast = place.autocast() if place is not None else contextlib.nullcontext()
     with autocast, DepthwiseGradients():
-        given = forward_views(network, sam, dino, maps, outputs=wanted)
+        given = forward_views(network, sam, dino, maps, outputs=wanted_outputs(loss))
     outputs, levels = (given, []) if isinstance(given, SegmentationLogits) else given
-    return Given(
-        SegmentationLogits(
-            None if outputs.coarse is None else outputs.coarse.float(),
-            None if outputs.middle is None else outputs.middle.float(),
-            outputs.fine.float(),
-        ),
-        levels,
+    return Given(in_float32(outputs), levels)
+
+
+def wanted_outputs(loss: LossConfig) -> Literal["all", "fine"]:
+    """Which outputs of a network have a part in the loss."""
+    coarse, middle, _ = loss.output_weights
+    return "all" if coarse or middle else "fine"
+
+
+def in_float32(logits: SegmentationLogits) -> SegmentationLogits:
+    """Logits as the loss takes them."""
+    return SegmentationLogits(
+        None if logits.coarse is None else logits.coarse.float(),
+        None if logits.middle is None else logits.middle.float(),
+        logits.fine.float(),
     )
 
 
@@ -75,7 +81,11 @@ def loss_of(
     """
     coarse, middle, fine = loss.output_weights
     there = (coarse * (logits.coarse is not None), middle * (logits.middle is not None), fine)
-    total = deep_supervision_loss(logits, masks, loss.bce, there, counted, loss.without_object)
+    positive = loss.positive_weight
+    assert positive != "auto"  # which a training makes a number of before it starts
+    total = deep_supervision_loss(
+        logits, masks, loss.bce, there, counted, loss.without_object, positive
+    )
     if loss.ssim:
         total = total + loss.ssim * similarity_loss(logits.fine, masks, counted)
     return total

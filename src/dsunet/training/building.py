@@ -14,6 +14,7 @@ from dsunet.network.source import CustomSource
 from dsunet.running.inference import lay_out
 from dsunet.training.batch_size import choose_batch_size
 from dsunet.training.material import Material
+from dsunet.training.rates import parameter_groups
 from dsunet.training.request import Request
 from dsunet.training.scales import require_several
 from dsunet.training.teacher import Teaching, open_teacher
@@ -63,6 +64,7 @@ def build(request: Request, material: Material) -> Built:
         request.model, sources.weights, sources.pyramid_weights, sources.semantic_weights
     )
     require_several(network.view_sizes[0], recipe.multi_scale)
+    parameter_groups(network, recipe)  # which says now what does not go with the network
     teaching = None
     if request.distill is not None:
         teaching = open_teacher(

@@ -33,7 +33,13 @@ __all__ = ["DurableCheckpoints", "RunFolder", "SafeInterrupt"]
 
 WITHOUT_OBJECT = ("false_alarm_rate", "false_alarm_area", "MAE_without_object")
 OF_BOTH = ("miss_rate", "AUROC", "Dice_all")
-COLUMNS = ("epoch", "loss", *OWN_MEASURES, *WITHOUT_OBJECT, *OF_BOTH, "lr", "seconds")
+COLUMNS = (
+    *("epoch", "loss", "val_loss"),
+    *OWN_MEASURES,
+    *WITHOUT_OBJECT,
+    *OF_BOTH,
+    *("lr", "seconds"),
+)
 
 
 class RunFolder(L.Callback):
@@ -132,10 +138,12 @@ class RunFolder(L.Callback):
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, SegmentationModule)
         measures, pl_module.latest = pl_module.latest, {}
+        validation_loss, pl_module.validation_loss = pl_module.validation_loss, None
         epoch = trainer.current_epoch + 1
         values: dict[str, Any] = {
             "epoch": epoch,
             "loss": pl_module.epoch_loss(),
+            **({} if validation_loss is None else {"val_loss": validation_loss}),
             **measures,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": round(self._epoch_seconds(), 2),
@@ -196,6 +204,8 @@ class RunFolder(L.Callback):
         epoch, epochs = values["epoch"], trainer.max_epochs or 0
         per_epoch = (time.monotonic() - self._started) / max(1, epoch - self._first_epoch)
         parts = [f"epoch {epoch:>{len(str(epochs))}}/{epochs}", f"loss {values['loss']:.4f}"]
+        if "val_loss" in values:
+            parts.append(f"in validation {values['val_loss']:.4f}")
         parts += [f"{name} {values[name]:.4f}" for name in OWN_MEASURES if name in values]
         if "false_alarm_rate" in values:
             parts.append(f"false alarms {100 * values['false_alarm_rate']:.1f} %")

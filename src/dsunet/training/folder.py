@@ -39,6 +39,7 @@ __all__ = [
     "names_of",
     "position_of",
     "recorded_batch",
+    "recorded_loss",
     "recorded_protocol",
     "write_environment",
     "write_start",
@@ -88,6 +89,17 @@ def recorded_batch(folder: Path, recipe: TrainConfig) -> TrainConfig:
     except (KeyError, TypeError, ValueError):
         return recipe
     return dataclasses.replace(recipe, batch_size=batch, accumulate=accumulate)
+
+
+def recorded_loss(folder: Path, loss: LossConfig) -> LossConfig:
+    """The loss with the number that was found for `positive_weight="auto"` when a run started.
+
+    A folder without such a number leaves it as it is.
+    """
+    found = _recorded(folder).get("positive_weight")
+    if isinstance(found, int | float):
+        return dataclasses.replace(loss, positive_weight=float(found))
+    return loss
 
 
 def recorded_protocol(folder: Path, recipe: TrainConfig) -> TrainConfig:

@@ -13,6 +13,7 @@ from dsunet.config import DataConfig, TrainConfig
 from dsunet.data import EpochSampler, PairDataset
 from dsunet.data.dataset import Batch
 from dsunet.data.split import Split
+from dsunet.data.transform import Transform
 from dsunet.maps.lessons import Lessons
 from dsunet.maps.semantic import FeatureCache
 from dsunet.network.base import SegmentationModel
@@ -108,4 +109,5 @@ def _training_set(
         unlabelled=unlabelled,
         lessons=lessons,
         intensity=network.intensity,
+        transform=None if data.transform is None else Transform(data.transform),
     )

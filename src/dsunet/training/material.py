@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from dsunet.config import as_size
+from dsunet.data.dataset import PairDataset
 from dsunet.data.sources import name_of
 from dsunet.data.split import Split, split_data
+from dsunet.data.transform import Transform
 from dsunet.data.unlabelled import find_unlabelled
 from dsunet.errors import ConfigError
 from dsunet.support.files import check_writable
@@ -82,4 +84,8 @@ def check_start(request: Request, lists: dict[str, str], split: Split) -> dict[s
         say(f"there is no run in {folder} yet; starting it")
     size = request.model.sam_size
     view = None if size is None else as_size(size)
-    return checked_data(folder, split, request.data, say, request.going_on, view)
+    report = checked_data(folder, split, request.data, say, request.going_on, view)
+    if (name := request.data.transform) is not None:
+        # once before the start, so that it fails here, if it does
+        PairDataset(split.training[:1], (64, 64), None, transform=Transform(name))[0, 0]
+    return report

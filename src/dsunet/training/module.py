@@ -20,12 +20,13 @@ from dsunet.maps.semantic import FeatureCache
 from dsunet.metrics import OWN_MEASURES, BestThreshold, Measures
 from dsunet.network.base import SegmentationModel
 from dsunet.network.decoder import SegmentationLogits
-from dsunet.running.inference import predict_probabilities
+from dsunet.running.inference import forward_views, predict_probabilities, probabilities_of
 from dsunet.running.maps import quantise
 from dsunet.running.memory import give_back
-from dsunet.running.step import Given, loss_of, way_there
+from dsunet.running.step import Given, in_float32, loss_of, wanted_outputs, way_there
 from dsunet.training.average import WeightAverage
 from dsunet.training.distillation import Distillation
+from dsunet.training.rates import parameter_groups
 from dsunet.training.scales import at_another_size
 from dsunet.training.schedule import cosine_factor
 from dsunet.weights.checkpoint import about_json, describe
@@ -67,6 +68,8 @@ class SegmentationModule(L.LightningModule):
         self.measures: Measures | None = None
         self.latest: dict[str, float] = {}
         self.best_threshold: BestThreshold | None = None  # at the latest validation
+        self.validation_loss: float | None = None  # mean over the pictures of the latest validation
+        self._validation_losses: list[Tensor] = []
         self._loss_sum = torch.zeros(())
         self._loss_count = 0
         self._names: list[str] = []  # of the batches since the last step of the optimiser
@@ -133,9 +136,19 @@ class SegmentationModule(L.LightningModule):
 
     def predict(self, batch: Batch) -> list[np.ndarray]:
         """Probability maps at the size of the batch's truths; in evaluation mode."""
-        sizes = [(truth.shape[0], truth.shape[1]) for truth in batch.truths if truth is not None]
         maps = self._semantics(batch)
-        return predict_probabilities(self.evaluated, batch.sam, batch.dino, sizes, maps)
+        return predict_probabilities(self.evaluated, batch.sam, batch.dino, _sizes(batch), maps)
+
+    def validated_logits(self, batch: Batch) -> SegmentationLogits:
+        """What both the maps and the loss of validation are made of, by one pass.
+
+        The fine output is the very one of `predict`, whether the others are wanted or not.
+        """
+        wanted = wanted_outputs(self.loss_config)
+        maps = self._semantics(batch)
+        return in_float32(
+            forward_views(self.evaluated, batch.sam, batch.dino, maps, outputs=wanted)
+        )
 
     def epoch_loss(self) -> float:
         """Mean loss of the images of this epoch so far; interruptions do not change it."""
@@ -196,6 +209,7 @@ class SegmentationModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.measures = Measures(OWN_MEASURES, self.recipe.protocol, self.recipe.threshold)
+        self._validation_losses = []
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         assert self.measures is not None
@@ -205,7 +219,11 @@ class SegmentationModule(L.LightningModule):
             for truth, apart in zip(batch.truths, ignored, strict=True)
             if truth is not None
         ]
-        for probability, (truth, apart) in zip(self.predict(batch), truths, strict=True):
+        logits = self.validated_logits(batch)
+        loss = loss_of(logits, batch.mask, self.loss_config, batch.counted)
+        self._validation_losses += [loss.detach()] * len(batch.sam)
+        maps = probabilities_of(logits.fine, _sizes(batch))
+        for probability, (truth, apart) in zip(maps, truths, strict=True):
             self.measures.update(quantise(probability), truth, apart)
 
     def on_validation_epoch_end(self) -> None:
@@ -213,30 +231,16 @@ class SegmentationModule(L.LightningModule):
         self.latest = self.measures.summary()
         self.best_threshold = self.measures.best_threshold()
         self.measures = None
+        self.validation_loss = float(torch.stack(self._validation_losses).double().mean())
+        self.log("val_loss", self.validation_loss, sync_dist=False)
         # logged in float64 by the callback that writes metrics.csv; torch keeps float32 here
         self.log_dict(self.latest, prog_bar=True, sync_dist=False)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         recipe = self.recipe
-        whole = {
-            id(parameter)
-            for encoder in self.model.encoders.values()
-            if encoder.trainable
-            for name, parameter in encoder.named_parameters()
-            if ".adapter." not in name
-        }
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        if self.distillation is not None:
-            trained += self.distillation.parameters()
-        groups: list[dict[str, Any]] = [
-            {
-                "params": [p for p in trained if (id(p) in whole) is is_encoder],
-                "lr": rate,
-                "base_lr": rate,
-            }
-            for is_encoder, rate in ((False, recipe.lr), (True, recipe.encoder_lr or recipe.lr / 5))
-        ]
-        groups = [group for group in groups if group["params"]]
+        heads = [] if self.distillation is None else list(self.distillation.parameters())
+        groups = parameter_groups(self.model, recipe, heads)
+        trained = [parameter for group in groups for parameter in group["params"]]
         # one kernel for all tensors; float16's scaler could not clip gradients before it
         fused = all(p.is_cuda for p in trained) and recipe.precision != "float16"
         return torch.optim.AdamW(
@@ -302,3 +306,8 @@ class SegmentationModule(L.LightningModule):
     def _in_both(names: Iterable[str]) -> set[str]:
         """Names of the model's tensors as they are here, in the model and in its average."""
         return {f"{start}{name}" for name in names for start in ("model.", "average.module.")}
+
+
+def _sizes(batch: Batch) -> list[tuple[int, int]]:
+    """Height and width of a batch's truths."""
+    return [(truth.shape[0], truth.shape[1]) for truth in batch.truths if truth is not None]

@@ -15,7 +15,7 @@ from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, Tr
 from dsunet.errors import ConfigError, DeviceError, TrainingError
 from dsunet.network.source import CustomSource
 from dsunet.running.place import Place
-from dsunet.training.folder import flat_settings, recorded_batch, recorded_protocol
+from dsunet.training.folder import flat_settings, recorded_batch, recorded_loss, recorded_protocol
 from dsunet.training.teacher import check_teacher
 from dsunet.weights.identify import custom_config_of
 from dsunet.weights.opened import open_weights
@@ -101,9 +101,16 @@ def settled(request: Request) -> Request:
                 "`batch_size` auto is for processes that dsunet starts itself (`devices`); give a "
                 "number"
             )
+    if request.loss.positive_weight == "auto" and (going_on or not request.is_first):
+        request = replace(request, loss=recorded_loss(request.folder, request.loss))
     if going_on:
         request = replace(request, recipe=recorded_protocol(request.folder, request.recipe))
     if request.distill is not None:
+        if request.data.transform is not None:
+            raise ConfigError(
+                f"`transform` is {request.data.transform}, but what a teacher says of an image "
+                "cannot follow it; leave it out of distillation"
+            )
         if request.recipe.multi_scale:
             raise ConfigError(
                 f"`multi_scale` is {request.recipe.multi_scale}, but a teacher's maps are of one "

@@ -15,8 +15,10 @@ from dsunet.config.renamed import takes_old_names
 from dsunet.data.limits import pixels_allowed
 from dsunet.errors import MissingPackageError
 from dsunet.metrics.cuts import BestThreshold, describe_threshold
+from dsunet.network.blocks import trust
 from dsunet.network.source import CustomSource
 from dsunet.support.files import clear_temporaries, lock_folder, write_json
+from dsunet.training.balance import with_positive_weight
 from dsunet.training.building import build, with_batch_size
 from dsunet.training.folder import check_folder, make_folder, more_epochs, position_of, write_start
 from dsunet.training.material import check_start, find_material
@@ -96,6 +98,8 @@ def train(
             or twice.
     """
     own = model if isinstance(model, ModelConfig) else CustomSource.of(model)
+    if isinstance(own, ModelConfig):
+        trust(own)
     how = (data, recipe or TrainConfig(), loss or LossConfig())
     sources = Sources(weights, pyramid_weights, semantic_weights)
     say = on_line or logger.info
@@ -145,6 +149,7 @@ def _carried_out(request: Request) -> TrainResult:
         report = check_start(request, lists, material.split) if request.is_first else None
         stack.enter_context(loop.quiet())
         loop.seed(request.recipe.seed)
+        request = with_positive_weight(request, material.split.training)
         built = build(request, material)
         request = with_batch_size(request, material, built.network)
         if request.is_first:  # only now: a model that cannot be built leaves no folder

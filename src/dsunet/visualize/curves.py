@@ -58,8 +58,12 @@ def curves_figure(rows: Sequence[Mapping[str, str]], best_epoch: int = 0) -> Fig
     measured = bool(shown)
     figure = Figure(figsize=(10 if measured else 5, 3.6), layout="constrained")
     axes = figure.subplots(1, 2 if measured else 1, squeeze=False)[0]
-    axes[0].plot(*series("loss"), color="tab:blue")
-    axes[0].set(xlabel="epoch", ylabel="training loss", title="Training")
+    axes[0].plot(*series("loss"), color="tab:blue", label="training")
+    if series("val_loss")[0]:
+        marker = "." if len(rows) < 40 else None
+        axes[0].plot(*series("val_loss"), color="tab:orange", marker=marker, label="validation")
+        axes[0].legend(frameon=False)
+    axes[0].set(xlabel="epoch", ylabel="loss", title="Loss")
     axes[0].set_ylim(bottom=0)
     if measured:
         for name in shown:

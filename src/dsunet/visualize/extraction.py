@@ -62,7 +62,8 @@ class FeatureMaps:
     """DINOv2's patch tokens after some of its blocks, before the final LayerNorm; empty for a model
     without DINOv2."""
     fusion: tuple[FusedLevel, ...]
-    """The levels that the fusion changes; empty for a model without DINOv2."""
+    """The levels that the fusion changes; empty for a model without DINOv2, or with a fusion of the
+    user's own."""
     has_hiera: bool = True
     """False if the levels are those of another backbone in Hiera's place."""
 
@@ -194,7 +195,7 @@ def _blocks(
 def _fuse(
     model: DSUNet, levels: list[Tensor], pyramid: Sequence[FeatureMap], dino: Tensor | None
 ) -> tuple[FusedLevel, ...]:
-    if model.fusion is None:
+    if model.fusion is None or model.fusion.blocks:  # blocks of the user's own modulate nothing
         return ()
     semantics: list[Tensor] = []
     hooks = [

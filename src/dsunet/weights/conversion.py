@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dsunet.config import ModelConfig, Role, model_config
+from dsunet.config import BLOCKS, ModelConfig, Role, model_config
 from dsunet.config.renamed import takes_old_names
 from dsunet.errors import CheckpointError, ConfigError, WeightsError
 from dsunet.network.encoders import STORED, in_trunk
@@ -262,6 +262,7 @@ def _check_expressible(config: ModelConfig) -> None:
         "pixel_attention",
         "decoder_merge",
         "attention_pooling",
+        *BLOCKS,
     ):
         value = getattr(config, name)
         if value != getattr(published, name):

@@ -31,7 +31,8 @@ def describe_file(path: str | Path | Weights) -> dict[str, Any]:
 
     Keys: `file`, `card` (the page about weights that come with the package, else null), `bytes`,
     `format`, `tensors`, `ignored` (their number), `encoders`; for whole models also `model` (its
-    settings), `training` and, if it is one of dsunet's, `parameters` (by part: all and trained).
+    settings), `training` and, if no code of somebody's own is in it, `parameters` (by part: all and
+    trained).
 
     Raises:
         WeightsError: The file cannot be read, or is of no known format.
@@ -50,6 +51,12 @@ def describe_file(path: str | Path | Weights) -> dict[str, Any]:
     if (custom := custom_config_of(file)) is not None:
         return about | _describe_custom(file, custom)
     config = config_of(file)
+    if config.blocks:  # which would have to be run
+        return about | {
+            "model": config.to_dict(),
+            "encoders": {role: _where(file, role, config) for role in config.encoders},
+            "training": file.about["training"] if file.about else {},
+        }
     model = _empty(config, file.path)
     parts = {name: counts for name, counts in parameters_by_part(model).items() if counts[0]}
     return about | {
@@ -158,6 +165,9 @@ def verify_file(path: str | Path | Weights) -> tuple[dict[str, str], list[str]]:
     else:
         config = config_of(file)
         facts["holds"] = config.name
+        if config.blocks:
+            facts["not checked"] = "names and shapes, which the code of its blocks knows alone"
+            return facts, problems
         problems += _misfits_of_model(file, config)
     return facts, problems
 

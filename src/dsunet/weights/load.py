@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from dsunet.config import ROLES, ModelConfig, Role
+from dsunet.config import BLOCKS, ROLES, ModelConfig, Role
 from dsunet.errors import CheckpointError
 from dsunet.network.encoders import STORED, in_trunk
 from dsunet.weights.checkpoint import state_to_save
@@ -180,6 +180,14 @@ def _require_the_same(model: SegmentationModel, file: ModelFile, filled: Iterabl
                 f"{file.path} was trained with other {LABELS[role]} weights ({wanted[:19]}…) "
                 f"than the model holds ({str(has.fingerprint)[:19]}…); dsunet.load(FILE) finds the "
                 "right ones"
+            )
+    for field in BLOCKS if isinstance(model.config, ModelConfig) else ():
+        usual = "sff" if field == "decoder" else None
+        was, now = file.about["model"].get(field, usual), getattr(model.config, field)
+        if was != now and ":" in f"{was} {now}":
+            raise CheckpointError(
+                f"{file.path} was trained with {field} = {was!r}, but the model has {now!r}; build "
+                "it with the file's"
             )
     names = ("semantic_norm", "channel_modulation", "pixel_attention")
     if "semantic" in model.encoders and isinstance(model.config, ModelConfig):

@@ -10,10 +10,11 @@ from typing import Any, Self, cast, overload
 
 from torch import nn
 
-from dsunet.config import MODEL_PRESETS, ModelConfig, Role, model_config
+from dsunet.config import BLOCKS, MODEL_PRESETS, ModelConfig, Role, model_config
 from dsunet.config.renamed import takes_old_names
 from dsunet.errors import CheckpointError, ConfigError
 from dsunet.network import model as network
+from dsunet.network.blocks import name_blocks, require_named, trust
 from dsunet.network.build import build_model, build_trunk
 from dsunet.network.custom import CustomModel
 from dsunet.network.encoders.pyramid import OWN_HIERA
@@ -120,7 +121,8 @@ def create_model(
         pyramid_weights: A file with Hiera's weights, such as SAM 2.1's official one, to take
             instead of what `weights` says.
         semantic_weights: The same for DINOv2.
-        **overrides: Fields of `ModelConfig`, such as `injection="none"` or `sam_size=512`.
+        **overrides: Fields of `ModelConfig`, such as `injection="none"` or `sam_size=512`. Blocks
+            of your own may be given themselves, too: `receptive_field=Block`.
 
     Returns:
         The model in training mode; call `.eval()` to predict.
@@ -130,7 +132,11 @@ def create_model(
         WeightsError: The weights cannot be had or do not fit.
         MissingPackageError: They come with a package that is not installed.
     """
+    for field in BLOCKS:
+        if callable(block := overrides.get(field)):
+            overrides[field] = name_blocks([block])[0]
     config = model_config(name, **overrides)
+    trust(config)
     return create_from_config(
         config, weights, pyramid_weights=pyramid_weights, semantic_weights=semantic_weights
     )
@@ -239,6 +245,7 @@ def load(
     model: None = None,
     pyramid_weights: str | Path | None = None,
     semantic_weights: str | Path | None = None,
+    blocks: Sequence[str | Callable[..., object]] = (),
 ) -> DSUNet: ...
 
 
@@ -255,6 +262,7 @@ def load(
     model: CustomSource | str | Callable[..., object] | None = None,
     pyramid_weights: str | Path | None = None,
     semantic_weights: str | Path | None = None,
+    blocks: Sequence[str | Callable[..., object]] = (),
 ) -> DSUNet | CustomModel:
     """The model in a file, ready to predict.
 
@@ -269,6 +277,8 @@ def load(
             file says which, but nothing that a file names is ever run.
         pyramid_weights: File with the Hiera weights that the file refers to.
         semantic_weights: File with the DINOv2 weights that it refers to.
+        blocks: Blocks of your own that the model has, or their import paths; they need to be those
+            that the file names, none of which is run unless you name it.
 
     Returns:
         The model in evaluation mode, on the CPU.
@@ -296,6 +306,8 @@ def load(
             f"and no code that a file names is run: if you trust it, give `model` {custom.name}"
         )
     config = config_of(file)
+    name_blocks(blocks)
+    require_named(config, file.path)
     try:
         given = _given(config, pyramid_weights, semantic_weights)
         return _build_from(file, config, given).eval()

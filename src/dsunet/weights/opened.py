@@ -92,7 +92,9 @@ def find_weights(path: str | Path) -> Path:
     for name in ("best.safetensors", "last.safetensors"):
         if (path / name).is_file():
             return path / name
-    raise CheckpointError(f"{path} is a folder without best.safetensors or last.safetensors")
+    folds = sorted(path.glob("fold-*/*.safetensors"))
+    hint = f"; it holds folds: give one, such as {folds[0].parent}, or all" if folds else ""
+    raise CheckpointError(f"{path} is a folder without best.safetensors or last.safetensors{hint}")
 
 
 @contextmanager

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dsunet.config import Precision
+from dsunet.config import ModelConfig, Precision
 from dsunet.errors import ConfigError
 from dsunet.network.base import SegmentationModel
+from dsunet.network.blocks import code_of
 from dsunet.network.function import ImageFunction
 from dsunet.network.source import CustomSource
 from dsunet.predict.engines.base import Engine
@@ -37,9 +38,13 @@ def open_network(
             pyramid_weights=encoders["pyramid_weights"],
             semantic_weights=encoders["semantic_weights"],
         )
+        config = network.config
+        code = code_of(config) if isinstance(config, ModelConfig) else None
+        of_blocks: dict[str, str | None] = {} if code is None else {"code": code}
         return Opened(
             network,
             weights=file.path,
+            identity=of_blocks,
             intensity=network.intensity,
             training=network.training_facts,
         )

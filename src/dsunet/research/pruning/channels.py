@@ -44,8 +44,15 @@ def pruned_config(config: ModelConfig, settings: PruneConfig) -> ModelConfig:
     such multiple, and never more than there are.
 
     Raises:
-        ConfigError: A ratio is given for a part that the network does not have.
+        ConfigError: A ratio is given for a part that the network does not have, or it has blocks of
+            the user's own.
     """
+    if config.blocks:
+        field, name = next(iter(config.blocks.items()))
+        raise ConfigError(
+            f"the network has {name} as `{field}`, whose channels nobody but its author can tie "
+            "together; prune one without blocks of your own"
+        )
     absent = {
         "attention_ratio": "its decoder has no attention" if config.decoder != "sff" else "",
         "adapter_ratio": "it has no adapters" if config.adapter_channels == 0 else "",
@@ -178,8 +185,11 @@ class _Shrink:
 
 def _smaller_decoder(model: DSUNet, config: ModelConfig, shrink: _Shrink) -> Decoder:
     old, channels = model.decoder, model.pyramid.channels
+    new = build_decoder(config, channels)
+    assert isinstance(old, Decoder)  # `pruned_config` refuses others
+    assert isinstance(new, Decoder)
     device = next(old.parameters()).device
-    new = build_decoder(config, channels).to(device)
+    new = new.to(device)
     never_run = list(old.fuse[len(old.heads) :])  # nothing to trace
     del old.fuse[len(old.heads) :]
     widths = {name: part.value.conv.out_channels for name, part in _attentions(old)}

@@ -139,6 +139,8 @@ def prune(
     opened = open_weights(weights)
     sources = Sources(opened.path, pyramid_weights, semantic_weights)
     recipe = recipe or TrainConfig(**FINE_TUNING)
+    if loss is not None and loss.positive_weight == "auto":
+        raise ConfigError("`positive_weight` auto is for training; give a number to prune with")
     how = (settings or PruneConfig(), data, recipe, loss or LossConfig())
     request = _Request(
         opened, sources, Path(output), *how, fine_tune, resume, on_line, progress, progress_bar
