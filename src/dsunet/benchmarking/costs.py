@@ -104,9 +104,7 @@ def _network_of(method: str, model: str) -> tuple[SegmentationModel, ModelConfig
         return build_model(config), config
 
 
-def _speeds(
-    configs: Mapping[str, ModelConfig], device: str
-) -> dict[str, tuple[float | None, str]]:
+def _speeds(configs: Mapping[str, ModelConfig], device: str) -> dict[str, tuple[float | None, str]]:
     """By method images per second, and a sentence on how, or why not."""
     if not configs:
         return {}

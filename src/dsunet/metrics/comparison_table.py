@@ -132,9 +132,7 @@ def _table(
 
 
 def _cell(value: float | None, interval: Interval | None = None) -> Cell | None:
-    if value is None or math.isnan(value):
-        return None
-    return Cell(value, interval=interval and tuple(interval))
+    return None if value is None or math.isnan(value) else Cell(value, interval=interval)
 
 
 def _merged(
@@ -183,7 +181,9 @@ def _notes(
             "benchmark)."
         )
     if any(one.intervals for each in comparisons.values() for one in each.evaluations.values()):
-        notes.append(f"In brackets: 95 % percentile bootstrap interval over images, {DRAWS:,} draws.")
+        notes.append(
+            f"In brackets: 95 % percentile bootstrap interval over images, {DRAWS:,} draws."
+        )
     results = [result for each in published.values() for result in each]
     if results:
         about = " and ".join(dict.fromkeys(result.dataset for result in results))

@@ -79,7 +79,9 @@ def bootstrap_intervals(
         rng=np.random.default_rng(seed),
     )
     both = result.confidence_interval
-    return [Interval(float(low), float(high)) for low, high in zip(both.low, both.high, strict=True)]
+    return [
+        Interval(float(low), float(high)) for low, high in zip(both.low, both.high, strict=True)
+    ]
 
 
 class PerImage:

@@ -47,7 +47,7 @@ class Cell:
     """One value.
 
     Raises:
-        ValueError: The value, the spread or the interval is not finite; a missing value is `None` for a cell.
+        ValueError: Value, spread or interval is not finite; a missing value is `None` for a cell.
     """
 
     value: float
@@ -293,9 +293,11 @@ def _text(cell: Cell | None, digits: int, signed: bool, rank: int | None, style:
 
 def _exact(cells: Sequence[Cell | None]) -> dict[str, list[float | None]]:
     """A column's numbers by what is added to its head."""
-    found: dict[str, list[float | None]] = {"": [cell and cell.value for cell in cells]}
+    found: dict[str, list[float | None]] = {
+        "": [None if cell is None else cell.value for cell in cells]
+    }
     if any(cell is not None and cell.spread is not None for cell in cells):
-        found["spread"] = [cell and cell.spread for cell in cells]
+        found["spread"] = [None if cell is None else cell.spread for cell in cells]
     if any(cell is not None and cell.interval is not None for cell in cells):
         for number, end in enumerate(("low", "high")):
             found[end] = [
