@@ -1,6 +1,7 @@
 # make demo   sets up and shows the main job: train, predict, evaluate, one picture
 # make test   sets up and runs lint, types and all tests but the slow ones
 # make test-slow   the slow tests: large networks, processes that are killed, all commands of the docs
+# make docs   builds the site of the documentation into build/site
 # make clean  removes what the targets made
 
 PYTHON ?= python3
@@ -8,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow lint format clean
+.PHONY: setup demo test test-slow lint format docs clean
 
 setup: $(STAMP)
 
@@ -38,5 +39,8 @@ test: lint
 test-slow: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -n 2 --dist worksteal
 
+docs: $(STAMP)
+	$(BIN)/python website/make_site.py
+
 clean:
-	rm -rf $(VENV) demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build demo .mypy_cache .pytest_cache .ruff_cache .hypothesis

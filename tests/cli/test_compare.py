@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from dsunet.cli import main
-from dsunet.cli.compare import name_methods
+from dsunet.cli.compare_asked import name_methods
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.errors import DataError
 from dsunet.metrics import ALL_MEASURES

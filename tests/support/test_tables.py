@@ -173,7 +173,11 @@ def test_csv_and_json_are_exact(grouped: Table, tmp_path: Path) -> None:
     assert rows[1] == ["published", "one", "0.1", "0.2", "", "0.4"]
     content = json.loads(paths[3].read_text())
     assert content["rows"][0]["cells"][2] is None
-    assert content["rows"][1]["cells"][2] == {"value": 0.7, "spread": None}
+    assert content["rows"][1]["cells"][2] == {
+        "value": 0.7,
+        "spread": None,
+        "interval": None,
+    }
     assert content["columns"][1]["higher_is_better"] is False
 
 

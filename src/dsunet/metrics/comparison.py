@@ -16,9 +16,10 @@ from dsunet.data.images import Labels, decode, read_labels, read_map
 from dsunet.data.pairs import by_stem, list_images, match_by_stem, select_names
 from dsunet.data.pixels import turn
 from dsunet.data.survey import survey
-from dsunet.errors import ConfigError, DataError, ImageError
+from dsunet.errors import ConfigError, DataError, ImageError, few
 from dsunet.metrics.definitions import ALL_MEASURES, check_measures
 from dsunet.metrics.inputs import Truth
+from dsunet.metrics.intervals import PerImage
 from dsunet.metrics.measures import ImageMeasures, Measures, measure
 from dsunet.metrics.packages import cv2
 from dsunet.metrics.results import Comparison, Evaluation, ObjectFacts
@@ -71,6 +72,8 @@ def compare_folders(
     protocol: MeasuringProtocol = "raw",
     threshold: float = 0.5,
     reading: MaskReading | None = None,
+    intervals: bool = False,
+    incomplete: bool = False,
 ) -> Comparison:
     """Measures several methods' maps against the same masks, matched by stem.
 
@@ -91,6 +94,9 @@ def compare_folders(
             full range first, and all images count alike.
         threshold: Probability from which a pixel is object, for Dice, IoU and false alarms.
         reading: What the masks' values mean, where they are not 0 and 255.
+        intervals: Whether to draw images for intervals of the scores.
+        incomplete: Whether maps may lack: such images count for no method, like those whose map
+            cannot be read.
 
     Raises:
         DataError: A folder is missing or empty, a method's maps and the masks differ in stems, or
@@ -101,7 +107,7 @@ def compare_folders(
     keys, measuring = check_measures(measures), Measuring(protocol, threshold)
     if not methods:
         raise ConfigError("no method is given; at least one folder of maps is needed")
-    files = _files(methods, masks, names)
+    files, missing = _files(methods, masks, names, incomplete)
     if protocol == "raw":  # the paper's takes what is above 128, whatever there is
         values = survey([mask for _, mask, _ in files], reading, workers=workers)
         values.raise_if_unclear()
@@ -110,8 +116,12 @@ def compare_folders(
     gathered = {method: Measures(keys, protocol, threshold) for method in methods}
     evaluations = {method: Evaluation(protocol=protocol, threshold=threshold) for method in methods}
     result = Comparison(evaluations, {}, [], [])
+    for method, reasons in missing.items():
+        evaluations[method].failures.update(reasons)
+    result.left_out += sorted({name for reasons in missing.values() for name in reasons})
+    kept = {method: PerImage(keys, protocol) for method in methods if intervals}
     for done, outcome in enumerate(in_processes(_measure, tasks, workers), start=1):
-        _enter(outcome, result, gathered)
+        _enter(outcome, result, gathered, kept)
         if progress:
             progress(done, len(tasks))
     if not result.names:
@@ -122,6 +132,8 @@ def compare_folders(
         evaluation.false_alarms = gathered[method].false_alarms()
         evaluation.detection = gathered[method].detection()
         evaluation.best_threshold = gathered[method].best_threshold()
+        if intervals:
+            evaluation.intervals = kept[method].intervals()
     return result
 
 
@@ -129,8 +141,9 @@ def _files(
     methods: Mapping[str, str | Path],
     masks: str | Path | Mapping[str, Path],
     names: Sequence[str] | None,
-) -> list[tuple[str, Path, tuple[Path, ...]]]:
-    """Stem, mask and every method's map, by stem."""
+    incomplete: bool,
+) -> tuple[list[tuple[str, Path, tuple[Path, ...]]], dict[str, dict[str, str]]]:
+    """Stem, mask and every method's map, by stem; and by method which maps lack."""
     found = [by_stem(list_images(folder)) for folder in methods.values()]
     place = "the masks" if isinstance(masks, Mapping) else str(masks)
     truths = dict(masks) if isinstance(masks, Mapping) else by_stem(list_images(masks))
@@ -140,18 +153,30 @@ def _files(
             for maps, folder in zip(found, methods.values(), strict=True)
         ]
         truths = select_names(truths, names, place)
+    missing: dict[str, dict[str, str]] = {}
     troubles = []
-    for maps, folder in zip(found, methods.values(), strict=True):
+    for (method, folder), maps in zip(methods.items(), found, strict=True):
+        lacking = sorted(truths.keys() - maps.keys()) if incomplete else []
+        if lacking:
+            missing[method] = {name: f"{folder} has no map of {name}" for name in lacking}
         try:
-            match_by_stem(maps, truths, (str(folder), place))
+            match_by_stem({*maps, *lacking}, truths, (str(folder), place))
         except DataError as error:
             troubles.append(str(error))
     if troubles:
         raise DataError("; ".join(troubles))
-    return [(name, truths[name], tuple(maps[name] for maps in found)) for name in sorted(truths)]
+    whole = sorted(truths.keys() - {name for lacking in missing.values() for name in lacking})
+    if not whole:
+        raise DataError(f"no image has a map of every method: {place} has {few(sorted(truths))}")
+    return [(name, truths[name], tuple(maps[name] for maps in found)) for name in whole], missing
 
 
-def _enter(outcome: _Outcome, result: Comparison, gathered: Mapping[str, Measures]) -> None:
+def _enter(
+    outcome: _Outcome,
+    result: Comparison,
+    gathered: Mapping[str, Measures],
+    kept: Mapping[str, PerImage],
+) -> None:
     """Adds what a task came to."""
     name = outcome.name
     measured = dict(zip(result.evaluations, outcome.maps, strict=True))
@@ -168,6 +193,8 @@ def _enter(outcome: _Outcome, result: Comparison, gathered: Mapping[str, Measure
         evaluation = result.evaluations[method]
         assert one.measures is not None
         gathered[method].add(one.measures)
+        if kept:
+            kept[method].add(one.measures)
         evaluation.per_image[name] = one.measures.values
         evaluation.image_scores[name] = one.measures.score
         for flag, flagged in (

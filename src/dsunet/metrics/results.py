@@ -13,6 +13,7 @@ import numpy as np
 from dsunet.config.measuring import MeasuringProtocol
 from dsunet.metrics.cuts import BestThreshold, FalseAlarms
 from dsunet.metrics.detection import Detection
+from dsunet.metrics.intervals import Interval
 from dsunet.support.files import encode_text, write_atomically, write_json
 
 __all__ = ["Comparison", "Evaluation", "ObjectFacts", "as_text"]
@@ -52,6 +53,8 @@ class Evaluation:
     """How sure every map is that there is an object, by stem, see `image_score`."""
     best_threshold: BestThreshold | None = None
     """Where the maps agree best with the objects; `None` if no image has one."""
+    intervals: dict[str, Interval] = field(default_factory=dict)
+    """95 % percentile bootstrap intervals of `scores` over images, where they were asked for."""
 
     def to_dict(self) -> dict[str, float | int]:
         """The scores, and counts.

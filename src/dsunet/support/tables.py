@@ -47,15 +47,17 @@ class Cell:
     """One value.
 
     Raises:
-        ValueError: The value or the spread is not finite; a missing value is `None` for a cell.
+        ValueError: Value, spread or interval is not finite; a missing value is `None` for a cell.
     """
 
     value: float
     spread: float | None = None
     """Standard deviation, over seeds for example; printed after ±."""
+    interval: tuple[float, float] | None = None
+    """Low and high; printed in brackets below the value."""
 
     def __post_init__(self) -> None:
-        for number in (self.value, self.spread):
+        for number in (self.value, self.spread, *(self.interval or ())):
             if number is not None and not math.isfinite(number):
                 raise ValueError(f"a cell of a table is {number}; put None where a value lacks")
 
@@ -83,6 +85,8 @@ class _Style(NamedTuple):
     minus: str
     plus_minus: str
     missing: str
+    below: Callable[[str, str], str]
+    """The value with its interval."""
 
 
 @dataclass(frozen=True)
@@ -156,27 +160,23 @@ class Table:
     def csv(self) -> str:
         """The values in full precision under one row of heads; nothing where one lacks.
 
-        The column `group` is there if a row has one, and a column of spreads after each column that
-        has some.
+        The column `group` is there if a row has one; after a column that has some, there is one of
+        spreads, or two of intervals: low and high.
         """
         grouped = any(row.group for row in self.rows)
-        spreads = [
-            any(cell is not None and cell.spread is not None for cell in cells)
-            for cells in zip(*(row.cells for row in self.rows), strict=True)
-        ] or [False] * len(self.columns)
+        exact = [_exact(cells) for cells in zip(*(row.cells for row in self.rows), strict=True)]
+        exact = exact or [{"": []} for _ in self.columns]
         heads = ["group"] * grouped + ["method"]
-        for column, spread in zip(self.columns, spreads, strict=True):
+        for column, parts in zip(self.columns, exact, strict=True):
             name = f"{column.group} {column.key or column.title}".strip()
-            heads += [name] + [f"{name} spread"] * spread
+            heads += [f"{name} {part}".strip() for part in parts]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(heads)
-        for row in self.rows:
-            exact = []
-            for cell, spread in zip(row.cells, spreads, strict=True):
-                numbers = (cell.value, cell.spread) if cell else (None, None)
-                exact += ["" if n is None else repr(n) for n in numbers[: 1 + spread]]
-            writer.writerow([row.group] * grouped + [row.name, *exact])
+        for number, row in enumerate(self.rows):
+            numbers = [values[number] for parts in exact for values in parts.values()]
+            texts = ["" if n is None else repr(n) for n in numbers]
+            writer.writerow([row.group] * grouped + [row.name, *texts])
         return text.getvalue()
 
     def to_dict(self) -> dict[str, Any]:
@@ -283,7 +283,28 @@ def _text(cell: Cell | None, digits: int, signed: bool, rank: int | None, style:
     number = number.replace("-", style.minus)
     mark = {0: style.best, 1: style.second}.get(-1 if rank is None else rank)
     text = mark(number) if mark else number
-    return text if cell.spread is None else f"{text}{style.plus_minus}{cell.spread:.{digits}f}"
+    if cell.spread is not None:
+        text = f"{text}{style.plus_minus}{cell.spread:.{digits}f}"
+    if cell.interval is None:
+        return text
+    low, high = (f"{end:.{digits}f}".replace("-", style.minus) for end in cell.interval)
+    return style.below(text, f"[{low}, {high}]")
+
+
+def _exact(cells: Sequence[Cell | None]) -> dict[str, list[float | None]]:
+    """A column's numbers by what is added to its head."""
+    found: dict[str, list[float | None]] = {
+        "": [None if cell is None else cell.value for cell in cells]
+    }
+    if any(cell is not None and cell.spread is not None for cell in cells):
+        found["spread"] = [None if cell is None else cell.spread for cell in cells]
+    if any(cell is not None and cell.interval is not None for cell in cells):
+        for number, end in enumerate(("low", "high")):
+            found[end] = [
+                None if cell is None or cell.interval is None else cell.interval[number]
+                for cell in cells
+            ]
+    return found
 
 
 def _arrow(column: Column) -> str:
@@ -345,8 +366,27 @@ def _latex(text: str) -> str:
     return f"{{{written[0]}}}{written[1:]}" if written.startswith(("[", "*")) else written
 
 
-_MARKDOWN = _Style(lambda t: f"**{t}**", lambda t: f"<u>{t}</u>", "−", " ± ", "–")
-_LATEX = _Style(
-    lambda t: f"\\textbf{{{t}}}", lambda t: f"\\underline{{{t}}}", "$-$", " $\\pm$ ", "--"
+_MARKDOWN = _Style(
+    lambda t: f"**{t}**",
+    lambda t: f"<u>{t}</u>",
+    "−",
+    " ± ",
+    "–",
+    lambda t, interval: f"{t}<br>{interval}",
 )
-_RICH = _Style(lambda t: f"[bold]{t}[/]", lambda t: f"[underline]{t}[/]", "−", " ± ", "–")
+_LATEX = _Style(
+    lambda t: f"\\textbf{{{t}}}",
+    lambda t: f"\\underline{{{t}}}",
+    "$-$",
+    " $\\pm$ ",
+    "--",
+    lambda t, interval: f"\\shortstack[r]{{{t} \\\\ {{\\scriptsize {interval}}}}}",
+)
+_RICH = _Style(
+    lambda t: f"[bold]{t}[/]",
+    lambda t: f"[underline]{t}[/]",
+    "−",
+    " ± ",
+    "–",
+    lambda t, interval: f"{t}\n{interval}",
+)

@@ -7,12 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dsunet.errors import MissingPackageError
+from dsunet.metrics.intervals import bootstrap_intervals
 from dsunet.support.tables import Cell
 
 __all__ = ["PairedDifference", "over_seeds", "paired_difference"]
-
-DRAWS = 10_000
 
 
 class PairedDifference(NamedTuple):
@@ -51,26 +49,7 @@ def paired_difference(
     Raises:
         MissingPackageError: SciPy is not installed.
     """
-    try:
-        from scipy.stats import bootstrap
-    except ImportError as error:
-        raise MissingPackageError(
-            "intervals need the package scipy; pip install 'dsunet[evaluate]'"
-        ) from error
     differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
-    if len(differences) < 2:
-        return None
-    mean = float(differences.mean())
-    if np.ptp(differences) == 0:  # every draw is the same
-        return PairedDifference(mean, mean, mean)
-    result = bootstrap(
-        (differences,),
-        np.mean,
-        n_resamples=DRAWS,
-        batch=max(1, 4_000_000 // len(differences)),
-        confidence_level=level,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    interval = result.confidence_interval
-    return PairedDifference(mean, float(interval.low), float(interval.high))
+    for low, high in bootstrap_intervals(differences[:, None], level=level, seed=seed):
+        return PairedDifference(float(differences.mean()), low, high)
+    return None
