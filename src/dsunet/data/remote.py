@@ -22,7 +22,16 @@ from dsunet.data.sources import Bytes, is_image_name
 from dsunet.errors import DataError, ImageError, perhaps
 from dsunet.support.packages import needing
 
-__all__ = ["SCHEMES", "Remote", "at_hand", "fetch", "file_system", "find_remote", "is_address", "place_of"]
+__all__ = [
+    "SCHEMES",
+    "Remote",
+    "at_hand",
+    "fetch",
+    "file_system",
+    "find_remote",
+    "is_address",
+    "place_of",
+]
 
 _STORES = ("s3", "gs", "gcs", "abfs", "abfss", "az")
 _WEB = ("http", "https")

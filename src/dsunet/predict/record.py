@@ -19,7 +19,7 @@ from dsunet.predict.plan import Job, output_path
 from dsunet.predict.segmenter import Segmenter
 from dsunet.support.files import clear_temporaries, encode_text, write_json
 
-__all__ = ["FAILURES", "MANIFEST", "add_failures", "begin", "is_done", "way_of"]
+__all__ = ["FAILURES", "MANIFEST", "add_failures", "begin", "folders_of", "is_done", "way_of"]
 
 FAILURES = "failures.csv"
 MANIFEST = "manifest"
@@ -51,7 +51,7 @@ def begin(
         OutputError: The folder's outputs were made in another way than those to go on with, or
             files that are no outputs would be overwritten.
     """
-    for place in {folder, *_folders_of(folder, names(), options)}:
+    for place in {folder, *folders_of(folder, names(), options)}:
         clear_temporaries(place)
     outputs = (
         output_path(folder, kind, options.save, name, options.format)
@@ -75,7 +75,7 @@ def begin(
     return None
 
 
-def _folders_of(folder: Path, names: Iterable[str | Path], options: Options) -> set[Path]:
+def folders_of(folder: Path, names: Iterable[str | Path], options: Options) -> set[Path]:
     """The folders that outputs of these names go to."""
     below = {os.path.dirname(name) for name in names}  # noqa: PTH120 -- of millions
     return {

@@ -59,7 +59,9 @@ def is_single(output: str) -> bool:
     return False
 
 
-def check_single(images: Sequence[Path | Remote], output: str, options: Options, given: str | None) -> Options:
+def check_single(
+    images: Sequence[Path | Remote], output: str, options: Options, given: str | None
+) -> Options:
     """Refuses what does not fit into one file.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,7 @@ class PartActor:
         if file.is_file():  # this process's predecessor died just before it said so
             return _summary(number, read_part(file))
         path = journal_of(setup, number)
-        parts = part_of(setup.work, number, setup.size)
+        parts = part_of(setup.work, setup.token, number, setup.size)
         with Journal(path) as journal:
             self._segment(parts, journal)
         rows = [journal.rows[part.key] for part in parts]
@@ -164,7 +164,7 @@ class PartActor:
                     f"the process died {deaths} times over it; it may need more memory than there "
                     "is, or break a decoder"
                 )
-                ended(Outcome(replace(part.job, trouble=reason), reason))
+                ended(Outcome(part.job, reason))
                 continue
             journal.begin(part.key)
             working.segment_all([part.job], 1, 0, 0)

@@ -47,7 +47,7 @@ class Journal:
     def __enter__(self) -> Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         torn = self.path.exists() and not self.path.read_bytes().endswith(b"\n")
-        self._file = open(self.path, "ab", buffering=0)  # noqa: SIM115 -- closed by __exit__
+        self._file = open(self.path, "ab", buffering=0)
         if torn:
             self._file.write(b"\n")
         self._write({"attempt": self.attempts + 1})

@@ -21,7 +21,19 @@ from dsunet.errors import OutputError
 from dsunet.predict.working import Outcome
 from dsunet.support.files import write_atomically
 
-__all__ = ["FAILED", "OK", "SCHEMA", "as_text", "failures_in", "read_part", "row_of", "settle"]
+__all__ = [
+    "FAILED",
+    "OK",
+    "SCHEMA",
+    "as_text",
+    "done_in",
+    "failures_in",
+    "keys_of",
+    "read_part",
+    "row_of",
+    "settle",
+    "write_part",
+]
 
 OK, FAILED = "ok", "failed"
 
@@ -43,7 +55,7 @@ _MOST = 200_000
 
 
 def as_text(name: object) -> str:
-    """A path or an address as a text; bytes that are none are written as \\xNN."""
+    """A path or an address as a text; bytes that are none are written in hexadecimal."""
     return os.fsencode(str(name)).decode("utf-8", "backslashreplace")
 
 
@@ -182,7 +194,7 @@ class _Merged:
 
 
 def done_in(manifest: Path) -> pa.Array:
-    """What there are rows of, as `key_of` writes it."""
+    """What there are rows of, as `keys_of` writes it."""
     chunks = [
         keys_of(batch.column(0), batch.column(1))
         for batch in _batches(sorted(manifest.glob("*.parquet")), ["input", "output"])

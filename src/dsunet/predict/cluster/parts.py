@@ -87,11 +87,12 @@ def size_of_parts(images: int) -> int:
     return min(512, max(16, images // 4000))
 
 
-def write_plan(folder: Path, table: pa.Table, size: int) -> int:
+def write_plan(folder: Path, token: str, table: pa.Table, size: int) -> int:
     """Writes a plan; gives the number of its parts.
 
     Args:
         folder: For its files.
+        token: Of the run.
         table: Of `table_of`.
         size: Images of a part.
     """
@@ -99,14 +100,14 @@ def write_plan(folder: Path, table: pa.Table, size: int) -> int:
     for number, start in enumerate(range(0, table.num_rows, step)):
         sink = pa.BufferOutputStream()
         pq.write_table(table.slice(start, step), sink)
-        write_atomically(folder / f"plan-{number:06d}.parquet", sink.getvalue().to_pybytes())
-    return -(-table.num_rows // size)
+        write_atomically(_file(folder, token, number), sink.getvalue().to_pybytes())
+    return -(-int(table.num_rows) // size)
 
 
-def part_of(folder: Path, number: int, size: int) -> list[Part]:
+def part_of(folder: Path, token: str, number: int, size: int) -> list[Part]:
     """A part, by its number from 0."""
     file, place = divmod(number, _PARTS_A_FILE)
-    rows = _read(folder / f"plan-{file:06d}.parquet").slice(place * size, size)
+    rows = _read(_file(folder, token, file)).slice(place * size, size)
     return [
         Part(
             Job(
@@ -121,6 +122,10 @@ def part_of(folder: Path, number: int, size: int) -> list[Part]:
         )
         for row in rows.to_pylist()
     ]
+
+
+def _file(folder: Path, token: str, number: int) -> Path:
+    return folder / f"plan-{token}-{number:06d}.parquet"
 
 
 @lru_cache(maxsize=2)

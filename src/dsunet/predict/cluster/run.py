@@ -7,17 +7,19 @@ and of results than it needs; here are only the plan, what is done already, and 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import queue
 import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import Image
 
@@ -27,10 +29,13 @@ from dsunet.errors import ConfigError, DeviceError, DsunetError, OutputError
 from dsunet.predict.files import check_draft, check_folder
 from dsunet.predict.outputs import check_options
 from dsunet.predict.plan import Planned, output_path
-from dsunet.predict.record import FAILURES, MANIFEST, add_failures, begin, way_of
+from dsunet.predict.record import MANIFEST, add_failures, begin, folders_of, way_of
 from dsunet.predict.segmenter import Segmenter
 from dsunet.support.files import clear_temporaries, lock_folder, stopped_writing
 from dsunet.support.packages import needing
+
+if TYPE_CHECKING:
+    from dsunet.predict.cluster.actor import Setup
 
 __all__ = ["LOCAL", "ClusterReport", "predict_on_cluster"]
 
@@ -137,34 +142,42 @@ def predict_on_cluster(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock_folder(folder):
-            names = lambda: (job.name for job in planned if not job.trouble)  # noqa: E731
-            going_on = begin(folder, segmenter, names, options, resume) is not None
-            kept, parts = _prepare(setup, planned, going_on, report)
+            going_on = begin(folder, segmenter, partial(_names, planned), options, resume)
+            kept, parts = _prepare(setup, planned, going_on is not None, report)
             if parts:
                 total = len(planned)
                 with _cluster(ray, cluster):
-                    needs = _Needs(ray, actors, cpus, device)
-                    for summary in _watched(_summaries(ray, setup, parts, needs), work_folder(folder)):
+                    if progress:
+                        progress(report.skipped, total)
+                    run = _summaries(setup, parts, _Needs.of(ray, actors, cpus, device))
+                    for summary in _watched(run, work_folder(folder)):
                         _add(summary, report)
                         if progress:
                             progress(report.skipped + report.written + report.failed, total)
-            _finish(setup, kept + len(planned) - report.skipped)
+            _finish(setup, kept + len(planned) - report.skipped, _names(planned))
     except OSError as error:
         raise stopped_writing(error, folder, "written") from error
     return report
 
 
-def _prepare(setup: Any, planned: Sequence[Planned], going_on: bool, report: ClusterReport) -> tuple[int, int]:
+def _names(planned: Sequence[Planned]) -> Iterator[str]:
+    """Of the outputs that there will be."""
+    return (job.name for job in planned if not job.trouble)
+
+
+def _prepare(
+    setup: Setup, planned: Sequence[Planned], going_on: bool, report: ClusterReport
+) -> tuple[int, int]:
     """What is done already, and the plan of the rest.
 
     Returns:
         How many rows the manifest has and keeps, and how many parts there are to do.
     """
+    import pyarrow.compute as pc
+
     from dsunet.predict.cluster.journal import rows_in
     from dsunet.predict.cluster.manifest import OK, done_in, settle, write_part
     from dsunet.predict.cluster.parts import table_of, write_plan
-
-    import pyarrow.compute as pc
 
     manifest, options, kept = setup.output / MANIFEST, setup.options, 0
     manifest.mkdir(exist_ok=True)
@@ -186,10 +199,10 @@ def _prepare(setup: Any, planned: Sequence[Planned], going_on: bool, report: Clu
         table = table.filter(pc.invert(done))
     shutil.rmtree(setup.work, ignore_errors=True)
     setup.work.mkdir(parents=True)
-    return kept, write_plan(setup.work, table, setup.size)
+    return kept, write_plan(setup.work, setup.token, table, setup.size)
 
 
-def _finish(setup: Any, expected: int) -> None:
+def _finish(setup: Setup, expected: int, names: Iterable[str]) -> None:
     """Merges the manifest, looks whether it is complete, and tells of what failed."""
     from dsunet.predict.cluster.manifest import failures_in, settle
 
@@ -205,8 +218,8 @@ def _finish(setup: Any, expected: int) -> None:
             "written to it: go on with `resume`"
         )
     shutil.rmtree(setup.work, ignore_errors=True)
-    for place, _, _ in os.walk(setup.output):
-        clear_temporaries(Path(place))
+    for place in folders_of(setup.output, names, setup.options):
+        clear_temporaries(place)  # of actors that died
 
 
 @contextmanager
@@ -217,7 +230,10 @@ def _cluster(ray: Any, address: str) -> Iterator[None]:
         yield
         return
     local = address == LOCAL
-    shown: dict[str, Any] = {} if os.environ.get("DSUNET_DEBUG") else _QUIET
+    shown: dict[str, Any] = {} if _shows_all() else _QUIET
+    if not _shows_all():
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
     settings = {"include_dashboard": False} if local else {}
     try:
         ray.init(address=address, **settings, **shown)
@@ -235,37 +251,42 @@ def _cluster(ray: Any, address: str) -> Iterator[None]:
 _QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
 
 
-@dataclass
-class _Needs:
+def _shows_all() -> bool:
+    """Whether what Ray has to say is shown, too."""
+    return bool(os.environ.get("DSUNET_DEBUG"))
+
+
+class _Needs(NamedTuple):
     """What every actor takes of the cluster, and how many there may be."""
 
     actors: int
     cpus: int
     gpus: int
 
-    def __init__(self, ray: Any, actors: int | None, cpus: int, device: str) -> None:
-        self.cpus, self.gpus = cpus, int(device == "cuda")
-        has = ray.cluster_resources()
+    @classmethod
+    def of(cls, ray: Any, actors: int | None, cpus: int, device: str) -> _Needs:
+        """Raises `DeviceError` unless the cluster has room for one actor."""
+        has, gpus = ray.cluster_resources(), int(device == "cuda")
         room = int(has.get("CPU", 0) // cpus)
-        if self.gpus:
+        if gpus:
             room = min(room, int(has.get("GPU", 0)))
         if not room:
-            needed = f"{cpus} processors" + (" and a GPU" if self.gpus else "")
+            needed = f"{cpus} processors" + (" and a GPU" if gpus else "")
             raise DeviceError(
-                f"every actor needs {needed}, but the cluster has {has.get('CPU', 0):g} and "
-                f"{has.get('GPU', 0):g}; use fewer `actor_cpus`, or a larger cluster"
+                f"every actor needs {needed}, but the cluster has {has.get('CPU', 0):g} processors "
+                f"and {has.get('GPU', 0):g} GPUs; use fewer `actor_cpus`, or a larger cluster"
             )
-        self.actors = actors or room
+        return cls(actors or room, cpus, gpus)
 
 
-def _summaries(ray: Any, setup: Any, parts: int, needs: _Needs) -> Callable[[], Iterator[Any]]:
+def _summaries(setup: Setup, parts: int, needs: _Needs) -> Callable[[], Iterator[Any]]:
     """What gives the summaries of parts as they come."""
     import ray.data
 
     from dsunet.predict.cluster.actor import PartActor
 
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = bool(os.environ.get("DSUNET_DEBUG"))
+    context.enable_progress_bars = _shows_all()
 
     def run() -> Iterator[Any]:
         actors = min(needs.actors, parts)
@@ -275,14 +296,12 @@ def _summaries(ray: Any, setup: Any, parts: int, needs: _Needs) -> Callable[[], 
             PartActor,
             fn_constructor_args=(setup,),
             batch_size=1,
-            # the pool is not fixed, so that it does not wait for actors that cannot come
+            # Ray Data starts actors that died again; no fixed pool waits for those that cannot come
             compute=ray.data.ActorPoolStrategy(
                 min_size=1, max_size=actors, initial_size=actors, max_tasks_in_flight_per_actor=2
             ),
             num_cpus=needs.cpus,
             num_gpus=needs.gpus or None,
-            max_restarts=-1,
-            max_task_retries=-1,
         )
         for row in data.iter_rows():
             yield json.loads(row["summary"])
