@@ -189,7 +189,7 @@ def _below(place: str | Remote | DataError, line: str | None, shared: str, depth
         name = _joined((*folders[depth:], place.parts[-1]))
         return Found(place, name, folders[depth - 1] if depth else folders[0])
     at = os.path.abspath(place)  # noqa: PTH100
-    return Found(place, os.path.relpath(at, shared), os.path.basename(shared))  # noqa: PTH119
+    return Found(place, at[len(shared) :].lstrip(os.sep), os.path.basename(shared))  # noqa: PTH119
 
 
 def _shared(folders: Iterable[str]) -> str:
