@@ -132,9 +132,7 @@ def test_resume_does_what_is_not_done(
     assert after["0.png"] == before["0.png"]
     assert not (out / "failures.csv").exists()
     with pytest.raises(OutputError, match="another way"):
-        predict_on_cluster(
-            segmenter, plan([pictures], out), out, Options(("binary",)), resume=True
-        )
+        predict_on_cluster(segmenter, plan([pictures], out), out, Options(("binary",)), resume=True)
     predict_on_cluster(segmenter, plan([pictures / "0.jpg"], out), out)
     assert len(rows(out)) == 1  # all anew: the manifest tells of these outputs alone
 

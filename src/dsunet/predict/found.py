@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -37,8 +38,10 @@ class Found:
 
     @property
     def place(self) -> Path | Remote:
-        """Where it is."""
-        return self.file if isinstance(self.file, Remote) else Path(self.file)
+        """Where it is, or would be."""
+        if isinstance(self.file, Remote):
+            return self.file
+        return Remote(self.file) if is_address(self.file) else Path(self.file)
 
 
 @cache
@@ -92,10 +95,10 @@ def _find_address(text: str, output: Path) -> list[Found]:
     several = find_remote(place.uri)
     if several is None:
         return [Found(place, _safe(place.name), place.parts[-2])]
-    before = place.uri.partition("*")[0].partition("[")[0].rpartition("/")[0]
-    depth = len(Remote(before).parts)
-    given = Remote(before).parts[-1]
-    return [Found(each, _joined(each.parts[depth:]), given) for each in several]
+    plain = re.split(r"[*?\[]", place.uri)[0]  # a folder, or what stands before a pattern
+    folder = Remote(place.uri if plain == place.uri else plain.rpartition("/")[0])
+    depth = len(folder.parts)
+    return [Found(each, _joined(each.parts[depth:]), folder.name) for each in several]
 
 
 def _walk(folder: Path, output: Path) -> Iterator[Found]:
@@ -183,7 +186,8 @@ def _place(line: str | None) -> str | Remote | DataError:
 
 def _below(place: str | Remote | DataError, line: str | None, shared: str, depth: int) -> Found:
     if isinstance(place, DataError):
-        return Found(str(line or ""), _safe(str(line or "row")), "", str(place))
+        given = (line or "").strip() or "an empty row"
+        return Found(given, _safe(given), "", str(place))
     if isinstance(place, Remote):
         folders = place.parts[:-1]
         name = _joined((*folders[depth:], place.parts[-1]))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dsunet.data.remote import Remote, is_address
+from dsunet.data.remote import Remote
 from dsunet.predict.cluster.journal import key_of
 from dsunet.predict.cluster.manifest import as_text, keys_of
 from dsunet.predict.plan import Job, Planned
@@ -75,7 +75,7 @@ def _path(each: Planned) -> str:
     file = each.found.file
     if isinstance(file, Remote):
         return file.uri
-    return file if not file or is_address(file) else os.path.abspath(file)  # noqa: PTH100
+    return file if each.found.trouble else os.path.abspath(file)  # noqa: PTH100
 
 
 def _output(name: str, ending: str) -> str:

@@ -233,7 +233,6 @@ def _cluster(ray: Any, address: str) -> Iterator[None]:
     shown: dict[str, Any] = {} if _shows_all() else _QUIET
     if not _shows_all():
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-        logging.getLogger("ray.data").setLevel(logging.ERROR)
     settings = {"include_dashboard": False} if local else {}
     try:
         ray.init(address=address, **settings, **shown)
@@ -285,6 +284,8 @@ def _summaries(setup: Setup, parts: int, needs: _Needs) -> Callable[[], Iterator
 
     from dsunet.predict.cluster.actor import PartActor
 
+    if not _shows_all():
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = _shows_all()
 
