@@ -1,18 +1,20 @@
-"""Prediction on a Ray cluster of this machine: kills, speed of one and two actors, the driver's memory.
+"""Prediction on a Ray cluster of this machine: kills, one actor and two, the driver's memory.
 
     python benchmarks/scale.py kills --count 20000 --model lite-128 --json benchmarks/scale.json
     python benchmarks/scale.py kills --count 2000 --model lite --json benchmarks/scale.json
     python benchmarks/scale.py speed --count 400 --json benchmarks/scale.json
-    python benchmarks/scale.py driver --count 1000000 --json benchmarks/scale.json
+    python benchmarks/scale.py driver --count 100000 --json benchmarks/scale.json
+    python benchmarks/scale.py plan --count 1000000 --json benchmarks/scale.json
 
-`kills` predicts generated pictures of 64 to 96 px, of which one in a hundred is broken, by the plain
-command and on two actors, which are killed at random times (SIGKILL); the driver is killed once, and
-`--resume` goes on. Then the maps have to be the plain command's, byte for byte, and the manifest has to
-have one row for every picture. `lite` is dsunet-lite by onnxruntime; `lite-128` is the same with a view
-of 128 px, which takes a seventh of the time, so that what stands around the model is put to the test.
-Actors are killed while they do parts, not while they start, which takes long beside other work.
-`speed` lets one actor and two do the same pictures, in turns. `driver` gives addresses that lead nowhere,
-so that nothing is computed, and reads the driver's highest resident memory (VmHWM). Each adds its record
+`kills` predicts generated pictures of 64 to 96 px, of which one in a hundred is broken, by the
+plain command and on two actors, which are killed at random times (SIGKILL); the driver is killed
+once, and `--resume` goes on. Then the maps have to be the plain command's, byte for byte, and the
+manifest has to have one row for every picture. `lite` is dsunet-lite by onnxruntime; `lite-128` is
+the same with a view of 128 px, which takes a seventh of the time, so that what stands around the
+model is put to the test. Actors are killed while they do parts, not while they start. `speed` lets
+one actor and two do the same pictures, in turns. `driver` gives names of files that are not there,
+so that nothing is computed, and reads the driver's highest resident memory (VmHWM). `plan` makes
+the plan alone, as the driver does, and reads what it adds to this process's. Each adds its record
 to the file.
 """
 
@@ -40,6 +42,8 @@ import pyarrow.parquet as pq
 
 from dsunet.benchmarking import circumstances
 from dsunet.data.synthetic import synthetic_pair
+from dsunet.predict.cluster.parts import size_of_parts, table_of, write_plan
+from dsunet.predict.plan import plan as make_plan
 
 DISTINCT = 200
 COMMAND = (sys.executable, "-m", "dsunet.cli", "predict")
@@ -147,7 +151,7 @@ def killed(arguments: list[str], folder: Path, count: int, every: float) -> dict
         until = time.monotonic() + rng.uniform(0.5, 1.5) * every
         with started([*arguments, *(["--resume"] if attempt else [])], folder) as process:
             while process.poll() is None:
-                time.sleep(0.2)
+                time.sleep(1.0)
                 drivers[attempt:] = [{"highest_mib": highest_mib(process.pid)}]
                 done = sum(1 for _ in (folder / "cluster").rglob("*.png"))
                 if attempt == 0 and done > count // 2:
@@ -226,10 +230,34 @@ def speed(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
+def plan(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """What a plan of so many rows of a table adds to the memory of this process, and its time."""
+    write_names(folder / "images.parquet", arguments.count)
+    before, begun = highest_mib(os.getpid()), time.process_time()
+    planned = make_plan([], folder / "out", from_parquet=folder / "images.parquet")
+    after_plan = highest_mib(os.getpid())
+    table, keys = table_of(planned, "png")
+    parts = write_plan(folder, "token", table, size_of_parts(len(planned)))
+    return {
+        "rows": len(planned),
+        "parts": parts,
+        "mib_before": before,
+        "mib_for_the_plan": round(after_plan - before, 1),
+        "mib_with_its_table": round(highest_mib(os.getpid()) - before, 1),
+        "bytes_of_the_table": table.nbytes + keys.nbytes,
+        "process_seconds": round(time.process_time() - begun, 1),
+    }
+
+
+def write_names(file: Path, count: int) -> None:
+    """A table of so many names of files that are not there."""
+    names = [f"/nowhere/{i // 1000:06d}/{i:09d}.jpg" for i in range(count)]
+    pq.write_table(pa.table({"image": names}), file)
+
+
 def driver(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """The driver's memory for so many rows of a table, all of which fail at once."""
-    names = [f"/nowhere/{i // 1000:06d}/{i:09d}.jpg" for i in range(arguments.count)]
-    pq.write_table(pa.table({"image": names}), folder / "images.parquet")
+    write_names(folder / "images.parquet", arguments.count)
     flags = ["--from-parquet", "images.parquet", "--output", "out", "--cluster", "local"]
     begun, highest = time.perf_counter(), 0.0
     with started([*MODELS["lite"], *flags], folder) as process:
@@ -253,10 +281,11 @@ def driver(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Reads the arguments and adds a record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("kills", "speed", "driver"))
+    parser.add_argument("what", choices=("kills", "speed", "driver", "plan"))
     parser.add_argument("--count", type=int, required=True, help="Pictures, or rows.")
     parser.add_argument("--model", choices=tuple(MODELS), default="lite")
     parser.add_argument("--every", type=float, default=20.0, help="Seconds between two kills.")
+    parser.add_argument("--note", default="", help="What else is to be said, such as the load.")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", type=Path, required=True)
     arguments = parser.parse_args()
@@ -264,7 +293,7 @@ def main() -> None:
         record = globals()[arguments.what](arguments, Path(place))
     before = json.loads(arguments.json.read_text()) if arguments.json.is_file() else {}
     name = arguments.what if arguments.what != "kills" else f"kills-{arguments.model}"
-    before[name] = {**record, **circumstances()}
+    before[name] = {**record, "note": arguments.note, **circumstances()}
     arguments.json.write_text(json.dumps(before, indent=2) + "\n")
     print(record)
 
