@@ -19,7 +19,7 @@ from dsunet.data.images import decode, read_image
 from dsunet.errors import ConfigError, OutputError
 from dsunet.predict import Segmentation
 from dsunet.predict.encoding import encode, kept_of
-from dsunet.predict.files import _refuse_others_folder
+from dsunet.predict.files import check_folder
 from dsunet.predict.outputs import check_options, made
 from dsunet.predict.pictures import parse_colour
 from dsunet.predict.plan import plan_outputs
@@ -237,8 +237,8 @@ class TestFoldersOfOthers:
     def test_a_data_set_is_left_alone(self, pictures: Path) -> None:
         for folder in (pictures, pictures / "masks", pictures / "images"):
             with pytest.raises(OutputError, match="data set"):
-                _refuse_others_folder(folder)
-        _refuse_others_folder(pictures / "predictions")
+                check_folder(folder)
+        check_folder(pictures / "predictions")
 
     def test_the_folder_of_the_images_is_left_alone(self, pictures: Path) -> None:
         with pytest.raises(OutputError, match="folder of the images"):
@@ -246,7 +246,7 @@ class TestFoldersOfOthers:
 
     def test_a_run_is_left_alone(self, tmp_path: Path) -> None:
         (tmp_path / "config.yaml").touch()
-        _refuse_others_folder(tmp_path)
+        check_folder(tmp_path)
         (tmp_path / "last.safetensors").touch()
         with pytest.raises(OutputError, match="run"):
-            _refuse_others_folder(tmp_path)
+            check_folder(tmp_path)

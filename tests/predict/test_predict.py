@@ -372,7 +372,7 @@ def test_a_full_disk_stops_with_one_line(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         write(path, data)
 
-    monkeypatch.setattr("dsunet.predict.files.write_atomically", full)
+    monkeypatch.setattr("dsunet.predict.working.write_atomically", full)
     report = dsunet.predict.Report()
     with pytest.raises(OutputError, match=r"0\.png|1\.png .*\(No space left .*with `resume`"):
         predict_files(segmenter, jobs, tmp_path / "out", workers=workers, report=report)
@@ -496,7 +496,7 @@ def test_reading_goes_on_beside_the_model(
     segmenter: dsunet.Segmenter, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the model has the first image, the second is read; without threads it is not."""
-    read, second = dsunet.predict.files._read, threading.Event()
+    read, second = dsunet.predict.working._read, threading.Event()
     probabilities, met = segmenter.probabilities, []
 
     def reading(job: dsunet.predict.Job, *rest: object) -> object:
@@ -508,7 +508,7 @@ def test_reading_goes_on_beside_the_model(
         met.append(second.wait(timeout=5 if workers else 0.01))
         return probabilities(views)
 
-    monkeypatch.setattr("dsunet.predict.files._read", reading)
+    monkeypatch.setattr("dsunet.predict.working._read", reading)
     monkeypatch.setattr(segmenter, "probabilities", computing)
     jobs = plan_outputs([images], tmp_path / "out")
     for workers, expected in ((1, True), (0, False)):

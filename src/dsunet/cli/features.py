@@ -114,7 +114,7 @@ def _features(arguments: Namespace) -> int:
     device, folder = choose_device(arguments.device), Path(arguments.output)
     jobs = plan_outputs(arguments.paths, folder, FIGURES)
     bases = {
-        (job, figure): output_path(folder, figure, FIGURES, job).with_suffix("")
+        (job, figure): output_path(folder, figure, FIGURES, job.name).with_suffix("")
         for job in jobs
         for figure in FIGURES
     }
@@ -154,6 +154,7 @@ def _draw(
     import torch
 
     from dsunet.data import read_image
+    from dsunet.data.remote import at_hand
     from dsunet.errors import DeviceError, ImageError
     from dsunet.visualize.extraction import extract_features
     from dsunet.visualize.features import draw_features
@@ -167,7 +168,7 @@ def _draw(
             try:
                 features = extract_features(
                     model,
-                    read_image(job.image, intensity=model.intensity),
+                    read_image(at_hand(job.image), intensity=model.intensity),
                     depths=settings.depths,
                     crop=arguments.centre_crop,
                     sam_size=arguments.sam_size,

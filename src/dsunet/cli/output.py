@@ -152,7 +152,7 @@ class Progress:
             nonlocal said, before
             before = done - 1 if before is None else before
             now = self.clock()
-            if now - said < LINE_EVERY or done >= total:
+            if now - said < LINE_EVERY or not before + 1 < done < total:
                 return
             said = now
             rate = max(done - before, 1) / (now - start)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from jsonargparse import Namespace
 
-from dsunet.cli.output import FOLDS, Progress, fail, print_failures, visible
+from dsunet.cli.output import FOLDS, Progress, fail, print_failures, visible, with_flags
 from dsunet.cli.parser import (
     LIST_HELP,
     PRECISIONS,
@@ -27,6 +27,7 @@ from dsunet.errors import ConfigError, few, perhaps
 from dsunet.weights import shipped
 
 if TYPE_CHECKING:
+    from dsunet.data.remote import Remote
     from dsunet.network.source import CustomSource
     from dsunet.predict import Options, Report, Segmenter
     from dsunet.predict.members import Member
@@ -41,10 +42,21 @@ def _predict_arguments(parser: Parser) -> None:
         nargs="*",
         type=str,
         help="Images, folders of images (searched recursively), and patterns such as "
-        "'photos/**/*.jpg'; - is one image from standard input.",
+        "'photos/**/*.jpg'; addresses (https://…, s3://…, gs://…, abfs://…) of images, and of "
+        "folders in object stores; - is one image from standard input.",
     )
     parser.add_argument(
-        "--files_from", type=str, help="Text file with the path of one image a line."
+        "--files_from", type=str, help="Text file with the path or address of one image a line."
+    )
+    parser.add_argument(
+        "--from_parquet",
+        type=str,
+        help="Parquet file, or folder of such files, with the path or address of one image a row.",
+    )
+    parser.add_argument(
+        "--column",
+        type=str,
+        help="Of --from-parquet: the column with the images, if several hold texts.",
     )
     parser.add_argument(
         "--weights",
@@ -171,6 +183,24 @@ def _predict_arguments(parser: Parser) -> None:
         "many as there are cores that the model leaves idle.",
     )
     parser.add_argument(
+        "--cluster",
+        type=str,
+        help="Share the images out on a Ray cluster, and write a manifest: local starts one on "
+        "this machine, auto takes the one that it belongs to, HOST:PORT that of this head.",
+    )
+    parser.add_argument(
+        "--actors",
+        type=int,
+        help="With --cluster: how many processes have the model at most; by default as many as "
+        "there are processors or GPUs for.",
+    )
+    parser.add_argument(
+        "--actor_cpus",
+        type=int,
+        default=1,
+        help="With --cluster: processors of each, and threads that compute in it.",
+    )
+    parser.add_argument(
         "--engine",
         default="auto",
         help="What computes: torch; onnx (onnxruntime) or openvino, which run exported files and "
@@ -211,12 +241,15 @@ def _predict(arguments: Namespace) -> int:
     _sort_out(arguments)
     if arguments.output is None:
         arguments.output = STREAM if arguments.paths == [STREAM] else "predictions"
+    _check_cluster(arguments)
     if is_single(arguments.output):
         return _predict_one(arguments, options)
     if STREAM in arguments.paths:
         raise ConfigError(
             "- (standard input) is one image; give it alone, with --output FILE.png or --output -"
         )
+    if arguments.cluster is not None:
+        return _predict_on_cluster(arguments, options)
     return _predict_all(arguments, options)
 
 
@@ -241,6 +274,20 @@ def _sort_out(arguments: Namespace) -> None:
     arguments.weights = find_members(weights)
 
 
+def _check_cluster(arguments: Namespace) -> None:
+    """Raises `ConfigError` for flags that would do nothing."""
+    from dsunet.predict.single import is_single
+
+    if arguments.column is not None and arguments.from_parquet is None:
+        raise ConfigError("--column is a column of --from-parquet; give that, too")
+    if arguments.cluster is None:
+        if arguments.actors is not None or arguments.actor_cpus != 1:
+            flag = "--actors" if arguments.actors is not None else "--actor-cpus"
+            raise ConfigError(f"{flag} is for a cluster; give --cluster local, auto or HOST:PORT")
+    elif is_single(arguments.output):
+        raise ConfigError("--cluster is for many images; name a folder as --output")
+
+
 def _predict_one(arguments: Namespace, options: Options) -> int:
     """One image into one file or onto the standard output, which nothing else is written to."""
     from dsunet.data.sources import Bytes, Source
@@ -253,10 +300,16 @@ def _predict_one(arguments: Namespace, options: Options) -> int:
         raise ConfigError(f"{flag} is for folders; leave it out, or name a folder as --output")
     model, target = _model(arguments), Path(arguments.output)
     from_stream = STREAM in arguments.paths
-    images: list[Path] = []
+    images: list[Path | Remote] = []
     if not from_stream:
         jobs = plan_outputs(
-            arguments.paths, target.parent / ".none", options.save, None, arguments.files_from
+            arguments.paths,
+            target.parent / ".none",
+            options.save,
+            None,
+            arguments.files_from,
+            from_parquet=arguments.from_parquet,
+            column=arguments.column,
         )
         images = [job.image for job in jobs]
     elif len(arguments.paths) > 1 or arguments.files_from:
@@ -266,7 +319,9 @@ def _predict_one(arguments: Namespace, options: Options) -> int:
         check_writable(target.parent)
     segmenter = _segmenter(arguments, model)
     _say([*_whose_weights(arguments, segmenter), *_thresholds(options, segmenter)], sys.stderr)
-    image: Source = Bytes(sys.stdin.buffer.read(), "standard input") if from_stream else images[0]
+    image: Source | Remote = (
+        Bytes(sys.stdin.buffer.read(), "standard input") if from_stream else images[0]
+    )
     file = predict_one(segmenter, image, options)
     if arguments.output == STREAM:
         sys.stdout.buffer.write(file)
@@ -305,6 +360,8 @@ def _predict_all(arguments: Namespace, options: Options) -> int:
         names,
         arguments.files_from,
         options.format,
+        arguments.from_parquet,
+        arguments.column,
     )
     _say_what_is_told_apart(jobs)
     segmenter = _segmenter(arguments, model)
@@ -461,6 +518,63 @@ def _thresholds(options: Options, segmenter: Segmenter) -> list[str]:
 def _say(lines: list[str], file: TextIO) -> None:
     for line in lines:
         print(visible(line), file=file, flush=True)
+
+
+def _predict_on_cluster(arguments: Namespace, options: Options) -> int:
+    from dsunet.data.pairs import read_names
+    from dsunet.predict.cluster.run import ClusterReport, predict_on_cluster
+    from dsunet.predict.plan import plan
+
+    model = _model(arguments)
+    names = read_names(arguments.list) if arguments.list else None
+    planned = plan(
+        arguments.paths,
+        arguments.output,
+        options.save,
+        names=names,
+        files_from=arguments.files_from,
+        format=options.format,
+        from_parquet=arguments.from_parquet,
+        column=arguments.column,
+    )
+    _say_what_is_told_apart([each.job() for each in planned if each.told_apart])
+    segmenter = _segmenter(arguments, model)
+    _say(_whose_weights(arguments, segmenter), sys.stdout)
+    report = ClusterReport()
+    try:
+        with Progress("predicting") as progress:
+            predict_on_cluster(
+                segmenter,
+                planned,
+                arguments.output,
+                options,
+                cluster=arguments.cluster,
+                actors=arguments.actors,
+                cpus=arguments.actor_cpus,
+                resume=arguments.resume,
+                batch_size=arguments.batch_size,
+                workers=arguments.workers,
+                progress=progress,
+                report=report,
+            )
+    except KeyboardInterrupt:
+        done = f"{report.written + report.skipped} of {len(planned)} images are done"
+        message = f"interrupted; {done}: the same command with --resume goes on"
+        return fail("dsunet predict", message, 130)
+    for reason in report.reasons:
+        print(f"dsunet predict: failed: {visible(with_flags(reason))}", file=sys.stderr)
+    if report.failed:
+        listed = Path(arguments.output, "failures.csv")
+        said = f"{report.failed} images failed; all are listed in {listed}"
+        print(f"dsunet predict: {said}", file=sys.stderr)
+    if report.notes:
+        print(f"of {report.notes} images the manifest has a note")
+    skipped = f"; {report.skipped} were there already" if report.skipped else ""
+    print(
+        f"{report.written} of {len(planned)} images written to {arguments.output}{skipped}; a row "
+        f"for each is in {Path(arguments.output, 'manifest')}"
+    )
+    return 1 if report.failed else 0
 
 
 def _say_what_is_told_apart(jobs: Sequence[Job]) -> None:

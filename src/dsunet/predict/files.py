@@ -2,43 +2,26 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
 
 from dsunet.config import Options
-from dsunet.data.colour import profile_trouble
-from dsunet.data.images import decode
-from dsunet.data.sources import Source
-from dsunet.errors import ConfigError, CustomModelError, DeviceError, ImageError, OutputError
-from dsunet.predict.encoding import LARGEST, Kept, kept_of
-from dsunet.predict.inputs import Taken
-from dsunet.predict.outputs import check_options, made
-from dsunet.predict.pictures import Segmentation
-from dsunet.predict.plan import Job, output_path
-from dsunet.predict.record import FAILURES, begin, is_done
+from dsunet.data.remote import Remote
+from dsunet.errors import ConfigError, DeviceError, OutputError
+from dsunet.predict.outputs import check_options
+from dsunet.predict.plan import Job
+from dsunet.predict.record import add_failures, begin, is_done
 from dsunet.predict.segmenter import Segmenter
-from dsunet.predict.threads import ahead, in_batches, pool
-from dsunet.support.files import (
-    check_writable,
-    encode_text,
-    lock_folder,
-    stopped_writing,
-    write_atomically,
-)
+from dsunet.predict.working import Outcome, Working
+from dsunet.support.files import check_writable, lock_folder, stopped_writing
 from dsunet.support.processes import available_cores
 
 __all__ = [
     "Report",
-    "ToSegment",
     "check_draft",
+    "check_folder",
     "predict_files",
-    "read_to_segment",
     "spare_cores",
 ]
 
@@ -51,15 +34,15 @@ class Report:
     """Images whose outputs were written."""
     skipped: int = 0
     """Images whose outputs were there already."""
-    failures: list[tuple[Path, str]] = field(default_factory=list)
+    failures: list[tuple[Path | Remote, str]] = field(default_factory=list)
     """Images that could not be read, each with the reason."""
-    first_frames: list[Path] = field(default_factory=list)
+    first_frames: list[Path | Remote] = field(default_factory=list)
     """Files with several pages or frames, of which only the first was segmented."""
-    odd_profiles: list[tuple[Path, str]] = field(default_factory=list)
+    odd_profiles: list[tuple[Path | Remote, str]] = field(default_factory=list)
     """Images whose colour profile cannot be used and was taken for sRGB, each with the reason."""
-    without_object: list[Path] = field(default_factory=list)
+    without_object: list[Path | Remote] = field(default_factory=list)
     """Images to be cropped to their object that have none: their outputs are whole."""
-    abstained: list[Path] = field(default_factory=list)
+    abstained: list[Path | Remote] = field(default_factory=list)
     """Images that were taken for ones without an object, see `Options.abstain`."""
 
 
@@ -106,19 +89,18 @@ def predict_files(
     options = segmenter.filled(options)
     check_draft(options, segmenter)
     folder = Path(output)
-    _refuse_others_folder(folder)
-    check_writable(folder)
+    check_folder(folder)
     readers = spare_cores(segmenter.engine.threads) if workers is None else workers
     writers = max(readers, min(1, available_cores() - 1)) if workers is None else workers
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with lock_folder(folder):
-            possible = [job for job in jobs if not job.trouble]
-            since = begin(folder, segmenter, possible, options, resume)
+            names = [job.name for job in jobs if not job.trouble]
+            since = begin(folder, segmenter, lambda: names, options, resume)
             todo = [job for job in jobs if not is_done(folder, options, job, since)]
             report.skipped = len(jobs) - len(todo)
-            writing = _Writing(segmenter, folder, options, report, len(jobs), progress)
-            writing.segment_all(
+            noting = _Noting(folder, report, len(jobs), progress)
+            Working(segmenter, folder, options, noting.note).segment_all(
                 todo, batch_size if segmenter.engine.batches else 1, readers, writers
             )
     except OSError as error:
@@ -161,175 +143,41 @@ def spare_cores(busy: int) -> int:
     return min(4, max(0, available_cores() - busy))
 
 
-class ToSegment(NamedTuple):
-    """An image that has been read."""
-
-    taken: Taken
-    prepared: Any
-    """What `Segmenter.probabilities` takes of it."""
-    kept: Kept
-    """What its outputs keep of its file."""
-    frames: bool
-    """Whether it has more pages or frames than the first."""
-    profile_trouble: str
-    """Why its colour profile cannot be used; empty if it can, or there is none."""
-
-
-class _Ready(NamedTuple):
-    """A job whose image has been read, or why it could not be."""
-
-    job: Job
-    image: ToSegment | None = None
-    reason: str = ""
-
-
 @dataclass
-class _Writing:
-    """A prediction on its way from images to files."""
+class _Noting:
+    """What became of images, in the report and in `failures.csv`."""
 
-    segmenter: Segmenter
     folder: Path
-    options: Options
     report: Report
     total: int
     progress: Callable[[int, int], None] | None
 
-    def segment_all(self, jobs: Sequence[Job], batch_size: int, reading: int, writing: int) -> None:
-        """Reads, computes and writes, the first and the last in threads beside the model."""
-        count = 2 * batch_size + reading if reading else 1
-        behind = max(count, batch_size + writing) if writing else 1
-        readers, writers = pool(reading), pool(writing)
-        ready = ahead(
-            (readers.submit(_read, job, self.segmenter, self.options) for job in jobs), count
-        )
-        written: deque[Future[Job]] = deque()
-        try:
-            for batch in in_batches(self._without_failures(ready), batch_size):
-                written.extend(self._write_all(writers, batch))
-                while len(written) >= behind:
-                    self._count(written.popleft().result())
-            while written:
-                self._count(written.popleft().result())
-        finally:
-            readers.shutdown(cancel_futures=True)
-            writers.shutdown()
-            # of an interrupted run, too, every output that was written counts
-            self.report.written += sum(1 for each in written if each.exception() is None)
-
-    def _write_all(self, writers: Executor, batch: list[_Ready]) -> Iterator[Future[Job]]:
-        """Computes the maps of a batch and has them written."""
-        try:
-            images = [each.image for each in batch if each.image is not None]
-            maps = self.segmenter.probabilities([image.prepared for image in images])
-        except CustomModelError as error:
-            if self.segmenter.engine.batches:
-                raise
-            self._fail(batch[0].job.image, str(error))
-            return
-        for each, image, probability in zip(batch, images, maps, strict=True):
-            result = self.segmenter.segmentation(image.taken, probability)
-            yield writers.submit(self._write, result, each.job, image.kept)
-
-    def _without_failures(self, ready: Iterable[_Ready]) -> Iterator[_Ready]:
-        """Passes on what could be read, and notes the rest at once."""
-        for each in ready:
-            if each.image is None:
-                self._fail(each.job.image, each.reason)
-                continue
-            if each.image.frames:
-                self.report.first_frames.append(each.job.image)
-            if trouble := each.image.profile_trouble:
-                self.report.odd_profiles.append((each.job.image, trouble))
-            yield each
-
-    def _write(self, result: Segmentation, job: Job, kept: Kept) -> Job:
-        """Writes all outputs of an image."""
-        options = self.options
-        if options.abstain:
-            result = result.abstaining(options.image_threshold)
-            if not result.probability.any():
-                self.report.abstained.append(job.image)
-        # as it is first, then refined: of a large picture both at a time take much memory
-        for refine in sorted({options.refines(kind) for kind in options.save}):
-            if refine:
-                result = result.refined()
-            box = None
-            if options.crop_to_object:
-                box = result.box(options.object_from)
-                if box is None and job.image not in self.report.without_object:
-                    self.report.without_object.append(job.image)
-            for kind in options.save:
-                if options.refines(kind) == refine:
-                    path = output_path(self.folder, kind, options.save, job, options.format)
-                    write_atomically(path, made(kind, result, options, box, kept))
-        return job
-
-    def _count(self, job: Job) -> None:
-        """One more is written."""
-        self.report.written += 1
-        self._tell()
-
-    def _fail(self, image: Path, reason: str) -> None:
-        """Notes why there is nothing of an image."""
-        reason = reason.removeprefix(f"{image}: ")
-        self.report.failures.append((image, f"{image}: {reason}"))
-        text = io.StringIO()
-        rows = csv.writer(text, lineterminator="\n")
-        if len(self.report.failures) == 1:
-            rows.writerow(["image", "reason"])
-        rows.writerow([image, reason])
-        with open(self.folder / FAILURES, "ab") as file:
-            file.write(encode_text(text.getvalue()))
-        self._tell()
-
-    def _tell(self) -> None:
+    def note(self, outcome: Outcome) -> None:
+        """One more image is done, or cannot be."""
+        report, image = self.report, outcome.job.image
+        if outcome.frames:
+            report.first_frames.append(image)
+        if outcome.profile_trouble:
+            report.odd_profiles.append((image, outcome.profile_trouble))
+        if outcome.whole:
+            report.without_object.append(image)
+        if outcome.abstained:
+            report.abstained.append(image)
+        if outcome.reason:
+            report.failures.append((image, f"{image}: {outcome.reason}"))
+            add_failures(self.folder, [(image, outcome.reason)], first=len(report.failures) == 1)
+        else:
+            report.written += 1
         if self.progress:
-            report = self.report
             self.progress(report.skipped + report.written + len(report.failures), self.total)
 
 
-def _read(job: Job, segmenter: Segmenter, options: Options) -> _Ready:
-    if job.trouble:
-        return _Ready(job, reason=job.trouble)
-    try:
-        return _Ready(job, read_to_segment(job.image, segmenter, options))
-    except ImageError as error:
-        return _Ready(job, reason=str(error))
-
-
-def read_to_segment(image: Source, segmenter: Segmenter, options: Options) -> ToSegment:
-    """Reads an image and makes the network's views of it.
+def check_folder(folder: Path) -> None:
+    """Looks whether outputs may go to a folder: not among a data set's, nor into a run's.
 
     Raises:
-        ImageError: It cannot be read, or is too large for the format to write.
+        OutputError: It is one, or cannot be written to.
     """
-    upright = not options.ignore_orientation
-    preview = segmenter.largest_side if options.draft else None
-    decoded = decode(image, preview=preview, intensity=segmenter.intensity)
-    taken = Taken(*decoded.as_colours(upright=upright))
-    width, height = decoded.seen_size(upright=upright)
-    _check_size(width, height, options)
-    return ToSegment(
-        taken,
-        segmenter.prepare(taken.seen, (height, width)),
-        kept_of(decoded, upright=upright, exif=options.keep_exif, gps=options.keep_gps),
-        decoded.frames,
-        profile_trouble(decoded.pixels),
-    )
-
-
-def _check_size(width: int, height: int, options: Options) -> None:
-    """Raises `ImageError` for a picture that the format to write cannot hold."""
-    largest = LARGEST[options.format]
-    if max(width, height) > largest:
-        raise ImageError(
-            f"it has {width}×{height} pixels, but {options.format} holds {largest} a side; "
-            "write png"
-        )
-
-
-def _refuse_others_folder(folder: Path) -> None:
-    """Outputs are not put among a data set's images and masks, nor into a run's folder."""
     for place in (folder, folder.absolute().parent):
         within = place == folder or folder.name in ("images", "masks")
         if within and (place / "images").is_dir() and (place / "masks").is_dir():
@@ -344,3 +192,4 @@ def _refuse_others_folder(folder: Path) -> None:
             f"{folder} is the folder of a run (config.yaml and weights are in it); choose another "
             f"`output`, such as {folder / 'predictions'}"
         )
+    check_writable(folder)

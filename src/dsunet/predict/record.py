@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+import os
+import shutil
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,19 +17,32 @@ from dsunet.config import Options
 from dsunet.errors import OutputError
 from dsunet.predict.plan import Job, output_path
 from dsunet.predict.segmenter import Segmenter
-from dsunet.support.files import clear_temporaries, write_json
+from dsunet.support.files import clear_temporaries, encode_text, write_json
 
-__all__ = ["FAILURES", "begin", "is_done"]
+__all__ = ["FAILURES", "MANIFEST", "add_failures", "begin", "folders_of", "is_done", "way_of"]
 
 FAILURES = "failures.csv"
+MANIFEST = "manifest"
+"""Folder with a row for every image, of predictions on a cluster."""
 NOTE = "prediction.json"
 _TOLD = ("weights", "device")  # noted for people; other ones may go on
 
 
 def begin(
-    folder: Path, segmenter: Segmenter, jobs: Sequence[Job], options: Options, resume: bool
+    folder: Path,
+    segmenter: Segmenter,
+    names: Callable[[], Iterable[str | Path]],
+    options: Options,
+    resume: bool,
 ) -> int | None:
     """Notes how outputs are made.
+
+    Args:
+        folder: Where they go.
+        segmenter: The model.
+        names: Gives the names of outputs that will be written.
+        options: What is written.
+        resume: Whether those that are there already are kept.
 
     Returns:
         Since when (in the file system's nanoseconds) outputs were made just so; `None` if never.
@@ -34,15 +51,15 @@ def begin(
         OutputError: The folder's outputs were made in another way than those to go on with, or
             files that are no outputs would be overwritten.
     """
-    outputs = [
-        output_path(folder, kind, options.save, job, options.format)
-        for job, kind in itertools.product(jobs, options.save)
-    ]
-    for place in {path.parent for path in outputs} | {folder}:
+    for place in {folder, *folders_of(folder, names(), options)}:
         clear_temporaries(place)
-    made, note, failures = _way(segmenter, options), folder / NOTE, folder / FAILURES
+    outputs = (
+        output_path(folder, kind, options.save, name, options.format)
+        for name, kind in itertools.product(names(), options.save)
+    )
+    made, note, failures = way_of(segmenter, options), folder / NOTE, folder / FAILURES
     if not note.is_file():
-        _refuse_to_overwrite([failures, *outputs])
+        _refuse_to_overwrite(itertools.chain([failures, folder / MANIFEST], outputs))
     elif resume:
         if changed := _changed(note, made, segmenter):
             raise OutputError(
@@ -52,11 +69,33 @@ def begin(
         failures.unlink(missing_ok=True)
         return note.stat().st_mtime_ns
     failures.unlink(missing_ok=True)
+    if (folder / MANIFEST).is_dir():
+        shutil.rmtree(folder / MANIFEST)  # it tells of outputs that are written anew
     write_json(note, made)
     return None
 
 
-def _way(segmenter: Segmenter, options: Options) -> dict[str, Any]:
+def folders_of(folder: Path, names: Iterable[str | Path], options: Options) -> set[Path]:
+    """The folders that outputs of these names go to."""
+    below = {os.path.dirname(name) for name in names}  # noqa: PTH120 -- of millions
+    return {
+        output_path(folder, kind, options.save, Path(place, "any")).parent
+        for place, kind in itertools.product(below, options.save)
+    }
+
+
+def add_failures(folder: Path, rows: Iterable[tuple[object, str]], *, first: bool) -> None:
+    """Adds images with reasons to the folder's list of failures, which begins with the first."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if first:
+        writer.writerow(["image", "reason"])
+    writer.writerows(rows)
+    with open(folder / FAILURES, "ab") as file:
+        file.write(encode_text(text.getvalue()))
+
+
+def way_of(segmenter: Segmenter, options: Options) -> dict[str, Any]:
     """What the outputs depend on."""
     return {
         "weights": _told([str(file) for file in segmenter.files]),
@@ -111,7 +150,7 @@ def is_done(folder: Path, options: Options, job: Job, since: int | None) -> bool
         return False
     try:
         times = [
-            output_path(folder, kind, options.save, job, options.format).stat().st_mtime_ns
+            output_path(folder, kind, options.save, job.name, options.format).stat().st_mtime_ns
             for kind in options.save
         ]
     except OSError:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from dsunet.config import Options
+from dsunet.data.remote import Remote
 from dsunet.data.sources import IMAGE_SUFFIXES, Source
 from dsunet.errors import OutputError, closest
 from dsunet.predict.encoding import FORMATS, format_of
-from dsunet.predict.files import check_draft, read_to_segment
+from dsunet.predict.files import check_draft
 from dsunet.predict.outputs import check_options, made
 from dsunet.predict.segmenter import Segmenter
+from dsunet.predict.working import read_to_segment
 
 __all__ = ["STREAM", "Made", "check_single", "is_single", "predict_one"]
 
@@ -57,7 +60,9 @@ def is_single(output: str) -> bool:
     return False
 
 
-def check_single(images: list[Path], output: str, options: Options, given: str | None) -> Options:
+def check_single(
+    images: Sequence[Path | Remote], output: str, options: Options, given: str | None
+) -> Options:
     """Refuses what does not fit into one file.
 
     Args:
@@ -94,7 +99,7 @@ def check_single(images: list[Path], output: str, options: Options, given: str |
             raise OutputError(
                 f"`output` {output} ends like {by_name}, but `format` is {given}; leave one out"
             )
-        if any(os.path.realpath(image) == os.path.realpath(output) for image in images):
+        if any(_is_same(image, output) for image in images):
             raise OutputError(
                 f"the image {output} would be overwritten by its output; choose another `output`"
             )
@@ -104,7 +109,11 @@ def check_single(images: list[Path], output: str, options: Options, given: str |
     return options
 
 
-def predict_one(segmenter: Segmenter, image: Source, options: Options) -> Made:
+def _is_same(image: Path | Remote, output: str) -> bool:
+    return isinstance(image, Path) and os.path.realpath(image) == os.path.realpath(output)
+
+
+def predict_one(segmenter: Segmenter, image: Source | Remote, options: Options) -> Made:
     """The file of one image's one output, as `predict_files` writes it.
 
     Raises:

@@ -24,10 +24,10 @@ from dsunet.config import ServeConfig
 from dsunet.data.limits import pixels_allowed
 from dsunet.data.sources import Bytes
 from dsunet.errors import ConfigError, DsunetError, ImageError, ImageFormatError, ImageSizeError
-from dsunet.predict.files import ToSegment, read_to_segment
 from dsunet.predict.outputs import made
 from dsunet.predict.pictures import Segmentation
 from dsunet.predict.segmenter import Segmenter
+from dsunet.predict.working import ToSegment, read_to_segment
 from dsunet.serve.fields import Ask
 from dsunet.support.imports import explain
 from dsunet.support.processes import available_cores, stay_with_parent

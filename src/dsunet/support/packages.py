@@ -14,6 +14,8 @@ _OF_TRAINING = frozenset(
     ("huggingface_hub", "lightning", "safetensors", "timm", "torch", "torchmetrics", "torchvision")
 )
 _OF_SERVING = frozenset(("cv2", "prometheus_client", "python_multipart", "starlette", "uvicorn"))
+_OF_REMOTE = frozenset(("aiohttp", "fsspec", "pyarrow"))
+_OF_EXTRAS = {"serve": _OF_SERVING, "remote": _OF_REMOTE, "ray": _OF_REMOTE | {"ray"}}
 
 
 @contextmanager
@@ -27,13 +29,13 @@ def needing(what: str, instead: str = "", extra: str = "train") -> Iterator[None
 
     Raises:
         MissingPackageError: torch, or another package of the extra `train`, is not installed; of
-            the extra `serve`, one of its.
+            the extras `serve`, `remote` and `ray`, one of theirs.
     """
     try:
         yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in (_OF_SERVING if extra == "serve" else _OF_TRAINING):
+        if package not in _OF_EXTRAS.get(extra, _OF_TRAINING):
             raise
         raise MissingPackageError(
             f"{what} needs the package {package}; pip install 'dsunet[{extra}]'"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from dsunet.data.pairs import stem_of
 from dsunet.data.split import split_data
@@ -191,4 +192,4 @@ def _predict(
             resume=maps_are_of(folder, identity) and not has_other_images(run, test),
             progress=tell,
         )
-    return {stem_of(path): reason for path, reason in report.failures}
+    return {stem_of(path): reason for path, reason in report.failures if isinstance(path, Path)}
