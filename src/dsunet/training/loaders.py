@@ -17,6 +17,7 @@ from dsunet.maps.lessons import Lessons
 from dsunet.maps.semantic import FeatureCache
 from dsunet.network.base import SegmentationModel
 from dsunet.running.loaders import pair_loader
+from dsunet.support.ranks import ALONE, Ranks
 
 __all__ = ["Loaders", "make_loaders"]
 
@@ -32,11 +33,8 @@ class Loaders:
     """One image a batch; `None` without validation pairs."""
     pictures: PairDataset | None
     """The validation pairs; `None` without any."""
-
-    def go_on_from(self, epoch: int, batches: int) -> None:
-        """Starts the next pass over the training images in an epoch that some are done of."""
-        assert self.training.batch_size is not None
-        self.sampler.go_on_from(epoch, batches * self.training.batch_size)
+    measured: EpochSampler | None
+    """Their order; `None` without any."""
 
 
 def make_loaders(
@@ -48,7 +46,7 @@ def make_loaders(
     *,
     cache: FeatureCache | None = None,
     lessons: Lessons | None = None,
-    rank: int = 0,
+    ranks: Ranks = ALONE,
     pin_memory: bool = False,
     interrupted: Callable[[], bool] | None = None,
 ) -> Loaders:
@@ -59,32 +57,33 @@ def make_loaders(
         split: The pairs.
         unlabelled: Images without masks, for the training.
         data: How images are changed, and how many processes read them.
-        recipe: Gives seed, batch size (a number) and how many devices share an epoch.
+        recipe: Gives seed and batch size (a number).
         cache: DINOv2's maps, if they are stored.
         lessons: A teacher's maps of the training images.
-        rank: Number of this process among those that share an epoch.
+        ranks: Which process this is, of those that share an epoch.
         pin_memory: Hand out batches in memory that a GPU copies from at once.
         interrupted: Says whether to stop waiting for a batch that does not come.
     """
     assert isinstance(recipe.batch_size, int)
     sizes = network.view_sizes
     training = _training_set(network, split, unlabelled, data, recipe, cache, lessons)
-    order = EpochSampler(len(training), seed=recipe.seed, rank=rank, world=recipe.devices)
+    order = EpochSampler(len(training), seed=recipe.seed, ranks=ranks, batch=recipe.batch_size)
     load = partial(
         pair_loader,
         workers=data.workers,
         keep_workers=True,
         pin_memory=pin_memory,
-        sharing=recipe.devices,
+        sharing=ranks.on_machine,
         interrupted=interrupted,
     )
-    train_loader = load(training, recipe.batch_size, order)
+    train_loader = load(training, recipe.batch_size // ranks.world, order)
     if not split.validation:
-        return Loaders(train_loader, order, None, None)
+        return Loaders(train_loader, order, None, None, None)
     stored = cache.validation if cache is not None else None
     validation = PairDataset(split.validation, *sizes, keep_truth=True, stored=stored)
     # one image a batch, so that the measures are those of prediction to the last digit
-    return Loaders(train_loader, order, load(validation, 1), validation)
+    measured = EpochSampler(len(validation), shuffle=False, ranks=ranks)
+    return Loaders(train_loader, order, load(validation, 1, measured), validation, measured)
 
 
 def _training_set(
