@@ -42,8 +42,9 @@ from dsunet.cli.weights import (
     WEIGHTS_LIST,
     WEIGHTS_VERIFY,
 )
-from dsunet.errors import ConfigError, DsunetError, did_you_mean
+from dsunet.errors import AbandonedError, ConfigError, DsunetError, did_you_mean
 from dsunet.support.packages import needing
+from dsunet.support.ranks import Ranks
 
 __all__ = ["COMMANDS", "main"]
 
@@ -100,13 +101,15 @@ def _main(argv: list[str]) -> int:
     except (ArgumentError, TypeError, DsunetError) as error:
         hint = parser.meant(str(error))
         text = with_hyphens(in_plain_words(one_line(error)))
-        return fail(prog, f"{text}{hint}; see {prog} --help", 2)
+        return fail(prog, f"{text}{hint}; see {prog} --help", 2) if _speaks() else 2
     if parser.renamed:
         said = "; ".join(f"{old} is called {new} now" for old, new in parser.renamed.items())
         print(f"{prog}: note: {with_hyphens(said)}", file=sys.stderr)
     try:
         with _pixels_allowed(arguments.get("max_pixels")), needing(prog):
             return command.run(arguments)
+    except AbandonedError:  # whoever has failed says why
+        return 1
     except DsunetError as error:
         if os.environ.get("DSUNET_DEBUG"):
             raise
@@ -119,6 +122,14 @@ def _main(argv: list[str]) -> int:
         return fail(prog, f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
     except KeyboardInterrupt:
         return fail(prog, "interrupted", 130)
+
+
+def _speaks() -> bool:
+    """Whether this process says what is wrong with arguments that several have."""
+    try:
+        return Ranks.found().is_first
+    except ConfigError:
+        return True
 
 
 def _pixels_allowed(most: int | None) -> AbstractContextManager[None]:

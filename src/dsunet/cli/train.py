@@ -30,6 +30,7 @@ from dsunet.config.renamed import todays
 from dsunet.errors import ConfigError, DsunetError
 from dsunet.support.files import write_json
 from dsunet.support.packages import needing
+from dsunet.support.ranks import Ranks
 
 if TYPE_CHECKING:
     from dsunet.network.source import CustomSource
@@ -101,13 +102,16 @@ def _train_folds(arguments: Namespace) -> int:
         raise ConfigError("--fold and --folds exclude each other: give one")
     results: list[TrainResult] = []
     for number in range(1, count + 1):
-        print_line(f"fold {number} of {count}: {root / f'fold-{number}'}")
+        if Ranks.found().is_first:
+            print_line(f"fold {number} of {count}: {root / f'fold-{number}'}")
         own = arguments.clone()
         own.fold, own.output = f"{number}/{count}", str(root / f"fold-{number}")
         if status := run_training(own, results=results):
             if status == _INTERRUPTED:
                 print_line("the command with --resume goes on with all folds")
             return status
+    if not Ranks.found().is_first:
+        return 0
     spread = _spread([result.measures for result in results])
     write_json(
         root / "folds.json",
@@ -152,6 +156,8 @@ def run_training(
 
     data, recipe = pick(DataConfig, arguments), pick(TrainConfig, arguments)
     loss = pick(LossConfig, arguments)
+    # torch tells at length, in words of its own, that another process has gone
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         result = dsunet.train(
             arguments.output,
@@ -169,13 +175,15 @@ def run_training(
         )
     except KeyboardInterrupt:
         folder = arguments.output
+        if not Ranks.found().is_first:  # the first process speaks for all
+            return _INTERRUPTED
         if not Path(folder, "config.yaml").exists():
             return fail(command, "interrupted before the start", _INTERRUPTED)
         go_on = f"{command} --config {folder}/config.yaml --output {folder} --resume"
         return fail(command, f"interrupted; go on with: {go_on}", _INTERRUPTED)
     if results is not None:
         results.append(result)
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # the first process speaks for all
+    if not Ranks.found().is_first:
         return 0
     if result.measures:
         print(f"best epoch {result.best_epoch}: {scores(result.measures)}")

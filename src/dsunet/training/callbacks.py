@@ -134,7 +134,7 @@ class RunFolder(L.Callback):
         epoch = trainer.current_epoch + 1
         values: dict[str, Any] = {
             "epoch": epoch,
-            "loss": pl_module.epoch_loss(),
+            "loss": pl_module.whole_epoch_loss(),
             **measures,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             "seconds": round(self._epoch_seconds(), 2),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from torch.utils.data import DataLoader
 
@@ -19,7 +20,16 @@ from dsunet.network.base import SegmentationModel
 from dsunet.running.loaders import pair_loader
 from dsunet.support.ranks import ALONE, Ranks
 
-__all__ = ["Loaders", "make_loaders"]
+__all__ = ["Loaders", "Orders", "make_loaders"]
+
+
+class Orders(NamedTuple):
+    """In which order images come, and whose they are."""
+
+    training: EpochSampler
+    """Which a resumed run goes on in."""
+    measured: EpochSampler | None = None
+    """Of the validation images; `None` without any."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +37,11 @@ class Loaders:
     """What a trainer is fed with."""
 
     training: DataLoader[Batch]
-    sampler: EpochSampler
-    """The order of the training images, which a resumed run goes on in."""
+    orders: Orders
     validation: DataLoader[Batch] | None
     """One image a batch; `None` without validation pairs."""
     pictures: PairDataset | None
     """The validation pairs; `None` without any."""
-    measured: EpochSampler | None
-    """Their order; `None` without any."""
 
 
 def make_loaders(
@@ -78,12 +85,13 @@ def make_loaders(
     )
     train_loader = load(training, recipe.batch_size // ranks.world, order)
     if not split.validation:
-        return Loaders(train_loader, order, None, None, None)
+        return Loaders(train_loader, Orders(order), None, None)
     stored = cache.validation if cache is not None else None
     validation = PairDataset(split.validation, *sizes, keep_truth=True, stored=stored)
     # one image a batch, so that the measures are those of prediction to the last digit
     measured = EpochSampler(len(validation), shuffle=False, ranks=ranks)
-    return Loaders(train_loader, order, load(validation, 1, measured), validation, measured)
+    orders = Orders(order, measured)
+    return Loaders(train_loader, orders, load(validation, 1, measured), validation)
 
 
 def _training_set(

@@ -28,7 +28,7 @@ from lightning.fabric.plugins.environments import SLURMEnvironment
 from dsunet.errors import AbandonedError, TrainingError
 from dsunet.support.ranks import STORE, Ranks
 
-__all__ = ["Together", "lost_contact"]
+__all__ = ["TIMEOUT", "Together", "lost_contact"]
 
 _T = TypeVar("_T")
 
