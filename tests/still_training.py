@@ -1,9 +1,9 @@
-"""`dsunet train` as a script with BatchNorm that stands still, and with accidents where they are asked for.
+"""`dsunet train` as a script with BatchNorm that stands still, and with accidents if asked for.
 
-BatchNorm takes its statistics over what one process sees, if that is on a CPU, so only without it do
-several processes come to what one comes to. What happens, and where, is in the environment:
-`ACCIDENT` is `RANK:EPOCH:BATCH:WHAT`, at the start of that step of that process; `GRADIENTS` is a file
-for those of the first step.
+On a CPU, BatchNorm takes its statistics over what one process sees, so only without it do several
+processes come to what one comes to. What is to happen is in the environment: `ACCIDENT` is
+`RANK:EPOCH:BATCH:WHAT`, at the start of that step of that process; `GRADIENTS` is a file for those
+of the first step.
 """
 
 from __future__ import annotations

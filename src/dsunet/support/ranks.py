@@ -12,7 +12,7 @@ from dsunet.errors import ConfigError
 __all__ = ["ALONE", "STORE", "Ranks", "Starter"]
 
 STORE = "DSUNET_STORE"
-"""Environment variable of the processes that dsunet has started: `PORT/WORLD` of their first one."""
+"""Environment variable of processes that dsunet has started: `PORT/WORLD` of their first one."""
 
 Starter = Literal["nobody", "dsunet", "torchrun", "srun"]
 
@@ -113,7 +113,7 @@ class Ranks:
         if self.starter == "dsunet" and self.world != devices:
             raise ConfigError(
                 f"devices is {devices}, but a training of the same script has started {self.world} "
-                "processes, which all run it; give all of them the same `devices`, or one script each"
+                "processes, which all run it; give all trainings the same, or each its script"
             )
         return self if self.starter == "dsunet" else Ranks(0, devices, 0, devices)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from timm.layers import convert_sync_batchnorm
+from timm.layers.norm_act import convert_sync_batchnorm
 
 from dsunet.config import ModelConfig
 from dsunet.errors import ConfigError
@@ -98,7 +99,8 @@ def synchronised(network: SegmentationModel) -> SegmentationModel:
 
     By timm's function: torch's own would lose the activations that timm has in its BatchNorm.
     """
-    return cast(SegmentationModel, convert_sync_batchnorm(network))
+    convert = cast(Callable[[SegmentationModel], SegmentationModel], convert_sync_batchnorm)
+    return convert(network)
 
 
 def with_batch_size(
@@ -116,8 +118,9 @@ def with_batch_size(
         found = choose_batch_size(
             network, found, request.loss, request.place, material.images, request.say
         )
-    batch, accumulate = together.tell("batch", [found.batch_size, found.accumulate])
-    return replace(request, recipe=replace(found, batch_size=batch, accumulate=accumulate))
+    told = {"batch_size": found.batch_size, "accumulate": found.accumulate}
+    told = together.tell("batch", told)
+    return replace(request, recipe=replace(found, **cast(dict[str, Any], told)))
 
 
 def _feature_cache(

@@ -9,7 +9,6 @@ import lightning as L
 
 from dsunet.network.base import SegmentationModel
 from dsunet.network.counting import parameter_counts
-from dsunet.running.place import Place
 from dsunet.training.building import Built
 from dsunet.training.callbacks import RunFolder, SafeInterrupt
 from dsunet.training.folder import facts, position_of, write_environment

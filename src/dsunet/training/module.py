@@ -151,7 +151,7 @@ class SegmentationModule(L.LightningModule):
         return predict_probabilities(self.evaluated, batch.sam, batch.dino, sizes, maps)
 
     def epoch_loss(self) -> float:
-        """Mean loss of this process's images of this epoch so far; interruptions do not change it."""
+        """Mean loss of this process's images of this epoch so far, also of one that goes on."""
         return float(self._loss_sum) / max(1, self._loss_count)
 
     def whole_epoch_loss(self) -> float:
@@ -229,9 +229,9 @@ class SegmentationModule(L.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         assert self.measures is not None
-        if self.orders is not None and self.orders.measured is not None:
-            if not self.orders.measured.share(batch_idx):  # another process measures it
-                return
+        order = self.orders and self.orders.measured
+        if order is not None and not order.share(batch_idx):  # another process measures it
+            return
         ignored = batch.ignored or [None] * len(batch.truths)
         truths = [
             (truth, apart)

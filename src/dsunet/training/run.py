@@ -19,7 +19,7 @@ from dsunet.data.limits import pixels_allowed
 from dsunet.errors import DataError, MissingPackageError, OutputError
 from dsunet.metrics.cuts import BestThreshold, describe_threshold
 from dsunet.network.source import CustomSource
-from dsunet.support.files import clear_temporaries, lock_folder, write_json
+from dsunet.support.files import clear_temporaries, encode_text, lock_folder, write_json
 from dsunet.support.ranks import Ranks
 from dsunet.training.building import Built, build, with_batch_size
 from dsunet.training.folder import check_folder, make_folder, more_epochs, position_of, write_start
@@ -193,7 +193,7 @@ def _loop() -> ModuleType:
 
 def _require_the_same(lists: dict[str, str], together: Together) -> None:
     """Raises `DataError` if another machine finds other images than the first process."""
-    digest = hashlib.sha256("\0".join(lists.values()).encode("utf-8", "surrogateescape")).hexdigest()
+    digest = hashlib.sha256(encode_text("\0".join(lists.values()))).hexdigest()
     if together.tell("material", digest) != digest:
         raise DataError(
             f"{socket.gethostname()} finds other images than the first process: give all machines "

@@ -23,7 +23,8 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
-from lightning.fabric.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from dsunet.errors import AbandonedError, TrainingError
 from dsunet.support.ranks import STORE, Ranks
@@ -41,7 +42,7 @@ _GRACE = 10.0  # seconds in which a process ends by itself once another has fail
 _SAY = 4.0  # seconds in which a process that fails says so, and the others hear it
 
 # Of this process, by who has started it; a second training goes on with the first one's.
-_stores: dict[str, dist.TCPStore] = {}
+_stores: dict[str, TCPStore] = {}
 _numbers = itertools.count()
 
 
@@ -253,13 +254,13 @@ def _silent_loss() -> TrainingError:
     )
 
 
-def _store(ranks: Ranks) -> dist.TCPStore:
+def _store(ranks: Ranks) -> TCPStore:
     """The store of all processes, which the first one keeps, or torchrun does."""
     if ranks.starter in _stores:
         return _stores[ranks.starter]
     soon = timedelta(seconds=60)  # where it is there before the processes are
     if ranks.starter == "nobody":  # those that are to be started find it by the variable
-        store = dist.TCPStore("127.0.0.1", 0, None, True, soon, wait_for_workers=False)
+        store = TCPStore("127.0.0.1", 0, None, True, soon, wait_for_workers=False)
         os.environ[STORE] = f"{store.port}/{ranks.world}"
         _stores["dsunet"] = store
         return store
@@ -273,7 +274,7 @@ def _store(ranks: Ranks) -> dist.TCPStore:
     else:
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         keeps = ranks.is_first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    store = dist.TCPStore(address, port, None, keeps, patience, wait_for_workers=False)
+    store = TCPStore(address, port, None, keeps, patience, wait_for_workers=False)
     store.set_timeout(TIMEOUT)
     _stores[ranks.starter] = store
     return store

@@ -11,12 +11,10 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.environments import (
-    ClusterEnvironment,
-    LightningEnvironment,
-    SLURMEnvironment,
-    TorchElasticEnvironment,
-)
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
@@ -120,9 +118,9 @@ class _Ddp(DDPStrategy):
 
 def _environment(ranks: Ranks) -> ClusterEnvironment:
     """What Lightning is to take for granted; by itself it may see a cluster in any SLURM job."""
-    if ranks.starter == "torchrun":
-        return TorchElasticEnvironment()
-    return SLURMEnvironment(auto_requeue=False) if ranks.starter == "srun" else LightningEnvironment()
+    if ranks.starter == "srun":
+        return SLURMEnvironment(auto_requeue=False)
+    return TorchElasticEnvironment() if ranks.starter == "torchrun" else LightningEnvironment()
 
 
 def strategy_for(
@@ -202,8 +200,8 @@ def explained(error: Exception, folder: Path) -> Exception:
         )
     if "Expected to have finished reduction" in text:
         return TrainingError(
-            "some parts of the network had no gradient in a step, which `strategy` ddp cannot have; "
-            "use `strategy` auto, or ddp_find_unused_parameters_true"
+            "some parts of the network had no gradient in a step, which `strategy` ddp does not "
+            "allow; use `strategy` auto, or ddp_find_unused_parameters_true"
         )
     if loss := explain_loss(error):
         return TrainingError(f"{loss}: go on with `resume` and fewer `workers`, 0 for none")
