@@ -73,7 +73,8 @@ class Ranks:
     def _found(cls, environment: Mapping[str, str]) -> Ranks:
         if "TORCHELASTIC_RUN_ID" in environment:
             names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-            return cls(*(int(environment[name]) for name in names), "torchrun")
+            rank, world, local, on_machine = (int(environment[name]) for name in names)
+            return cls(rank, world, local, on_machine, "torchrun")
         # of a step with several tasks: in a batch script itself, and in a shell, there is one
         if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
             world = int(environment["SLURM_STEP_NUM_TASKS"])

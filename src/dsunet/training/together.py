@@ -24,7 +24,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from dsunet.errors import AbandonedError, TrainingError
 from dsunet.support.ranks import STORE, Ranks
@@ -118,7 +118,7 @@ class Together:
         on_gpu = device.type == "cuda"
         dist.init_process_group(
             "nccl" if on_gpu else "gloo",
-            store=dist.PrefixStore(f"{self._start}group", self._store),
+            store=PrefixStore(f"{self._start}group", self._store),
             rank=self.ranks.rank,
             world_size=world,
             timeout=TIMEOUT,
