@@ -23,6 +23,7 @@ from dsunet.cli import main
 from dsunet.data.synthetic import write_synthetic
 from dsunet.training.folder import position_of
 from dsunet.weights.checkpoint import read_checkpoint
+from helpers import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -264,3 +265,38 @@ def test_two_machines(data: Path, whole: Path, tmp_path: Path, machines: tuple[s
     assert "2 processes on 2 machines" in out
     assert quiet == ""
     assert_same(whole, tmp_path / "run")
+
+
+SRUN = """#!/bin/bash
+# two tasks on this machine, as srun starts them
+while [[ $1 == --* ]]; do shift; done
+export SLURM_STEP_NUM_TASKS=2 SLURM_STEP_NUM_NODES=1 SLURM_NTASKS=2 SLURM_NODEID=0
+SLURM_PROCID=1 SLURM_LOCALID=1 "$@" &
+SLURM_PROCID=0 SLURM_LOCALID=0 "$@"
+wait $!
+"""
+
+
+def test_the_job_for_slurm(data: Path, tmp_path: Path) -> None:
+    """`deploy/train.sbatch` as SLURM would run it, but with two tasks on this machine."""
+    for name, text in {
+        "srun": SRUN,
+        "dsunet": f'#!/bin/bash\nexec {sys.executable} {SCRIPT} "$@"\n',
+    }.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    job = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "SLURM_JOB_ID": "4712",
+        "SLURM_NODELIST": "127.0.0.1",
+        "SLURM_NNODES": "1",
+        "SLURM_NTASKS_PER_NODE": "2",
+    }
+    given = arguments(data, tmp_path / "run", "--epochs", "1")[1:]
+    file = str(ROOT / "deploy" / "train.sbatch")
+    status, out, errors = ended(
+        start(["bash", file, str(data), str(tmp_path / "run"), *given], job)
+    )
+    assert (status, errors) == (0, "")
+    assert "2 processes, each 2 of the 4 images a step" in out
+    assert out.count("\nepoch 1/1") == 1

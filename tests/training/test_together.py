@@ -6,7 +6,7 @@ import itertools
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -28,14 +28,14 @@ GONE = RuntimeError(
 
 
 @pytest.fixture
-def several(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Together]]:
+def several(monkeypatch: pytest.MonkeyPatch) -> list[Together]:
     """Three processes of a training, with a store of their own."""
     monkeypatch.setattr(together, "_stores", {})
     monkeypatch.setattr(together, "_numbers", itertools.repeat(7))
     monkeypatch.setattr(together.atexit, "register", lambda *_: None)
     monkeypatch.setenv(together.STORE, "")  # so that it is gone afterwards
     first = Together(Ranks(0, 3, 0, 3))
-    yield [first, *(Together(Ranks(rank, 3, rank, 3, "dsunet")) for rank in (1, 2))]
+    return [first, *(Together(Ranks(rank, 3, rank, 3, "dsunet")) for rank in (1, 2))]
 
 
 def in_all(several: list[Together], function: Callable[[Together], object]) -> list[object]:
@@ -66,9 +66,8 @@ def test_the_first_one_decides(several: list[Together]) -> None:
 
 def test_alone_there_is_nobody_to_tell() -> None:
     alone = Together(Ranks())
-    with pytest.raises(DataError, match="broken"), alone.one_voice(), alone.first_alone("work"):
+    with alone.one_voice(), alone.first_alone("work"):
         assert alone.tell("batch", 4) == 4
-        raise DataError("broken")
 
 
 @pytest.mark.parametrize("failing", [{0}, {1}, {1, 2}, {0, 1, 2}])
