@@ -147,15 +147,20 @@ def run_training(
 ) -> int:
     """Trains as the flags say; returns the exit status, and adds to `results` what came of it."""
     notes: list[str] = []
-    model = _model(arguments, notes)
+    try:
+        model = _model(arguments, notes)
+        data, recipe = pick(DataConfig, arguments), pick(TrainConfig, arguments)
+        loss = pick(LossConfig, arguments)
+    except ConfigError:
+        if Ranks.found().is_first:  # which speaks for all, as all have the same settings
+            raise
+        return 1
 
     def say(line: str) -> None:
         while notes:  # once it is known that there is something to train on
             print_line(notes.pop(0))
         print_line(line)
 
-    data, recipe = pick(DataConfig, arguments), pick(TrainConfig, arguments)
-    loss = pick(LossConfig, arguments)
     # torch tells at length, in words of its own, that another process has gone
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:

@@ -75,6 +75,7 @@ def run_loop(request: Request, material: Material, built: Built, together: Toget
         built.network, recipe, request.loss, built.cache, distillation, loaders.orders
     )
     fit(trainer, module, loaders, interrupt, folder, checkpoint)
+    together.leave()
     has_best = bool(material.split.validation) and run_folder.best is not None
     return Ended(trainer.current_epoch, run_folder.best_epoch, has_best)
 

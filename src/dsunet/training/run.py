@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, Any
 from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
 from dsunet.config.renamed import takes_old_names
 from dsunet.data.limits import pixels_allowed
-from dsunet.errors import DataError, MissingPackageError, OutputError
+from dsunet.errors import (
+    AbandonedError,
+    ConfigError,
+    DataError,
+    MissingPackageError,
+    OutputError,
+)
 from dsunet.metrics.cuts import BestThreshold, describe_threshold
 from dsunet.network.source import CustomSource
 from dsunet.support.files import clear_temporaries, encode_text, lock_folder, write_json
@@ -103,7 +109,7 @@ def train(
     how = (data, recipe or TrainConfig(), loss or LossConfig())
     sources = Sources(weights, pyramid_weights, semantic_weights)
     say = on_line or logger.info
-    ranks = Ranks.found().planned(how[1].devices, how[1].num_nodes)
+    ranks = _planned(how[1])
     request = Request(
         *(Path(output), own, *how, sources, distill, resume, say, progress_bar), ranks=ranks
     )
@@ -189,6 +195,17 @@ def _loop() -> ModuleType:
             "pip install 'dsunet[train]'"
         ) from error
     return loop
+
+
+def _planned(recipe: TrainConfig) -> Ranks:
+    """Which process this is; what is wrong with the settings is wrong with those of all."""
+    found = Ranks.found()
+    try:
+        return found.planned(recipe.devices, recipe.num_nodes)
+    except ConfigError as error:
+        if found.is_first:
+            raise
+        raise AbandonedError("the first process says what is wrong with the settings") from error
 
 
 def _require_the_same(lists: dict[str, str], together: Together) -> None:

@@ -141,6 +141,11 @@ class Together:
                 )
             time.sleep(_LOOK)
 
+    def leave(self) -> None:
+        """Ends the process group, when all are done."""
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
     # -- failures
 
     @contextlib.contextmanager
@@ -156,8 +161,9 @@ class Together:
         threading.Thread(target=self._watch, daemon=True).start()
         try:
             yield
-        except KeyboardInterrupt:  # which all hear of, and one speaks of
+        except KeyboardInterrupt:  # which all hear of, and the first one speaks of
             self._claim()
+            self._count("gone")
             raise
         except AbandonedError:
             self._count("gone")
