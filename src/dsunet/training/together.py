@@ -143,7 +143,7 @@ class Together:
 
     def leave(self) -> None:
         """Ends the process group, when all are done."""
-        if dist.is_initialized():
+        if self.ranks.world > 1 and dist.is_initialized():
             dist.destroy_process_group()
 
     # -- failures
