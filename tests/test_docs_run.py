@@ -364,3 +364,20 @@ def test_the_examples_of_the_commands_help(
         run_line(line, capsys)
     for file in (*sandbox.glob("*.pt*"), *sandbox.glob("*.safetensors")):
         file.unlink()  # some hundred megabytes
+
+
+def test_train_many(sandbox: Path) -> None:
+    """Its commands start processes that run them anew, so each is a process here."""
+    write_synthetic("data", 8, 64)
+    page = ROOT / "docs" / "train-many.md"
+    lines = [line for block in blocks(page, "sh") for line in block.splitlines() if line]
+    assert len(lines) == 2
+    for line in lines:
+        command = [*shlex.split(line), *shlex.split(QUICK["train"])]
+        if command[0] == "torchrun":
+            command[:1] = ["-m", "torch.distributed.run"]
+        else:
+            command[:1] = ["-m", "dsunet.cli"]
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+        assert done.returncode == 0, f"{line}: {done.stderr}"
+        assert "best" in done.stdout or "weights: " in done.stdout

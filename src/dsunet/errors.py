@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Collection, Iterable
 
 __all__ = [
+    "AbandonedError",
     "CheckpointError",
     "ConfigError",
     "CustomModelError",
@@ -92,6 +93,10 @@ class ServiceError(DsunetError):
 
 class TrainingError(DsunetError):
     """Training cannot go on."""
+
+
+class AbandonedError(TrainingError):
+    """Another of the processes that train together has failed, and says why."""
 
 
 class MissingPackageError(DsunetError):

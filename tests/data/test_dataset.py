@@ -14,6 +14,7 @@ from PIL import Image
 from dsunet.config import MaskReading
 from dsunet.data import EpochSampler, PairDataset, collate, find_pairs
 from dsunet.errors import DataError, ImageError
+from dsunet.support.ranks import Ranks
 
 
 class TestDataset:
@@ -158,10 +159,47 @@ class TestSampler:
         assert list(sampler) == first
         assert list(EpochSampler(10, seed=6)) != first
 
-    def test_ranks_share_the_data(self) -> None:
-        parts = [list(EpochSampler(10, rank=rank, world=4)) for rank in range(4)]
-        assert {len(part) for part in parts} == {3}
-        assert {i for part in parts for _, i in part} == set(range(10))
+    @pytest.mark.parametrize("world", [1, 2, 3, 4])
+    @pytest.mark.parametrize("each", [1, 2, 3])
+    def test_ranks_share_every_batch(self, world: int, each: int) -> None:
+        """Whatever their number: the same images at the same step, each once."""
+        for length in range(1, 3 * world * each + 2):
+            batch = world * each
+            samplers = [
+                EpochSampler(length, seed=3, ranks=Ranks(rank, world), batch=batch)
+                for rank in range(world)
+            ]
+            parts = [[i for _, i in sampler] for sampler in samplers]
+            assert [len(sampler) for sampler in samplers] == [len(part) for part in parts]
+            steps = -(-length // batch)
+            assert {-(-len(part) // each) for part in parts} == {steps}  # all have as many
+            order = [i for _, i in EpochSampler(length, seed=3)]
+            for step in range(steps):
+                shares = [s.share(step) for s in samplers]
+                seen = [
+                    part[step * each : step * each + share]
+                    for part, share in zip(parts, shares, strict=True)
+                ]
+                whole = order[step * batch : (step + 1) * batch]
+                assert sorted(i for share in seen for i in share) == sorted(whole)
+                assert max(shares) - min(shares) <= 1
+                # the mean over processes of weighted means is the mean over all
+                weights = [s.weight(step) for s in samplers]
+                assert sum(weights) == pytest.approx(world)
+                means = [w * np.mean(s) for w, s in zip(weights, seen, strict=True) if s]
+                assert sum(means) / world == pytest.approx(np.mean(whole))
+
+    def test_a_run_goes_on_with_other_ranks(self) -> None:
+        left = []
+        for world in (1, 2, 4):
+            rest = []
+            for rank in range(world):
+                sampler = EpochSampler(13, seed=1, ranks=Ranks(rank, world), batch=4)
+                sampler.go_on_from(5, 2)
+                rest += [index for _, index in sampler][: sampler.ranks.share(13 - 8)]
+            left.append(sorted(rest))
+        assert left[0] == left[1] == left[2]
+        assert len(left[0]) == 5
 
     def test_without_shuffling(self) -> None:
         assert list(EpochSampler(3, shuffle=False)) == [(0, 0), (0, 1), (0, 2)]

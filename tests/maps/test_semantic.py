@@ -423,7 +423,7 @@ def test_two_processes_share_a_store(pictures: Path, semantic: Path, tmp_path: P
     """Distributed data parallel: both write, and what they leave is whole."""
     arguments = [
         *"train --model dsunet-nano --train-semantic false --weights none --epochs 2".split(),
-        *"--sam-size 128 --dino-size 112 --device cpu --devices 2 --batch-size 2".split(),
+        *"--sam-size 128 --dino-size 112 --device cpu --devices 2 --batch-size 4".split(),
         *"--workers 1 --vertical-flip 0 --horizontal-flip 0 --val-fraction 0.2".split(),
         *("--feature-cache", "cache", "--output", "run", "--data", str(pictures)),
     ]

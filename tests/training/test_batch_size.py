@@ -57,7 +57,8 @@ CPU = torch.device("cpu")
         ),
         (20e9, 99, {"accumulate": 4}, (2, 4), "batch size 2: it takes about 4.0 GB, 20.0 GB are"),
         (3e9, 99, {"accumulate": 4}, (1, 4), "batch size 1: a batch of 2 would take about 4.0 GB"),
-        (20e9, 99, {"devices": 2}, (4, 1), "batch size 4 on each of 2 devices: it takes about 7.0"),
+        (20e9, 99, {"devices": 2}, (8, 1), "batch size 8, 4 on each of 2 devices: it takes about"),
+        (20e9, 99, {"devices": 2, "num_nodes": 4}, (8, 1), "batch size 8, 1 on each of 8 devices"),
     ],
 )
 def test_fit(

@@ -147,10 +147,13 @@ def test_only_the_outputs_that_are_trained_are_computed() -> None:
 
 
 def test_heads_without_weight_are_told_to_several_devices() -> None:
-    assert strategy_for(nano(), 2, LossConfig(), None) == "auto"
+    one, two = TrainConfig(), TrainConfig(devices=2)
+    assert strategy_for(nano(), two, LossConfig(), None) == "ddp"
     unused = LossConfig(output_weights=(0, 0.5, 1))
-    assert strategy_for(nano(), 2, unused, None) == "ddp_find_unused_parameters_true"
-    assert strategy_for(nano(), 1, unused, None) == "auto"
+    assert strategy_for(nano(), two, unused, None) == "ddp_find_unused_parameters_true"
+    assert strategy_for(nano(), one, unused, None) == "auto"
+    chosen = TrainConfig(num_nodes=2, strategy="ddp")
+    assert strategy_for(nano(), chosen, unused, None) == "ddp"
 
 
 def test_the_optimiser_is_fused_on_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -212,7 +212,7 @@ def test_no_reader_of_the_output_is_no_reason_to_stop(pictures: Path, tmp_path: 
 def test_two_processes(name: str, pictures: Path, tmp_path: Path) -> None:
     """Distributed data parallel on two CPU processes, from the command line, leaves one run."""
     arguments = [
-        *f"train --model {name} --val-fraction 0.2 --epochs 2 --batch-size 2".split(),
+        *f"train --model {name} --val-fraction 0.2 --epochs 2 --batch-size 4".split(),
         *"--sam-size 128 --dino-size 112 --device cpu --devices 2 --workers 0".split(),
         *"--weights none --average 0.5".split(),
     ]

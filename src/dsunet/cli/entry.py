@@ -43,8 +43,9 @@ from dsunet.cli.weights import (
     WEIGHTS_LIST,
     WEIGHTS_VERIFY,
 )
-from dsunet.errors import ConfigError, DsunetError, did_you_mean
+from dsunet.errors import AbandonedError, ConfigError, DsunetError, did_you_mean
 from dsunet.support.packages import needing
+from dsunet.support.ranks import Ranks
 
 __all__ = ["COMMANDS", "main"]
 
@@ -101,7 +102,7 @@ def _main(argv: list[str]) -> int:
     except (ArgumentError, TypeError, DsunetError) as error:
         hint = parser.meant(str(error))
         text = with_hyphens(in_plain_words(one_line(error)))
-        return fail(prog, f"{text}{hint}; see {prog} --help", 2)
+        return fail(prog, f"{text}{hint}; see {prog} --help", 2) if _speaks() else 2
     if parser.renamed:
         said = "; ".join(f"{old} is called {new} now" for old, new in parser.renamed.items())
         print(f"{prog}: note: {with_hyphens(said)}", file=sys.stderr)
@@ -109,6 +110,8 @@ def _main(argv: list[str]) -> int:
         with _pixels_allowed(arguments.get("max_pixels")), needing(prog):
             _name_blocks(arguments.get("blocks"))
             return command.run(arguments)
+    except AbandonedError:  # whoever has failed says why
+        return 1
     except DsunetError as error:
         if os.environ.get("DSUNET_DEBUG"):
             raise
@@ -121,6 +124,14 @@ def _main(argv: list[str]) -> int:
         return fail(prog, f"{error.strerror or error}: {error.filename or ''}".rstrip(": "), 1)
     except KeyboardInterrupt:
         return fail(prog, "interrupted", 130)
+
+
+def _speaks() -> bool:
+    """Whether this process says what is wrong with arguments that several have."""
+    try:
+        return Ranks.found().is_first
+    except ConfigError:
+        return True
 
 
 def _pixels_allowed(most: int | None) -> AbstractContextManager[None]:

@@ -32,6 +32,7 @@ from dsunet.errors import ConfigError, DsunetError
 from dsunet.support.files import write_json
 from dsunet.support.imports import is_import_path
 from dsunet.support.packages import needing
+from dsunet.support.ranks import Ranks
 
 if TYPE_CHECKING:
     from dsunet.network.source import CustomSource
@@ -104,13 +105,16 @@ def _train_folds(arguments: Namespace) -> int:
         raise ConfigError("--fold and --folds exclude each other: give one")
     results: list[TrainResult] = []
     for number in range(1, count + 1):
-        print_line(f"fold {number} of {count}: {root / f'fold-{number}'}")
+        if Ranks.found().is_first:
+            print_line(f"fold {number} of {count}: {root / f'fold-{number}'}")
         own = arguments.clone()
         own.fold, own.output = f"{number}/{count}", str(root / f"fold-{number}")
         if status := run_training(own, results=results):
             if status == _INTERRUPTED:
                 print_line("the command with --resume goes on with all folds")
             return status
+    if not Ranks.found().is_first:
+        return 0
     spread = _spread([result.measures for result in results])
     write_json(
         root / FOLDS,
@@ -147,15 +151,22 @@ def run_training(
 ) -> int:
     """Trains as the flags say; returns the exit status, and adds to `results` what came of it."""
     notes: list[str] = []
-    model = _model(arguments, notes)
+    try:
+        model = _model(arguments, notes)
+        data, recipe = pick(DataConfig, arguments), pick(TrainConfig, arguments)
+        loss = pick(LossConfig, arguments)
+    except ConfigError:
+        if Ranks.found().is_first:  # which speaks for all, as all have the same settings
+            raise
+        return 1
 
     def say(line: str) -> None:
         while notes:  # once it is known that there is something to train on
             print_line(notes.pop(0))
         print_line(line)
 
-    data, recipe = pick(DataConfig, arguments), pick(TrainConfig, arguments)
-    loss = pick(LossConfig, arguments)
+    # torch tells at length, in words of its own, that another process has gone
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     try:
         result = dsunet.train(
             arguments.output,
@@ -173,13 +184,15 @@ def run_training(
         )
     except KeyboardInterrupt:
         folder = arguments.output
+        if not Ranks.found().is_first:  # the first process speaks for all
+            return _INTERRUPTED
         if not Path(folder, "config.yaml").exists():
             return fail(command, "interrupted before the start", _INTERRUPTED)
         go_on = f"{command} --config {folder}/config.yaml --output {folder} --resume"
         return fail(command, f"interrupted; go on with: {go_on}", _INTERRUPTED)
     if results is not None:
         results.append(result)
-    if int(os.environ.get("LOCAL_RANK", 0)) > 0:  # the first process speaks for all
+    if not Ranks.found().is_first:
         return 0
     if result.measures:
         print(f"best epoch {result.best_epoch}: {scores(result.measures)}")

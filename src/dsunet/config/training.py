@@ -12,6 +12,9 @@ __all__ = ["RECIPE_BATCH", "LossConfig", "Precision", "TrainConfig"]
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
+# By Lightning's names.
+Strategy = Literal["auto", "ddp", "ddp_find_unused_parameters_true"]
+
 # The paper's images per step (section IV-C).
 RECIPE_BATCH = 8
 
@@ -72,8 +75,9 @@ class TrainConfig:
     """How often every training image is seen."""
 
     batch_size: int | Literal["auto"] = RECIPE_BATCH
-    """Images per step and device; `auto` is the largest of 8, 4, 2 and 1 that fits into the memory
-    that is free, with `accumulate` so that 8, the paper's number, make a step."""
+    """Images per step, on all devices together; `auto` is the largest of 8, 4, 2 and 1 for each
+    device that fits into the memory that is free, with `accumulate` so that 8, the paper's number,
+    make a step."""
 
     lr: float = 1e-3
     """AdamW's learning rate at the start."""
@@ -164,7 +168,16 @@ class TrainConfig:
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
 
     devices: int = 1
-    """How many devices of that kind to train on (distributed data parallel)."""
+    """How many devices of that kind to train on, on each machine, with a process for each
+    (distributed data parallel); they share `batch_size`, which has to be a multiple of all."""
+
+    num_nodes: int = 1
+    """On how many machines; above 1, torchrun or SLURM's srun starts the processes."""
+
+    strategy: Strategy = "auto"
+    """How devices share a training: `ddp`, distributed data parallel, which is quicker if every
+    part of the network has a gradient in each step; `ddp_find_unused_parameters_true`, which finds
+    out which have; `auto` chooses between them."""
 
     seed: int = 0
     """Seed of initial weights, split, order and flips."""
@@ -187,7 +200,10 @@ class TrainConfig:
     """Steps between two entries in TensorBoard."""
 
     def __post_init__(self) -> None:
-        for field in ("epochs", "batch_size", "accumulate", "devices", "val_every", "log_every"):
+        for field in (
+            *("epochs", "batch_size", "accumulate", "devices", "num_nodes", "val_every"),
+            "log_every",
+        ):
             value = getattr(self, field)
             if field == "batch_size" and isinstance(value, str):
                 require(value == "auto", field, value, "needs auto, or a number of at least 1")
@@ -203,6 +219,14 @@ class TrainConfig:
         ):
             require(getattr(self, field) >= 0, field, getattr(self, field), "needs at least 0")
         require_choices(self)
+        processes = self.devices * self.num_nodes
+        if isinstance(self.batch_size, int):
+            require(
+                self.batch_size % processes == 0,
+                "batch_size",
+                self.batch_size,
+                f"needs a multiple of {processes}, the number of devices, which share each batch",
+            )
         if (word := self.feature_cache.lower()) in ("off", "auto"):
             object.__setattr__(self, "feature_cache", word)
         require(

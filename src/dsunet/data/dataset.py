@@ -17,6 +17,7 @@ from dsunet.data.pairs import Pair, read_pair, stem_of
 from dsunet.data.sources import Source
 from dsunet.data.transform import Transform
 from dsunet.data.views import Views, counted_mask_view, counted_view, make_views, mask_view
+from dsunet.support.ranks import ALONE, Ranks
 
 __all__ = [
     "Batch",
@@ -298,43 +299,69 @@ def _flip(views: Views, target: Tensor, axes: list[int]) -> tuple[Views, Tensor]
 class EpochSampler(Sampler[tuple[int, int]]):
     """Keys `(epoch, index)` in an order that depends on the seed and the epoch alone.
 
-    Each of `world` processes gets an equal share; the order is padded from its own start to a
-    multiple of it. Lightning asks the loader for its iterator before it tells the epoch of a
-    resumed run, so a run that goes on calls `go_on_from` before it starts.
+    The order is cut into batches, and of each of them every process takes its share
+    (`Ranks.share`), so that all together see what one process alone would, step by step. All have
+    as many batches: one without a share of the last batch gets an item that counts nothing, see
+    `weight`. Lightning asks the loader for its iterator before it tells the epoch of a resumed run,
+    so a run that goes on calls `go_on_from` before it starts.
 
     Args:
         length: Number of items in the data set.
         seed: Seed of the order.
         shuffle: Whether to shuffle at all.
-        rank: This process's number.
-        world: How many processes share the data.
+        ranks: Which process this is, of how many that share the data.
+        batch: Items of a batch of all processes together, a multiple of their number; that number
+            by default.
     """
 
     def __init__(
-        self, length: int, *, seed: int = 0, shuffle: bool = True, rank: int = 0, world: int = 1
+        self,
+        length: int,
+        *,
+        seed: int = 0,
+        shuffle: bool = True,
+        ranks: Ranks = ALONE,
+        batch: int | None = None,
     ) -> None:
         self.length = length
         self.seed = seed
         self.shuffle = shuffle
-        self.rank = rank
-        self.world = world
+        self.ranks = ranks
+        self.batch = ranks.world if batch is None else batch
         self.epoch = 0
         self._skip = (0, 0)
 
-    def go_on_from(self, epoch: int, items: int) -> None:
-        """Starts at `epoch`, and leaves out its first `items` of this process.
+    def go_on_from(self, epoch: int, batches: int) -> None:
+        """Starts at `epoch`, and leaves out its first `batches`.
 
         The length stays that of a whole epoch, which Lightning counts against.
         """
         self.epoch = epoch
-        self._skip = (epoch, items)
+        self._skip = (epoch, batches * (self.batch // self.ranks.world))
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning at the start of every epoch."""
         self.epoch = epoch
 
+    def share(self, number: int) -> int:
+        """How many items of a batch are this process's own."""
+        return self.ranks.share(self._items(number))
+
+    def weight(self, number: int) -> float:
+        """What a mean over this process's own items of a batch counts, see `Ranks.weight`."""
+        return self.ranks.weight(self._items(number))
+
+    def _items(self, number: int) -> int:
+        """How many items a batch has."""
+        return min(self.batch, self.length - number * self.batch)
+
+    @property
+    def _lacks(self) -> bool:
+        """Whether the last batch has nothing for this process."""
+        return self.length > 0 and self.share((self.length - 1) // self.batch) == 0
+
     def __len__(self) -> int:
-        return -(-self.length // self.world)
+        return self.ranks.share(self.length) + self._lacks
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         order = np.arange(self.length)
@@ -343,8 +370,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
                 np.random.Philox(key=self.seed, counter=[0, 0, 0, self.epoch])
             )
             rng.shuffle(order)
-        order = np.resize(order, len(self) * self.world)
+        mine = order[self.ranks.rank :: self.ranks.world]
+        if self._lacks:
+            mine = np.append(mine, order[-1])
         epoch = self.epoch
         skipped = self._skip[1] if epoch == self._skip[0] else 0
-        mine = order[self.rank :: self.world][skipped:]
-        return ((epoch, int(index)) for index in mine)
+        return ((epoch, int(index)) for index in mine[skipped:])

@@ -156,9 +156,17 @@ class Measures:
         self, prediction: np.ndarray, mask: np.ndarray, ignored: np.ndarray | None = None
     ) -> None:
         """Adds one map; all H×W uint8, `ignored` not 0 where a pixel counts in no measure."""
+        if (one := self.of(prediction, mask, ignored)) is not None:
+            self.add(one)
+
+    def of(
+        self, prediction: np.ndarray, mask: np.ndarray, ignored: np.ndarray | None = None
+    ) -> ImageMeasures | None:
+        """What `update` would add, for a sum that is made elsewhere; `None` for nothing."""
         truth = Truth(mask, ignored)
-        if truth.size:
-            self.add(measure(prediction, truth, self.measures, self.protocol, self.threshold))
+        if not truth.size:
+            return None
+        return measure(prediction, truth, self.measures, self.protocol, self.threshold)
 
     def curves(self) -> dict[str, np.ndarray]:
         """Those in `CURVES`, the mean over all maps so far that they are of; none without one."""

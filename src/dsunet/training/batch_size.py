@@ -68,7 +68,7 @@ def choose_batch_size(
     need = memory_of_a_step(network, loss, place)
     if recipe.multi_scale:  # the largest views
         need = replace(need, per_image=need.per_image * (1 + recipe.multi_scale) ** 2)
-    # processes on a CPU share its memory
+    # processes on one machine's CPU share its memory
     free = free_memory(place.device) / (recipe.devices if place.device.type == "cpu" else 1)
     chosen, line = fit(need, free, pairs, recipe)
     say(line)
@@ -76,7 +76,7 @@ def choose_batch_size(
 
 
 def fit(need: Need, free: float, pairs: int, recipe: TrainConfig) -> tuple[TrainConfig, str]:
-    """The largest of 8, 4, 2 and 1 images that fits, and a line that says why.
+    """The largest of 8, 4, 2 and 1 images for each device that fits, and a line that says why.
 
     `accumulate` makes up for it, so that the paper's 8 images make a step on all devices together,
     unless it is above 1 already.
@@ -90,10 +90,10 @@ def fit(need: Need, free: float, pairs: int, recipe: TrainConfig) -> tuple[Train
     Raises:
         TrainingError: Not even one image fits.
     """
-    given = recipe.accumulate > 1
-    target = max(1, RECIPE_BATCH // (recipe.devices * (recipe.accumulate if given else 1)))
+    given, devices = recipe.accumulate > 1, recipe.devices * recipe.num_nodes
+    target = max(1, RECIPE_BATCH // (devices * (recipe.accumulate if given else 1)))
     sizes = [size for size in (8, 4, 2, 1) if size <= target]
-    allowed = [size for size in sizes if size <= max(1, pairs)]
+    allowed = [size for size in sizes if size <= max(1, pairs // devices)]
     batch = next((size for size in allowed if need.of(size) <= _SHARE * free), None)
     if batch is None:
         rather = "" if recipe.activation_checkpointing else ", or `activation_checkpointing`"
@@ -114,9 +114,9 @@ def fit(need: Need, free: float, pairs: int, recipe: TrainConfig) -> tuple[Train
             f"a batch of {above} would take about {_gigabytes(need.of(above))}, "
             f"{_gigabytes(free)} are free"
         )
-    each = f" on each of {recipe.devices} devices" if recipe.devices > 1 else ""
-    line = f"batch size {batch}{each}{made_up}: {why}"
-    return replace(recipe, batch_size=batch, accumulate=accumulate), line
+    each = f", {batch} on each of {devices} devices" if devices > 1 else ""
+    line = f"batch size {batch * devices}{each}{made_up}: {why}"
+    return replace(recipe, batch_size=batch * devices, accumulate=accumulate), line
 
 
 def memory_of_a_step(network: SegmentationModel, loss: LossConfig, place: Place) -> Need:

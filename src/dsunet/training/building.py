@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from timm.layers.norm_act import convert_sync_batchnorm
 
 from dsunet.config import ModelConfig
 from dsunet.errors import ConfigError
@@ -21,7 +25,10 @@ from dsunet.training.teacher import Teaching, open_teacher
 from dsunet.weights.custom import create_custom
 from dsunet.weights.models import create_from_config
 
-__all__ = ["Built", "build", "create_network", "with_batch_size"]
+if TYPE_CHECKING:
+    from dsunet.training.together import Together
+
+__all__ = ["Built", "build", "create_network", "synchronised", "with_batch_size"]
 
 
 @dataclass(frozen=True)
@@ -78,26 +85,44 @@ def build(request: Request, material: Material) -> Built:
             request.say,
             budget=budget,
             workers=request.data.workers,
+            computes=request.is_first,
         )
     cache = _feature_cache(request, material, network, budget)
+    if request.ranks.world > 1 and request.place.device.type == "cuda":
+        network = synchronised(network)
     network = lay_out(network, request.place.device).train()
     if recipe.activation_checkpointing:
         network.checkpoint_activations()
     return Built(network, teaching, cache)
 
 
-def with_batch_size(request: Request, material: Material, network: SegmentationModel) -> Request:
-    """The request with a number for `batch_size="auto"`.
+def synchronised(network: SegmentationModel) -> SegmentationModel:
+    """The network with BatchNorm that takes its statistics over all processes, on GPUs alone.
+
+    By timm's function: torch's own would lose the activations that timm has in its BatchNorm.
+    """
+    convert = cast(Callable[[SegmentationModel], SegmentationModel], convert_sync_batchnorm)
+    return convert(network)
+
+
+def with_batch_size(
+    request: Request, material: Material, network: SegmentationModel, together: Together
+) -> Request:
+    """The request with a number for `batch_size="auto"`, which the first process finds.
 
     Raises:
         TrainingError: Nothing fits into the memory, or it cannot be found out.
     """
     if request.recipe.batch_size != "auto":
         return request
-    found = choose_batch_size(
-        network, request.recipe, request.loss, request.place, material.images, request.say
-    )
-    return replace(request, recipe=found)
+    found = request.recipe
+    if request.is_first:
+        found = choose_batch_size(
+            network, found, request.loss, request.place, material.images, request.say
+        )
+    told = {"batch_size": found.batch_size, "accumulate": found.accumulate}
+    told = together.tell("batch", told)
+    return replace(request, recipe=replace(found, **cast(dict[str, Any], told)))
 
 
 def _feature_cache(

@@ -142,7 +142,7 @@ class RunFolder(L.Callback):
         epoch = trainer.current_epoch + 1
         values: dict[str, Any] = {
             "epoch": epoch,
-            "loss": pl_module.epoch_loss(),
+            "loss": pl_module.whole_epoch_loss(),
             **({} if validation_loss is None else {"val_loss": validation_loss}),
             **measures,
             "lr": trainer.optimizers[0].param_groups[0]["lr"],

@@ -75,7 +75,15 @@ def _recorded(folder: Path) -> dict[str, Any]:
         settings = yaml.safe_load((folder / "config.yaml").read_bytes())
     except (OSError, yaml.YAMLError, ValueError):
         return {}
-    return settings if isinstance(settings, dict) else {}
+    return _with_a_common_batch(settings) if isinstance(settings, dict) else {}
+
+
+def _with_a_common_batch(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which `batch_size` is that of all devices; once it was that of each."""
+    devices, batch = settings.get("devices", 1), settings.get("batch_size")
+    if "num_nodes" in settings or not (isinstance(devices, int) and isinstance(batch, int)):
+        return settings
+    return {**settings, "batch_size": batch * devices}
 
 
 def recorded_batch(folder: Path, recipe: TrainConfig) -> TrainConfig:
@@ -135,7 +143,7 @@ def check_folder(
             f"{config} cannot be read ({' '.join(str(error).split())}), so the run cannot go on; "
             "mend it, or choose another `output`"
         ) from error
-    _check_same(folder, before, settings)
+    _check_same(folder, _with_a_common_batch(before), settings)
     for name, text in lists.items():
         present = (folder / name).is_file()
         if not present or decode_text((folder / name).read_bytes()) != text:
@@ -160,7 +168,8 @@ def _check_free(folder: Path, lists: dict[str, str], resume: bool) -> None:
 _FREE = frozenset(
     (
         *("workers", "device", "check", "save_every", "log_every", "val_pictures", "max_pixels"),
-        "activation_checkpointing",  # the results are the same
+        # the results are the same, of several devices but for the last digits
+        *("activation_checkpointing", "devices", "num_nodes", "strategy"),
         # may have moved; what is in the weights, and the names of pairs, are compared
         *("pyramid_weights", "semantic_weights", "benchmarks", "cache_budget"),
         # a teacher is told by its weights or maps, and unlabelled images by their names

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from torch.utils.data import DataLoader
 
@@ -18,8 +19,18 @@ from dsunet.maps.lessons import Lessons
 from dsunet.maps.semantic import FeatureCache
 from dsunet.network.base import SegmentationModel
 from dsunet.running.loaders import pair_loader
+from dsunet.support.ranks import ALONE, Ranks
 
-__all__ = ["Loaders", "make_loaders"]
+__all__ = ["Loaders", "Orders", "make_loaders"]
+
+
+class Orders(NamedTuple):
+    """In which order images come, and whose they are."""
+
+    training: EpochSampler
+    """Which a resumed run goes on in."""
+    measured: EpochSampler | None = None
+    """Of the validation images; `None` without any."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +38,11 @@ class Loaders:
     """What a trainer is fed with."""
 
     training: DataLoader[Batch]
-    sampler: EpochSampler
-    """The order of the training images, which a resumed run goes on in."""
+    orders: Orders
     validation: DataLoader[Batch] | None
     """One image a batch; `None` without validation pairs."""
     pictures: PairDataset | None
     """The validation pairs; `None` without any."""
-
-    def go_on_from(self, epoch: int, batches: int) -> None:
-        """Starts the next pass over the training images in an epoch that some are done of."""
-        assert self.training.batch_size is not None
-        self.sampler.go_on_from(epoch, batches * self.training.batch_size)
 
 
 def make_loaders(
@@ -49,7 +54,7 @@ def make_loaders(
     *,
     cache: FeatureCache | None = None,
     lessons: Lessons | None = None,
-    rank: int = 0,
+    ranks: Ranks = ALONE,
     pin_memory: bool = False,
     interrupted: Callable[[], bool] | None = None,
 ) -> Loaders:
@@ -60,32 +65,34 @@ def make_loaders(
         split: The pairs.
         unlabelled: Images without masks, for the training.
         data: How images are changed, and how many processes read them.
-        recipe: Gives seed, batch size (a number) and how many devices share an epoch.
+        recipe: Gives seed and batch size (a number).
         cache: DINOv2's maps, if they are stored.
         lessons: A teacher's maps of the training images.
-        rank: Number of this process among those that share an epoch.
+        ranks: Which process this is, of those that share an epoch.
         pin_memory: Hand out batches in memory that a GPU copies from at once.
         interrupted: Says whether to stop waiting for a batch that does not come.
     """
     assert isinstance(recipe.batch_size, int)
     sizes = network.view_sizes
     training = _training_set(network, split, unlabelled, data, recipe, cache, lessons)
-    order = EpochSampler(len(training), seed=recipe.seed, rank=rank, world=recipe.devices)
+    order = EpochSampler(len(training), seed=recipe.seed, ranks=ranks, batch=recipe.batch_size)
     load = partial(
         pair_loader,
         workers=data.workers,
         keep_workers=True,
         pin_memory=pin_memory,
-        sharing=recipe.devices,
+        sharing=ranks.on_machine,
         interrupted=interrupted,
     )
-    train_loader = load(training, recipe.batch_size, order)
+    train_loader = load(training, recipe.batch_size // ranks.world, order)
     if not split.validation:
-        return Loaders(train_loader, order, None, None)
+        return Loaders(train_loader, Orders(order), None, None)
     stored = cache.validation if cache is not None else None
     validation = PairDataset(split.validation, *sizes, keep_truth=True, stored=stored)
     # one image a batch, so that the measures are those of prediction to the last digit
-    return Loaders(train_loader, order, load(validation, 1), validation)
+    measured = EpochSampler(len(validation), shuffle=False, ranks=ranks)
+    orders = Orders(order, measured)
+    return Loaders(train_loader, orders, load(validation, 1, measured), validation)
 
 
 def _training_set(

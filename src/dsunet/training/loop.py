@@ -9,7 +9,6 @@ import lightning as L
 
 from dsunet.network.base import SegmentationModel
 from dsunet.network.counting import parameter_counts
-from dsunet.running.place import Place
 from dsunet.training.building import Built
 from dsunet.training.callbacks import RunFolder, SafeInterrupt
 from dsunet.training.folder import facts, position_of, write_environment
@@ -17,9 +16,10 @@ from dsunet.training.loaders import Loaders, make_loaders
 from dsunet.training.material import Material
 from dsunet.training.module import SegmentationModule
 from dsunet.training.request import Request
+from dsunet.training.together import Together
 from dsunet.training.trainer import fit, make_trainer, quiet, strategy_for
 
-__all__ = ["Ended", "quiet", "run_loop", "seed"]
+__all__ = ["Ended", "Together", "quiet", "run_loop", "seed"]
 
 
 class Ended(NamedTuple):
@@ -38,7 +38,7 @@ def seed(number: int) -> None:
     L.seed_everything(number, verbose=False)
 
 
-def run_loop(request: Request, material: Material, built: Built) -> Ended:
+def run_loop(request: Request, material: Material, built: Built, together: Together) -> Ended:
     """Trains to the end.
 
     Raises:
@@ -56,21 +56,26 @@ def run_loop(request: Request, material: Material, built: Built) -> Ended:
         recipe,
         cache=built.cache,
         lessons=teaching.lessons if teaching is not None else None,
-        rank=request.rank,
+        ranks=request.ranks,
         pin_memory=place.device.type == "cuda",
         interrupted=lambda: interrupt.noted,
     )
     about = _about(request, material, built)
     run_folder = RunFolder(folder, loaders.pictures, about, request.say, interrupt)
-    strategy = strategy_for(built.network, recipe.devices, request.loss, request.distill)
-    trainer = make_trainer(run_folder, interrupt, recipe, place, strategy, request.progress_bar)
-    checkpoint = _gone_on_from(request, loaders)
+    strategy = strategy_for(built.network, recipe, request.loss, request.distill)
+    trainer = make_trainer(
+        run_folder, interrupt, recipe, place, strategy, together, request.progress_bar
+    )
+    checkpoint = _gone_on_from(request, loaders, together)
     if request.is_first:
         write_environment(folder, built.network, place)
         _say_start(request, material, built.network)
     distillation = teaching.distillation if teaching is not None else None
-    module = SegmentationModule(built.network, recipe, request.loss, built.cache, distillation)
+    module = SegmentationModule(
+        built.network, recipe, request.loss, built.cache, distillation, loaders.orders
+    )
     fit(trainer, module, loaders, interrupt, folder, checkpoint)
+    together.leave()
     has_best = bool(material.split.validation) and run_folder.best is not None
     return Ended(trainer.current_epoch, run_folder.best_epoch, has_best)
 
@@ -84,17 +89,20 @@ def _about(request: Request, material: Material, built: Built) -> dict[str, Any]
     return about | {"device": str(place.device), "precision": place.precision_name}
 
 
-def _gone_on_from(request: Request, loaders: Loaders) -> Path | None:
+def _gone_on_from(request: Request, loaders: Loaders, together: Together) -> Path | None:
     """The resume state to go on from, if there is one, with the loaders at its place."""
     saved = request.folder / "resume.ckpt"
-    if not (request.going_on and saved.exists()):
+    there = request.is_first and request.going_on and saved.exists()
+    place = together.tell("position", position_of(saved) if there else None)
+    if place is None:
         return None
-    loaders.go_on_from(*position_of(saved))
+    epoch, batches = place
+    loaders.orders.training.go_on_from(epoch, batches)
     return saved
 
 
 def _say_start(request: Request, material: Material, network: SegmentationModel) -> None:
-    request.say(_headline(network, material, request.place))
+    request.say(_headline(request, network, material))
     if material.split.validation:
         request.say(_how_measured(request))
     is_trained = request.sources.weights in ("default", "full") and network.training_facts
@@ -122,7 +130,8 @@ def _how_measured(request: Request) -> str:
     )
 
 
-def _headline(network: SegmentationModel, material: Material, place: Place) -> str:
+def _headline(request: Request, network: SegmentationModel, material: Material) -> str:
+    place = request.place
     counts, split = parameter_counts(network), material.split
     unlabelled = len(material.unlabelled)
     share = 100 * counts["trainable"] / counts["total"]
@@ -131,5 +140,18 @@ def _headline(network: SegmentationModel, material: Material, place: Place) -> s
         f"{counts['total']:,} parameters trained ({share:.2f} %); {len(split.training)} training "
         f"and {len(split.validation)} validation pairs"
         f"{f', {unlabelled} unlabelled images' if unlabelled else ''}; {place.device}, "
-        f"{place.precision_name}"
+        f"{place.precision_name}{_how_many(request)}"
+    )
+
+
+def _how_many(request: Request) -> str:
+    recipe, world = request.recipe, request.ranks.world
+    if world == 1:
+        return ""
+    assert isinstance(recipe.batch_size, int)
+    machines = f" on {recipe.num_nodes} machines" if recipe.num_nodes > 1 else ""
+    norms = "synchronised" if request.place.device.type == "cuda" else "of each process by itself"
+    return (
+        f"; {world} processes{machines}, each {recipe.batch_size // world} of the "
+        f"{recipe.batch_size} images a step, BatchNorm {norms}"
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 import lightning as L
 import numpy as np
@@ -17,7 +18,7 @@ from dsunet.config.renamed import todays
 from dsunet.data.dataset import Batch
 from dsunet.errors import CheckpointError, TrainingError
 from dsunet.maps.semantic import FeatureCache
-from dsunet.metrics import OWN_MEASURES, BestThreshold, Measures
+from dsunet.metrics import OWN_MEASURES, BestThreshold, ImageMeasures, Measures
 from dsunet.network.base import SegmentationModel
 from dsunet.network.decoder import SegmentationLogits
 from dsunet.running.inference import forward_views, predict_probabilities, probabilities_of
@@ -26,12 +27,15 @@ from dsunet.running.memory import give_back
 from dsunet.running.step import Given, in_float32, loss_of, wanted_outputs, way_there
 from dsunet.training.average import WeightAverage
 from dsunet.training.distillation import Distillation
+from dsunet.training.loaders import Orders
 from dsunet.training.rates import parameter_groups
 from dsunet.training.scales import at_another_size
 from dsunet.training.schedule import cosine_factor
 from dsunet.weights.checkpoint import about_json, describe
 
 __all__ = ["SegmentationModule"]
+
+_T = TypeVar("_T")
 
 
 class SegmentationModule(L.LightningModule):
@@ -43,6 +47,8 @@ class SegmentationModule(L.LightningModule):
         loss: The loss.
         cache: Where DINOv2's maps may be.
         distillation: What is learned from a teacher, beside the truth.
+        orders: The order of the training images and of those that are measured, which say what of
+            them is this process's; without it all is.
     """
 
     def __init__(
@@ -52,8 +58,10 @@ class SegmentationModule(L.LightningModule):
         loss: LossConfig,
         cache: FeatureCache | None = None,
         distillation: Distillation | None = None,
+        orders: Orders | None = None,
     ) -> None:
         super().__init__()
+        self.orders = orders
         self.model = model
         self.cache = cache
         self.distillation = distillation
@@ -66,10 +74,11 @@ class SegmentationModule(L.LightningModule):
         self.loss_config = loss
         self.average = WeightAverage(model, config.average) if config.average else None
         self.measures: Measures | None = None
+        self._measured: list[ImageMeasures | None] = []  # of this process's pictures, in order
         self.latest: dict[str, float] = {}
         self.best_threshold: BestThreshold | None = None  # at the latest validation
         self.validation_loss: float | None = None  # mean over the pictures of the latest validation
-        self._validation_losses: list[Tensor] = []
+        self._validation_losses: list[float] = []
         self._loss_sum = torch.zeros(())
         self._loss_count = 0
         self._names: list[str] = []  # of the batches since the last step of the optimiser
@@ -86,8 +95,10 @@ class SegmentationModule(L.LightningModule):
         return self.model if self.average is None else self.average.module
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        if self.recipe.multi_scale:
-            batch = at_another_size(batch, self.recipe.multi_scale)
+        orders = None if self.orders is None or self.trainer.world_size == 1 else self.orders
+        if self.recipe.multi_scale:  # all processes draw the first one's size
+            draws = orders and torch.Generator().manual_seed(self._step_seed(0, batch_idx))
+            batch = at_another_size(batch, self.recipe.multi_scale, draws)
         network = self._compiled or (
             self.model.outputs_and_levels if self._takes_levels else self.model
         )
@@ -102,10 +113,14 @@ class SegmentationModule(L.LightningModule):
             give_back()  # what only the way there needed
         self._names += batch.names
         self._require_finite("loss", loss)
-        self._loss_sum = self._loss_sum.to(loss.device) + loss.detach() * len(batch.sam)
-        self._loss_count += len(batch.sam)
+        count, weight = len(batch.sam), 1.0
+        if orders is not None:
+            count, weight = orders.training.share(batch_idx), orders.training.weight(batch_idx)
+        self._loss_sum = self._loss_sum.to(loss.device) + loss.detach() * count
+        self._loss_count += count
         self.log("loss", loss, prog_bar=True, on_step=True, batch_size=len(batch.sam))
-        return loss
+        # the gradient of all is the mean of those of each process
+        return loss if weight == 1 else loss * weight
 
     def _distilled_loss(self, distillation: Distillation, given: Given, batch: Batch) -> Tensor:
         """Truth, of the images that have it, and teacher; each image weighs the same in a term.
@@ -151,8 +166,21 @@ class SegmentationModule(L.LightningModule):
         )
 
     def epoch_loss(self) -> float:
-        """Mean loss of the images of this epoch so far; interruptions do not change it."""
+        """Mean loss of this process's images of this epoch so far, also of one that goes on."""
         return float(self._loss_sum) / max(1, self._loss_count)
+
+    def whole_epoch_loss(self) -> float:
+        """The same of all processes' images; to be called in all of them."""
+        total, count = self._loss_of_all()
+        return float(total) / max(1, count)
+
+    def _loss_of_all(self) -> tuple[Tensor, int]:
+        """Sum over the images of all processes, and their number."""
+        if self.trainer.world_size == 1:
+            return self._loss_sum, self._loss_count
+        own = torch.tensor([float(self._loss_sum), self._loss_count], dtype=torch.float64)
+        total, count = self.trainer.strategy.reduce(own.to(self.device), reduce_op="sum")
+        return total.float(), int(count)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.trainer.precision != "16-mixed":  # whose scaler leaves such steps out by itself
@@ -187,8 +215,11 @@ class SegmentationModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout, say, is a function of the seed and the step; a resumed run repeats it."""
-        step = [self.recipe.seed, self.global_rank, self.current_epoch, batch_idx]
-        torch.manual_seed(int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1))
+        torch.manual_seed(self._step_seed(self.global_rank, batch_idx))
+
+    def _step_seed(self, rank: int, batch_idx: int) -> int:
+        step = [self.recipe.seed, rank, self.current_epoch, batch_idx]
+        return int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self.device.type == "cpu":
@@ -209,10 +240,13 @@ class SegmentationModule(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.measures = Measures(OWN_MEASURES, self.recipe.protocol, self.recipe.threshold)
-        self._validation_losses = []
+        self._measured, self._validation_losses = [], []
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         assert self.measures is not None
+        order = self.orders and self.orders.measured
+        if order is not None and not order.share(batch_idx):  # another process measures it
+            return
         ignored = batch.ignored or [None] * len(batch.truths)
         truths = [
             (truth, apart)
@@ -221,20 +255,34 @@ class SegmentationModule(L.LightningModule):
         ]
         logits = self.validated_logits(batch)
         loss = loss_of(logits, batch.mask, self.loss_config, batch.counted)
-        self._validation_losses += [loss.detach()] * len(batch.sam)
+        self._validation_losses += [float(loss)] * len(batch.sam)
         maps = probabilities_of(logits.fine, _sizes(batch))
         for probability, (truth, apart) in zip(maps, truths, strict=True):
-            self.measures.update(quantise(probability), truth, apart)
+            self._measured.append(self.measures.of(quantise(probability), truth, apart))
 
     def on_validation_epoch_end(self) -> None:
         assert self.measures is not None
-        self.latest = self.measures.summary()
-        self.best_threshold = self.measures.best_threshold()
-        self.measures = None
-        self.validation_loss = float(torch.stack(self._validation_losses).double().mean())
+        for one in self._of_all(self._measured):
+            if one is not None:
+                self.measures.add(one)
+        losses = [loss for loss in self._of_all(self._validation_losses) if loss is not None]
+        # what the first process finds, so that all decide alike
+        self.latest, self.best_threshold, self.validation_loss = self.trainer.strategy.broadcast(
+            (self.measures.summary(), self.measures.best_threshold(), float(np.mean(losses)))
+        )
+        self.measures, self._measured = None, []
         self.log("val_loss", self.validation_loss, sync_dist=False)
         # logged in float64 by the callback that writes metrics.csv; torch keeps float32 here
         self.log_dict(self.latest, prog_bar=True, sync_dist=False)
+
+    def _of_all(self, own: Sequence[_T]) -> list[_T | None]:
+        """What there is of every picture, in the order of the validation set."""
+        if self.trainer.world_size == 1:
+            return list(own)
+        parts: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, own)
+        rounds = itertools.zip_longest(*parts, fillvalue=None)  # of each, one of every process
+        return [one for each in rounds for one in each]
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         recipe = self.recipe
@@ -257,7 +305,8 @@ class SegmentationModule(L.LightningModule):
         checkpoint["dsunet"] = about_json(describe(self.model))  # so that `dsunet.load` reads it
         if self.distillation is not None:
             checkpoint["teacher"] = self.distillation.identity
-        checkpoint["loss"] = {"sum": self._loss_sum.cpu(), "count": self._loss_count}
+        total, count = self._loss_of_all()
+        checkpoint["loss"] = {"sum": total.cpu(), "count": count}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if self.average is not None:  # which earlier versions did not count
@@ -273,8 +322,9 @@ class SegmentationModule(L.LightningModule):
                 "the run was started with another teacher, or other maps of it, than "
                 f"{self.distillation.config.teacher}; give the same one (`teacher`)"
             )
-        self._loss_sum = checkpoint["loss"]["sum"]
-        self._loss_count = checkpoint["loss"]["count"]
+        if self.global_rank == 0:  # of all processes, however many there were
+            self._loss_sum = checkpoint["loss"]["sum"]
+            self._loss_count = checkpoint["loss"]["count"]
 
     def _require_the_same_encoders(self, about: str | None) -> None:
         """Files of frozen encoders may have moved since the run began, but not changed."""

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from typing import Any
 import torch
 
 from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
-from dsunet.errors import ConfigError, DeviceError, TrainingError
+from dsunet.errors import ConfigError, DeviceError
 from dsunet.network.source import CustomSource
 from dsunet.running.place import Place
+from dsunet.support.ranks import ALONE, Ranks
 from dsunet.training.folder import flat_settings, recorded_batch, recorded_loss, recorded_protocol
 from dsunet.training.teacher import check_teacher
 from dsunet.weights.identify import custom_config_of
@@ -40,10 +40,6 @@ class Sources:
         }
 
 
-def _own_rank() -> int:
-    return int(os.environ.get("LOCAL_RANK", 0))  # Lightning starts the others by itself
-
-
 @dataclass(frozen=True)
 class Request:
     """The arguments of `train`, and what follows from them."""
@@ -59,14 +55,14 @@ class Request:
     say: Callable[[str], None]
     progress_bar: bool
     going_on: bool = False
-    """Whether there is a run to go on with; `settled` finds out."""
-    rank: int = field(default_factory=_own_rank)
-    """Number of this process among those that train together."""
+    """Whether there is a run to go on with."""
+    ranks: Ranks = ALONE
+    """Which process this is, of those that train together."""
 
     @property
     def is_first(self) -> bool:
         """Whether this process writes and speaks for all."""
-        return self.rank == 0
+        return self.ranks.is_first
 
     @cached_property
     def place(self) -> Place:
@@ -84,24 +80,22 @@ class Request:
         return flat_settings(self.model, self.data, self.recipe, self.loss, sources, self.distill)
 
 
-def settled(request: Request) -> Request:
+def settled(request: Request, going_on: bool) -> Request:
     """The request as it is carried out, with settings that go together.
+
+    Args:
+        request: As it was made.
+        going_on: Whether there is a run to go on with.
 
     Raises:
         DsunetError: Settings, teacher or device cannot be used; each error says why.
     """
-    going_on = request.resume and (request.folder / "config.yaml").is_file()
     say = request.say if request.is_first else _unheard
     model = _with_intensity(request.model, request.sources.weights)
     request = replace(request, going_on=going_on, say=say, model=model)
-    if request.recipe.batch_size == "auto" and (going_on or not request.is_first):
+    if request.recipe.batch_size == "auto" and going_on:
         request = replace(request, recipe=recorded_batch(request.folder, request.recipe))
-        if request.recipe.batch_size == "auto" and not request.is_first:
-            raise TrainingError(
-                "`batch_size` auto is for processes that dsunet starts itself (`devices`); give a "
-                "number"
-            )
-    if request.loss.positive_weight == "auto" and (going_on or not request.is_first):
+    if request.loss.positive_weight == "auto" and going_on:
         request = replace(request, loss=recorded_loss(request.folder, request.loss))
     if going_on:
         request = replace(request, recipe=recorded_protocol(request.folder, request.recipe))
@@ -118,6 +112,8 @@ def settled(request: Request) -> Request:
             )
         check_teacher(request.distill, request.folder)
     _check_devices(request.place.device, request.recipe.devices)
+    if request.ranks.world > 1 and request.place.device.type == "cuda":
+        torch.cuda.set_device(request.ranks.local)  # what `cuda` means from now on
     return request
 
 
@@ -138,9 +134,12 @@ def _check_devices(device: torch.device, count: int) -> None:
             f"device {str(device)!r} names one, but devices is {count}; name no number to train on "
             "several"
         )
+    if count > 1 and device.type == "mps":
+        raise DeviceError(f"devices is {count}, but there is one of mps; leave `devices` out")
     if device.type == "cuda" and count > torch.cuda.device_count():
         raise DeviceError(
-            f"devices is {count}, but torch finds {torch.cuda.device_count()} GPUs; ask for fewer"
+            f"devices is {count}, but torch finds {torch.cuda.device_count()} GPUs; ask for fewer "
+            "(and if a job gives each process one of its own, let it give all to all of a machine)"
         )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
+import socket
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,13 +16,20 @@ from typing import TYPE_CHECKING, Any
 from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
 from dsunet.config.renamed import takes_old_names
 from dsunet.data.limits import pixels_allowed
-from dsunet.errors import MissingPackageError
+from dsunet.errors import (
+    AbandonedError,
+    ConfigError,
+    DataError,
+    MissingPackageError,
+    OutputError,
+)
 from dsunet.metrics.cuts import BestThreshold, describe_threshold
 from dsunet.network.blocks import trust
 from dsunet.network.source import CustomSource
-from dsunet.support.files import clear_temporaries, lock_folder, write_json
+from dsunet.support.files import clear_temporaries, encode_text, lock_folder, write_json
+from dsunet.support.ranks import Ranks
 from dsunet.training.balance import with_positive_weight
-from dsunet.training.building import build, with_batch_size
+from dsunet.training.building import Built, build, with_batch_size
 from dsunet.training.folder import check_folder, make_folder, more_epochs, position_of, write_start
 from dsunet.training.material import check_start, find_material
 from dsunet.training.request import Request, Sources, settled
@@ -27,7 +37,7 @@ from dsunet.training.schedule import cosine_factor
 from dsunet.weights.checkpoint import read_metadata
 
 if TYPE_CHECKING:
-    from dsunet.training.loop import Ended
+    from dsunet.training.loop import Ended, Together
 
 __all__ = ["TrainResult", "distill", "train"]
 
@@ -103,7 +113,10 @@ def train(
     how = (data, recipe or TrainConfig(), loss or LossConfig())
     sources = Sources(weights, pyramid_weights, semantic_weights)
     say = on_line or logger.info
-    request = Request(Path(output), own, *how, sources, distill, resume, say, progress_bar)
+    ranks = _planned(how[1])
+    request = Request(
+        *(Path(output), own, *how, sources, distill, resume, say, progress_bar), ranks=ranks
+    )
     with pixels_allowed(data.max_pixels):
         return _carried_out(request)
 
@@ -142,21 +155,35 @@ def distill(
 def _carried_out(request: Request) -> TrainResult:
     """Settings, data, network, batch size, folder, loop."""
     loop = _loop()
-    request = settled(request)
-    material = find_material(request)
-    lists = material.lists(request.distill is not None and bool(request.distill.unlabelled))
-    with ExitStack() as stack:
-        report = check_start(request, lists, material.split) if request.is_first else None
+    together = loop.Together(request.ranks)
+    with together.one_voice(), ExitStack() as stack:
+        going_on = request.resume and (request.folder / "config.yaml").is_file()
+        request = settled(request, together.tell("going on", going_on))
+        material = find_material(request)
+        lists = material.lists(request.distill is not None and bool(request.distill.unlabelled))
+        report = None
+        with together.first_alone("checked"):
+            if request.is_first:
+                report = check_start(request, lists, material.split)
+        _require_the_same(lists, together)
         stack.enter_context(loop.quiet())
         loop.seed(request.recipe.seed)
-        request = with_positive_weight(request, material.split.training)
-        built = build(request, material)
-        request = with_batch_size(request, material, built.network)
-        if request.is_first:  # only now: a model that cannot be built leaves no folder
-            _take_folder(request, lists, report, stack)
-        ended: Ended = loop.run_loop(request, material, built)
-    result = _result(request.folder, ended)
-    if result.best_threshold is not None:
+        if request.is_first:
+            request = with_positive_weight(request, material.split.training)
+        weight = together.tell("positive weight", request.loss.positive_weight)
+        request = replace(request, loss=replace(request.loss, positive_weight=weight))
+        with together.first_alone("built"):  # which computes and downloads what there is not yet
+            built = build(request, material)
+        _require_alike(built, together)
+        request = with_batch_size(request, material, built.network, together)
+        with together.first_alone("folder"):
+            if request.is_first:  # only now: a model that cannot be built leaves no folder
+                _take_folder(request, lists, report, stack)
+            else:
+                _require_shared(request.folder)
+        ended: Ended = loop.run_loop(request, material, built, together)
+        result = _result(request.folder, ended)
+    if result.best_threshold is not None and request.is_first:
         line = describe_threshold(result.best_threshold, request.recipe.threshold)
         request.say(f"{line}; on the validation set")
     return result
@@ -176,6 +203,50 @@ def _loop() -> ModuleType:
             "pip install 'dsunet[train]'"
         ) from error
     return loop
+
+
+def _planned(recipe: TrainConfig) -> Ranks:
+    """Which process this is; what is wrong with the settings is wrong with those of all."""
+    found = Ranks.found()
+    try:
+        return found.planned(recipe.devices, recipe.num_nodes)
+    except ConfigError as error:
+        if found.is_first:
+            raise
+        raise AbandonedError("the first process says what is wrong with the settings") from error
+
+
+def _require_the_same(lists: dict[str, str], together: Together) -> None:
+    """Raises `DataError` if another machine finds other images than the first process."""
+    digest = hashlib.sha256(encode_text("\0".join(lists.values()))).hexdigest()
+    if together.tell("material", digest) != digest:
+        raise DataError(
+            f"{socket.gethostname()} finds other images than the first process: give all machines "
+            "the same data, from a file system that they share or in copies of the same names"
+        )
+
+
+def _require_alike(built: Built, together: Together) -> None:
+    """Raises `OutputError` if the first process finds other maps in the feature cache."""
+    own = built.cache is not None and built.cache.spare is not None
+    if together.tell("maps", own) != own:
+        raise OutputError(
+            f"the feature cache on {socket.gethostname()} holds other maps than that of the first "
+            "process; give a `feature_cache` on a file system that all machines share, or start "
+            "again if it is one"
+        )
+
+
+def _require_shared(folder: Path) -> None:
+    """Raises `OutputError` if the run's folder, which the first process has made, is not there."""
+    until = time.monotonic() + 30  # file systems of networks take some time
+    while not (folder / "config.yaml").is_file():
+        if time.monotonic() > until:
+            raise OutputError(
+                f"{folder} is not there on {socket.gethostname()}; choose an `output` on a file "
+                "system that all machines share"
+            )
+        time.sleep(0.2)
 
 
 def _take_folder(

@@ -35,20 +35,21 @@ def require_several(views: tuple[int, int], share: float) -> None:
         )
 
 
-def at_another_size(batch: Batch, share: float) -> Batch:
+def at_another_size(batch: Batch, share: float, draws: torch.Generator | None = None) -> Batch:
     """The batch with its first view and its masks resized, all alike.
 
-    The size is drawn from torch's generator, which the step seeds, so that a resumed run sees the
-    same ones. Views get smaller with antialiasing; a second view stays as it is. What is ignored
+    The size is drawn from a generator that the step seeds, so that a resumed run sees the same
+    ones. Views get smaller with antialiasing; a second view stays as it is. What is ignored
     stays so: a pixel counts where all that it is made of counts.
 
     Args:
         batch: Views of one size.
         share: Largest change of a side, in 0..0.5.
+        draws: Draws the size; torch's own generator by default.
     """
     height, width = batch.sam.shape[-2:]
     sides = sides_within(height, share)
-    new_height = sides[int(torch.randint(len(sides), ()))]
+    new_height = sides[int(torch.randint(len(sides), (), generator=draws))]
     others = sides_within(width, share)  # of a view that is not square: the one nearest in shape
     new_width = min(others, key=lambda x: (abs(x * height - new_height * width), x))
     if (new_height, new_width) == (height, width):

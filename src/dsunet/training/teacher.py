@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from dsunet.config.renamed import as_on_disk
 from dsunet.data.dataset import PairDataset
 from dsunet.data.pairs import Pair, list_folder
 from dsunet.data.sources import Source
-from dsunet.errors import ConfigError, DataError
+from dsunet.errors import ConfigError, DataError, OutputError
 from dsunet.maps.lessons import Lessons, MapFolder, StoredMaps
 from dsunet.maps.opening import Budget, cache_root, gigabytes
 from dsunet.maps.store import FeatureKind, StoredImages
@@ -131,6 +132,7 @@ def open_teacher(
     *,
     budget: Budget | None = None,
     workers: int = 0,
+    computes: bool = True,
 ) -> Teaching:
     """Has the teacher's maps of all images ready, and computes those that are not there yet.
 
@@ -147,6 +149,7 @@ def open_teacher(
         say: Called with lines of progress.
         budget: The most that the maps may take of the disk; the recipe's by default.
         workers: Processes that read images for the teacher.
+        computes: Whether to compute maps; another process has done so otherwise.
 
     Raises:
         DsunetError: Maps are missing or cannot be made or kept; each error says why.
@@ -171,7 +174,7 @@ def open_teacher(
     root = cache_root(config.teacher_cache)
     most = budget or Budget(recipe.cache_budget)
     stored = open_store(root, kind, pairs, unlabelled, most, seen)
-    _complete(model, stored, images, place, workers, say)
+    _complete(model, stored, images, place, workers, say, computes)
     lessons = Lessons(StoredMaps(stored, _sources(images)), tuple(own[1:] for own, _ in levels))
     return Teaching(_name(config), lessons, distillation)
 
@@ -224,14 +227,24 @@ def _complete(
     place: Place,
     workers: int,
     say: Callable[[str], None],
+    computes: bool,
 ) -> None:
-    """Computes the maps that are not in the store yet."""
+    """Computes the maps that are not in the store yet.
+
+    Raises:
+        OutputError: There are some, and another process should have computed them.
+    """
     store, count = stored.store, len(images)
     missing = [i for i in range(count) if store.read((stored.numbers[i], 0)) is None]
     say(
         f"teacher: {store.folder} has {count - len(missing):,} of {count:,} maps; all take "
         f"{gigabytes(count * store.kind.record_bytes)}"
     )
+    if missing and not computes:
+        raise OutputError(
+            f"{store.folder} on {socket.gethostname()} lacks {len(missing):,} maps that the first "
+            "process has; give a `teacher_cache` on a file system that all machines share"
+        )
     if missing:
         model = place.settle(model.eval())
         with place.autocast():

@@ -11,8 +11,13 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 
 from dsunet.config import DistillConfig, LossConfig, TrainConfig
 from dsunet.errors import DsunetError, TrainingError
@@ -20,10 +25,12 @@ from dsunet.network.base import SegmentationModel
 from dsunet.running.loaders import explain_loss
 from dsunet.running.place import Place
 from dsunet.support.files import stopped_writing
+from dsunet.support.ranks import Ranks
 from dsunet.training.callbacks import DurableCheckpoints, RunFolder, SafeInterrupt
 from dsunet.training.loaders import Loaders
 from dsunet.training.module import SegmentationModule
 from dsunet.training.progress import StepLines
+from dsunet.training.together import TIMEOUT, Together, lost_contact
 
 __all__ = ["explained", "fit", "make_trainer", "quiet", "strategy_for"]
 
@@ -37,6 +44,8 @@ _REMARKS = (
     "`isinstance(treespec, LeafSpec)` is deprecated",
     "module(s) in eval mode at the start of training",
     "You defined a `validation_step` but have no `val_dataloader`",
+    "Grad strides do not match bucket view strides",
+    "when logging on epoch level in distributed setting",
 )
 _PRECISIONS = {
     torch.float32: "32-true",
@@ -51,6 +60,7 @@ def make_trainer(
     recipe: TrainConfig,
     place: Place,
     strategy: str,
+    together: Together,
     progress_bar: bool,
 ) -> L.Trainer:
     """A trainer that writes through `run_folder` alone, TensorBoard's files apart.
@@ -61,6 +71,7 @@ def make_trainer(
         recipe: The recipe.
         place: Where to train, and in what.
         strategy: As `strategy_for` gives it.
+        together: The processes, of which each has a device.
         progress_bar: Show Lightning's progress bar; otherwise long epochs give a line a minute.
     """
     device = place.device
@@ -71,7 +82,8 @@ def make_trainer(
     return L.Trainer(
         accelerator={"cpu": "cpu", "cuda": "gpu", "mps": "mps"}[device.type],
         devices=[device.index] if device.index is not None else recipe.devices,
-        strategy=strategy,
+        num_nodes=recipe.num_nodes,
+        strategy="auto" if strategy == "auto" else _Ddp(together, "unused" in strategy),
         precision=_PRECISIONS[place.precision],  # type: ignore[arg-type]
         max_epochs=recipe.epochs,
         accumulate_grad_batches=recipe.accumulate,
@@ -81,7 +93,7 @@ def make_trainer(
         log_every_n_steps=recipe.log_every,
         logger=TensorBoardLogger(run_folder.folder, name="tensorboard", version=""),
         callbacks=callbacks,
-        plugins=[DurableCheckpoints()],
+        plugins=[DurableCheckpoints(), _environment(together.ranks)],
         enable_checkpointing=False,
         enable_progress_bar=progress_bar,
         enable_model_summary=False,
@@ -91,21 +103,45 @@ def make_trainer(
     )
 
 
+class _Ddp(DDPStrategy):
+    """Distributed data parallel whose process group is formed where the processes meet."""
+
+    def __init__(self, together: Together, find_unused_parameters: bool) -> None:
+        super().__init__(timeout=TIMEOUT, find_unused_parameters=find_unused_parameters)
+        self._together = together
+
+    def setup_distributed(self) -> None:
+        self._together.adopt(getattr(self.launcher, "procs", []))
+        self._together.join(self.root_device)
+        super().setup_distributed()
+
+
+def _environment(ranks: Ranks) -> ClusterEnvironment:
+    """What Lightning is to take for granted; by itself it may see a cluster in any SLURM job."""
+    if ranks.starter == "srun":
+        return SLURMEnvironment(auto_requeue=False)
+    return TorchElasticEnvironment() if ranks.starter == "torchrun" else LightningEnvironment()
+
+
 def strategy_for(
-    network: SegmentationModel, devices: int, loss: LossConfig, distill: DistillConfig | None
+    network: SegmentationModel, recipe: TrainConfig, loss: LossConfig, distill: DistillConfig | None
 ) -> str:
-    """How several devices share a training.
+    """How several devices share a training; `auto` for one.
 
     The published SAM2-UNet has a block that never runs, a backbone in Hiera's place and a user's
     own network may have some, and a head without a weight in the loss is not trained; nor is the
     decoder in a batch without masks where the teacher's feature maps alone are learned from.
     """
+    if recipe.devices * recipe.num_nodes == 1:
+        return "auto"
+    if recipe.strategy != "auto":
+        return recipe.strategy
     all_run = (
         (distill is None or distill.teacher_weight > 0)
         and network.every_part_runs
         and min(loss.output_weights) > 0
     )
-    return "auto" if devices == 1 or all_run else "ddp_find_unused_parameters_true"
+    return "ddp" if all_run else "ddp_find_unused_parameters_true"
 
 
 def fit(
@@ -131,6 +167,8 @@ def fit(
             raise KeyboardInterrupt from None
         raise
     except Exception as error:
+        if lost_contact(error):  # whoever has gone knows why
+            raise
         told = explained(error, folder)
         if told is error:
             raise
@@ -159,6 +197,11 @@ def explained(error: Exception, folder: Path) -> Exception:
         reason = text.strip().splitlines() or [type(error).__name__]
         return TrainingError(
             f"the network cannot be compiled ({reason[0]}); train it without `compile`"
+        )
+    if "Expected to have finished reduction" in text:
+        return TrainingError(
+            "some parts of the network had no gradient in a step, which `strategy` ddp does not "
+            "allow; use `strategy` auto, or ddp_find_unused_parameters_true"
         )
     if loss := explain_loss(error):
         return TrainingError(f"{loss}: go on with `resume` and fewer `workers`, 0 for none")

@@ -181,7 +181,7 @@ def _carried_out(request: _Request) -> PruneReport:
 
 
 def _check_request(request: _Request) -> None:
-    devices = request.recipe.devices
+    devices = request.recipe.devices * request.recipe.num_nodes
     if devices > 1:
         raise ConfigError(
             f"devices is {devices}, but pruning and its fine-tuning run on one: prune with "
