@@ -25,6 +25,7 @@ from dsunet.cli.evaluate import EVALUATE
 from dsunet.cli.export import EXPORT
 from dsunet.cli.features import FEATURES
 from dsunet.cli.importing import DATA_IMPORT
+from dsunet.cli.measure import MEASURE
 from dsunet.cli.output import fail, one_line
 from dsunet.cli.parser import Command, Parser, in_plain_words, with_hyphens
 from dsunet.cli.predict import PREDICT
@@ -174,6 +175,7 @@ COMMANDS: dict[str, Command] = {
     "data import": DATA_IMPORT,
     "report": REPORT,
     "predict": PREDICT,
+    "measure": MEASURE,
     "evaluate": EVALUATE,
     "compare": COMPARE,
     "reproduce": REPRODUCE,
