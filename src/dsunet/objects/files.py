@@ -152,12 +152,8 @@ def measure_objects(
         if picture is not None:
             used.add(picture)
             file_name = picture.relative_to(Path(str(images))).as_posix()
-        tasks.append(
-            _Task(
-                *(number, job, picture, file_name, options, reading),
-                *(json_file is not None, Image.MAX_IMAGE_PIXELS),
-            )
-        )
+        runs, most = json_file is not None, Image.MAX_IMAGE_PIXELS
+        tasks.append(_Task(number, job, picture, file_name, options, reading, runs, most))
     if pictures is not None:
         every = {each for each in pictures.values() if each is not None}
         report.without_map = sorted(str(each) for each in every - used)
@@ -277,8 +273,13 @@ def _measure(task: _Task) -> _Outcome:
             runs = _compressed(region, (height, width)) if task.runs else None
             objects.append(MeasuredObject(name, region.without_pixels(), runs))
     image = MeasuredImage(
-        *(task.number, task.job.name.with_suffix("").as_posix(), task.file_name),
-        *(read.size, read.counted, pixel.unit, objects),
+        number=task.number,
+        name=task.job.name.with_suffix("").as_posix(),
+        file_name=task.file_name,
+        size=read.size,
+        counted=read.counted,
+        unit=pixel.unit,
+        objects=objects,
     )
     return _Outcome(image, "", read.unclear, read.untold, pixel.is_square)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -12,13 +13,15 @@ from dsunet.errors import MissingPackageError
 try:
     from scipy.spatial import ConvexHull
     from scipy.spatial.distance import pdist
-    from skimage.measure import label, regionprops
+    from skimage import measure
 except ImportError as error:
     raise MissingPackageError(
         "measuring objects needs the package scikit-image; pip install 'dsunet[objects]'"
     ) from error
 
 __all__ = ["PIXELS", "Region", "find_regions", "runs_of"]
+
+_measure: Any = measure  # whose functions have no types
 
 PIXELS = PixelSize(1.0, 1.0, "px")
 """Where nobody knows how large a pixel is."""
@@ -71,13 +74,13 @@ def find_regions(
         least: Leave out those of a smaller area, in pixels.
         pixel: How large a pixel is; the unit of lengths and areas.
     """
-    labels = np.asarray(label(inside, connectivity=2))
+    labels = np.asarray(_measure.label(inside, connectivity=2))
     areas = np.bincount(labels.ravel())
     small = areas < least
     small[0] = False
     if small.any():  # before they are measured, which takes most of the time
         labels[small[labels]] = 0
-    found = regionprops(labels, scores, spacing=(pixel.height, pixel.width))
+    found = _measure.regionprops(labels, scores, spacing=(pixel.height, pixel.width))
     height, width = inside.shape
     regions = []
     for each in found:
@@ -95,7 +98,7 @@ def find_regions(
                 longest_axis=_longest(each.image, pixel),
                 major_axis=float(each.axis_major_length),
                 minor_axis=float(each.axis_minor_length),
-                perimeter=_perimeter(each, pixel),
+                perimeter=_perimeter(each.image, pixel),
                 holes=1 - int(each.euler_number),
                 mean_score=None if scores is None else float(each.intensity_mean),
                 max_score=None if scores is None else float(each.intensity_max),
@@ -106,13 +109,11 @@ def find_regions(
     return regions
 
 
-def _perimeter(region: object, pixel: PixelSize) -> float | None:
+def _perimeter(shape: np.ndarray, pixel: PixelSize) -> float | None:
     """scikit-image has none for pixels that are not square."""
-    from skimage.measure import perimeter
-
     if not pixel.is_square:
         return None
-    return float(perimeter(region.image, 4)) * (pixel.width + pixel.height) / 2  # type: ignore[attr-defined]
+    return float(_measure.perimeter(shape, 4)) * (pixel.width + pixel.height) / 2
 
 
 def _longest(shape: np.ndarray, pixel: PixelSize) -> float:

@@ -119,10 +119,17 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]
     write_atomically(path, encode_text(text.getvalue()))
 
 
+def _text(value: Any) -> Any:
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    return "" if value is None else value
+
+
 def coco_content(images: Sequence[MeasuredImage], classes: Sequence[str]) -> dict[str, Any]:
     """COCO's JSON. Maps and masks of the same names have the same numbers, from 1 on."""
     numbers = {name: number for number, name in enumerate(classes, start=1)}
-    listed, annotations = [], []
+    listed: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image in images:
         width, height = image.size
         listed.append(
