@@ -12,6 +12,7 @@ import numpy as np
 
 from dsunet.config.measuring import MeasuringProtocol
 from dsunet.metrics.cuts import BestThreshold, FalseAlarms
+from dsunet.metrics.instances import ImageObjects, ObjectScores
 from dsunet.support.files import encode_text, write_atomically, write_json
 
 __all__ = ["Comparison", "Evaluation", "ObjectFacts", "as_text"]
@@ -47,6 +48,10 @@ class Evaluation:
     """What the maps say of the images whose mask is empty."""
     best_threshold: BestThreshold | None = None
     """Where the maps agree best with the objects; `None` if no image has one."""
+    objects: ObjectScores | None = None
+    """Objects found, missed and invented, where that was asked for."""
+    per_image_objects: dict[str, ImageObjects] = field(default_factory=dict, compare=False)
+    """Those of every image, by stem."""
 
     def to_dict(self) -> dict[str, float | int]:
         """The scores, and counts.
@@ -78,15 +83,26 @@ class Evaluation:
             "empty_masks": self.empty,
             "per_image": self.per_image,
         }
+        if self.objects is not None:
+            counts = {name: one.counts() for name, one in self.per_image_objects.items()}
+            content["objects"] = {**self.objects.to_dict(), "per_image": counts}
         write_json(path, content)
 
     def write_csv(self, path: Path) -> None:
-        """Writes one row per image, and the mean last; what cannot be measured is empty."""
+        """Writes one row per image, and the mean last; what cannot be measured is empty.
+
+        Objects, if they were asked for, are counted; in the last row those of all images.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["image", *self.scores])
+        counted: dict[str, dict[str, int]] = {}
+        if self.objects is not None:
+            counted = {name: one.counts() for name, one in self.per_image_objects.items()}
+            counted["mean"] = self.objects.counts()  # of all images
+        writer.writerow(["image", *self.scores, *counted.get("mean", ())])
         for name, values in {**self.per_image, "mean": self.scores}.items():
-            writer.writerow([name, *(as_text(values.get(measure)) for measure in self.scores)])
+            row = [as_text(values.get(measure)) for measure in self.scores]
+            writer.writerow([name, *row, *counted.get(name, {}).values()])
         write_atomically(path, encode_text(text.getvalue()))
 
 
