@@ -69,6 +69,8 @@ def obstacle(model: SegmentationModel, data: DataConfig) -> str | None:
     for name in ("crop", "colour"):
         if getattr(data, name) > 0:
             return f"with `{name}` an image looks different every time"
+    if data.changes:
+        return "with `augment` an image looks different every time"
     return None
 
 
