@@ -185,7 +185,7 @@ def _remark(result: Evaluation) -> None:
 EVALUATE = Command(
     "Measure a folder of maps against a folder of masks: S, F, E, MAE, Dice, IoU, false alarms.",
     "  dsunet evaluate --predictions MAPS --masks DIR/masks --list RUN/val.txt\n"
-    "  dsunet evaluate --predictions MAPS --masks DIR/masks --objects --min-area 20\n",
+    "  dsunet evaluate --predictions MAPS --masks DIR/masks --list RUN/val.txt --objects\n",
     _evaluate_arguments,
     _evaluate,
 )
