@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 # Rooms whose names users are told of, beside `dsunet` itself.
-ROOMS = ("config", "data", "errors", "metrics", "predict", "visualize")
+ROOMS = ("config", "data", "errors", "metrics", "objects", "predict", "visualize")
 
 
 def signature(value: Any) -> str:

@@ -25,7 +25,7 @@ HOMES = {
 }
 
 # Rooms whose names come when they are first used, as those of `dsunet` do.
-LAZY = ("data", "metrics", "visualize")
+LAZY = ("data", "metrics", "objects", "visualize")
 
 # Each layer may import from itself and from the layers above it in this list.
 LAYERS = [
@@ -40,6 +40,7 @@ LAYERS = [
     {"metrics"},
     {"visualize"},
     {"predict"},
+    {"objects"},
     {"serve"},
     {"export"},
     {"training"},

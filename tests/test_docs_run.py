@@ -311,6 +311,23 @@ def test_predict(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(list(Path("cutouts").glob("*.png"))) == 2
 
 
+def test_measure(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its pictures have a resolution, and its masks are read as maps and as classes, too."""
+    write_synthetic("data", 4, 64)
+    shutil.copytree("data/masks", "drawn")
+    for name in ("PICTURES", "MAPS", "classes"):
+        Path(name).mkdir()
+    for mask in sorted(Path("data/masks").iterdir()):
+        with Image.open(mask) as picture:
+            picture.save(Path("MAPS", mask.name))
+            picture.point(lambda value: value // 255).save(Path("classes", mask.name))
+            picture.convert("RGB").save(Path("PICTURES", f"{mask.stem}.jpg"), dpi=(254, 254))
+    run_page(ROOT / "docs" / "measure.md", capsys)
+    assert "mm" in Path("by-file.csv").read_text()
+    assert "crack" in Path("by-class.csv").read_text()
+    assert len(list(Path("imported/masks").iterdir())) == 4
+
+
 def test_speed(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_synthetic("data", 6, 64)
     run_page(ROOT / "docs" / "speed.md", capsys)

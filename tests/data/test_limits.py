@@ -174,7 +174,7 @@ class TestHeic:
     def test_without_the_package(self, monkeypatch: pytest.MonkeyPatch) -> None:
         source = Bytes(_heic(Image.fromarray(COLOURS)), "photo.heic")
         monkeypatch.setitem(sys.modules, "pillow_heif", None)
-        without = tuple(name for name in images._formats() if name != "HEIF")
-        monkeypatch.setattr(images, "_formats", lambda: without)
+        without = tuple(name for name in images.known_formats() if name != "HEIF")
+        monkeypatch.setattr(images, "known_formats", lambda: without)
         with pytest.raises(ImageError, match=r"HEIC picture: pip install 'dsunet\[heic\]'"):
             decode(source)

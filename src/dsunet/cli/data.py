@@ -173,6 +173,7 @@ def _draw_sheet(
         flips=flips,
         crop=config.crop,
         colour=config.colour,
+        changes=config.changes,
         draft=config.draft,
         seed=arguments.seed,
     )

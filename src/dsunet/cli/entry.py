@@ -26,6 +26,7 @@ from dsunet.cli.evaluate import EVALUATE
 from dsunet.cli.export import EXPORT
 from dsunet.cli.features import FEATURES
 from dsunet.cli.importing import DATA_IMPORT
+from dsunet.cli.measure import MEASURE
 from dsunet.cli.output import fail, one_line
 from dsunet.cli.parser import Command, Parser, in_plain_words, with_hyphens
 from dsunet.cli.predict import PREDICT
@@ -196,6 +197,7 @@ COMMANDS: dict[str, Command] = {
     "report": REPORT,
     "calibrate": CALIBRATE,
     "predict": PREDICT,
+    "measure": MEASURE,
     "evaluate": EVALUATE,
     "compare": COMPARE,
     "reproduce": REPRODUCE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,11 @@ from dsunet.cli.parser import (
     sharing_workers,
 )
 from dsunet.config import Measuring
-from dsunet.errors import few
+from dsunet.errors import ConfigError, few
 
 if TYPE_CHECKING:
     from dsunet.metrics import Evaluation
+    from dsunet.metrics.instances import ObjectScores
 
 __all__ = ["EVALUATE"]
 
@@ -37,6 +39,17 @@ def _evaluate_arguments(parser: Parser) -> None:
     parser.add_argument("--list", type=str, help=LIST_HELP)
     parser.add_argument("--json", type=str, help="Write means and every image's values here.")
     parser.add_argument("--csv", type=str, help="Write a row per image here.")
+    parser.add_argument(
+        "--objects",
+        action="store_true",
+        help="Count objects, too: how many are found (IoU from 0.5), missed and invented, with "
+        "precision, recall, F1, and PRO, the overlap with each region.",
+    )
+    parser.add_argument(
+        "--min_area",
+        type=int,
+        help="With --objects: leave out objects of maps that have fewer pixels.",
+    )
     add_sharing_workers(parser)
     parser.add_class_arguments(Measuring)
     add_reading_arguments(parser)
@@ -50,6 +63,7 @@ def _evaluate(arguments: Namespace) -> int:
     names = read_names(arguments.list) if arguments.list else None
     workers = sharing_workers(arguments)
     measuring: Measuring = pick(Measuring, arguments)
+    least = _least(arguments)
     check_outputs(arguments.json, arguments.csv)
     with Progress("evaluating") as progress:
         result = evaluate_folders(
@@ -61,8 +75,12 @@ def _evaluate(arguments: Namespace) -> int:
             protocol=measuring.protocol,
             threshold=measuring.threshold,
             reading=reading_of(arguments),
+            objects=arguments.objects,
+            min_area=least,
         )
     _print_scores(result)
+    if result.objects is not None:
+        _print_objects(result.objects)
     if arguments.json:
         result.write_json(Path(arguments.json))
     if arguments.csv:
@@ -74,6 +92,16 @@ def _evaluate(arguments: Namespace) -> int:
         f"could not be measured and do not count ({few(result.failures)})",
     )
     return 1 if result.failures else 0
+
+
+def _least(arguments: Namespace) -> int:
+    """Pixels of the smallest object that counts."""
+    least: int | None = arguments.min_area
+    if least is not None and not arguments.objects:
+        raise ConfigError("`min_area` is about objects: give `objects`, too")
+    if (least or 0) < 0:
+        raise ConfigError(f"`min_area` is {least}, but needs at least 0")
+    return least or 0
 
 
 def _print_scores(result: Evaluation) -> None:
@@ -110,6 +138,39 @@ def _print_scores(result: Evaluation) -> None:
         print(with_flags(describe_threshold(result.best_threshold, result.threshold)))
 
 
+def _print_objects(objects: ObjectScores) -> None:
+    """Prints what became of the objects."""
+    from dsunet.metrics.instances import IOU, PRO_LIMIT
+
+    true = len(objects.found) + len(objects.missed)
+    print(
+        f"{len(objects.found):,} of {true:,} objects found (IoU from {IOU:g}); "
+        f"{len(objects.invented):,} more are none"
+    )
+    values = {
+        "precision": objects.precision,
+        "recall": objects.recall,
+        "F1": objects.f1,
+        f"PRO to {PRO_LIMIT:g}": objects.pro,
+    }
+    texts = {name: "–" if math.isnan(value) else f"{value:.4f}" for name, value in values.items()}
+    print("  ".join(f"{name} {text}" for name, text in texts.items()))
+    sizes = {"found": objects.found, "missed": objects.missed, "invented": objects.invented}
+    told = [
+        f"{name}: {_range(each)} px, median {statistics.median(each):g}"
+        if len(each) > 1
+        else f"{name}: {each[0]} px"
+        for name, each in sizes.items()
+        if each
+    ]
+    if told:
+        print("; ".join(told))
+
+
+def _range(sizes: tuple[int, ...]) -> str:
+    return f"{min(sizes):,} to {max(sizes):,}"
+
+
 def _remark(result: Evaluation) -> None:
     """Prints what is odd about the maps."""
     if result.resized:
@@ -126,7 +187,8 @@ def _remark(result: Evaluation) -> None:
 
 EVALUATE = Command(
     "Measure a folder of maps against a folder of masks: S, F, E, MAE, Dice, IoU, false alarms.",
-    "  dsunet evaluate --predictions MAPS --masks DIR/masks --list RUN/val.txt\n",
+    "  dsunet evaluate --predictions MAPS --masks DIR/masks --list RUN/val.txt\n"
+    "  dsunet evaluate --predictions MAPS --masks DIR/masks --list RUN/val.txt --objects\n",
     _evaluate_arguments,
     _evaluate,
 )

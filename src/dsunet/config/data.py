@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from dsunet.config.augment import Change, parse_augment
 from dsunet.config.checking import require
 from dsunet.config.masks import MaskReading
 from dsunet.errors import ConfigError
@@ -100,6 +101,11 @@ class DataConfig:
     """PACKAGE.MODULE:NAME of a change of your own: a function of image and mask, or transforms of
     torchvision's v2, seeded as flips are; see docs/recipes.md."""
 
+    augment: str | None = None
+    """Further random changes of training images, by name: some of rotate, scale, colour, blur,
+    noise, jpeg, cutout, separated by commas. Each may have its chance and strength: rotate=0.5:15
+    turns half of them by up to 15 degrees. The paper has none."""
+
     draft: bool = False
     """Decode large JPEGs for training at the smallest of 1/2, 1/4 and 1/8 that still has the views'
     pixels: quicker with photographs of many megapixels, and slightly other values. Not done where
@@ -156,6 +162,7 @@ class DataConfig:
         require(self.limit is None or self.limit >= 1, "limit", self.limit, "needs at least 1")
         for field in ("horizontal_flip", "vertical_flip", "crop", "colour"):
             require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "needs [0, 1]")
+        _ = self.changes
         require(self.workers >= 0, "workers", self.workers, "needs at least 0")
         most = self.max_pixels
         require(most is None or most >= 1, "max_pixels", most, "needs at least 1")
@@ -185,6 +192,11 @@ class DataConfig:
             require(right, "fold", self.fold, "needs NUMBER/COUNT, such as 2/5")
         known = (None, "empty", "size")
         require(self.stratify in known, "stratify", self.stratify, "needs empty or size")
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What `augment` asks for."""
+        return parse_augment(self.augment)
 
     @property
     def folds(self) -> tuple[int, int] | None:

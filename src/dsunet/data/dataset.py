@@ -11,7 +11,9 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from dsunet.config.augment import MOVING, Change
 from dsunet.data.augment import Box, crop_box, vary
+from dsunet.data.changes import Drawn, change_image, draw, move
 from dsunet.data.images import read_image
 from dsunet.data.pairs import Pair, read_pair, stem_of
 from dsunet.data.sources import Source
@@ -172,6 +174,7 @@ class PairDataset(Dataset[Sample]):
         flips: Probabilities of a horizontal and a vertical flip.
         crop: Probability of a random crop.
         colour: Probability of a random change of colours.
+        changes: Further random changes.
         draft: Decode large JPEGs at the smallest size that still has the views' pixels.
         seed: Seed of the flips and other changes.
         keep_truth: Keep the mask at its own size as well.
@@ -191,6 +194,7 @@ class PairDataset(Dataset[Sample]):
         flips: tuple[float, float] = (0.0, 0.0),
         crop: float = 0.0,
         colour: float = 0.0,
+        changes: Sequence[Change] = (),
         draft: bool = False,
         seed: int = 0,
         keep_truth: bool = False,
@@ -206,9 +210,12 @@ class PairDataset(Dataset[Sample]):
         self.flips = flips
         self.crop = crop
         self.colour = colour
+        self.changes = tuple(changes)
         self.transform = transform
-        # crops, and changes of the user's own, are made of the image and its mask alike
-        whole = crop or transform is not None or not draft
+        # what is cut or moved is so in the image and its mask alike, and so are changes of the
+        # user's own
+        moved = any(change.name in MOVING for change in changes)
+        whole = crop or moved or transform is not None or not draft
         self.preview = None if whole else max(*sam_size, *(dino_size or ()))
         self.seed = seed
         self.keep_truth = keep_truth
@@ -231,8 +238,12 @@ class PairDataset(Dataset[Sample]):
             image, mask = vary(image, mask, self.crop, self.colour, self._draws(epoch, index, 1))
         if ignored is not None and box is not None:
             ignored = ignored.crop(box)
+        if self.changes:
+            drawn = self.drawn(epoch, index)
+            image, mask, ignored = move(image, mask, ignored, drawn)
+            image, ignored = change_image(image, mask, ignored, drawn, self._largest())
         if self.transform is not None:
-            draws = self._draws(epoch, index, 2)
+            draws = self._draws(epoch, index, 3)
             image, mask, ignored = self.transform(image, mask, ignored, draws, name)
         place, maps = self._stored(index, axes)
         views = make_views(image, self.sam_size, self.dino_size if maps is None else None)
@@ -272,6 +283,15 @@ class PairDataset(Dataset[Sample]):
         """Which axes are flipped: -1 is left and right, -2 top and bottom."""
         chances = self._draws(epoch, index, 0).random(2)
         return [axis for axis, p, u in zip((-1, -2), self.flips, chances, strict=True) if u < p]
+
+    def drawn(self, epoch: int, index: int) -> list[Drawn]:
+        """Which further changes happen to an image, beside flips, crops and colours."""
+        return draw(self.changes, lambda purpose: self._draws(epoch, index, purpose))
+
+    def _largest(self) -> tuple[int, int]:
+        """Width and height that hold every view."""
+        sizes = [self.sam_size, *([self.dino_size] if self.dino_size else [])]
+        return max(width for _, width in sizes), max(height for height, _ in sizes)
 
     def _draws(self, epoch: int, index: int, purpose: int) -> np.random.Generator:
         """Counter-based: the draws need no state."""

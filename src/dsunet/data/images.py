@@ -40,6 +40,7 @@ __all__ = [
     "Header",
     "Labels",
     "decode",
+    "known_formats",
     "read_header",
     "read_image",
     "read_labels",
@@ -184,8 +185,8 @@ class Decoded(Header):
 
 
 @cache
-def _formats() -> tuple[str, ...]:
-    """Those of `_FORMATS` that this Pillow has."""
+def known_formats() -> tuple[str, ...]:
+    """What a file may be taken for, as this Pillow calls it."""
     Image.init()
     if has_heif():
         from pillow_heif import register_heif_opener
@@ -223,7 +224,7 @@ def _read(source: Source, file: BinaryIO, preview: int | None, intensity: str) -
     start = file.read(4)
     file.seek(0)
     try:
-        image = Image.open(file, formats=_formats())
+        image = Image.open(file, formats=known_formats())
     except UnidentifiedImageError:
         if start not in (b"II*\0", b"MM\0*"):
             raise
@@ -435,7 +436,7 @@ def read_header(source: Source) -> Header:
     if isinstance(source, EmptyMask):
         return _empty_header(source)
     try:
-        with open_source(source) as file, Image.open(file, formats=_formats()) as image:
+        with open_source(source) as file, Image.open(file, formats=known_formats()) as image:
             return _header(source, image)
     except ImageError as error:
         raise type(error)(f"{source}: {error}") from error

@@ -69,8 +69,9 @@ def obstacle(model: SegmentationModel, data: DataConfig) -> str | None:
     for name in ("crop", "colour"):
         if getattr(data, name) > 0:
             return f"with `{name}` an image looks different every time"
-    if data.transform is not None:
-        return "with `transform` an image looks different every time"
+    for name, given in (("transform", data.transform), ("augment", data.changes)):
+        if given:
+            return f"with `{name}` an image looks different every time"
     return None
 
 

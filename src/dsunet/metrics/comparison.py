@@ -19,6 +19,7 @@ from dsunet.data.survey import survey
 from dsunet.errors import ConfigError, DataError, ImageError, few
 from dsunet.metrics.definitions import ALL_MEASURES, check_measures
 from dsunet.metrics.inputs import Truth
+from dsunet.metrics.instances import ImageObjects, match_objects, object_scores
 from dsunet.metrics.intervals import PerImage
 from dsunet.metrics.measures import ImageMeasures, Measures, measure
 from dsunet.metrics.packages import cv2
@@ -38,6 +39,8 @@ class _Task(NamedTuple):
     measuring: Measuring
     reading: MaskReading | None
     count_objects: bool
+    least: int | None
+    """Pixels of the smallest object of a map that counts; `None`: objects are not matched."""
     max_pixels: int | None
     """Of pictures that are decoded, `PIL.Image.MAX_IMAGE_PIXELS`."""
 
@@ -49,6 +52,7 @@ class _Measured(NamedTuple):
     reason: str = ""
     resized: bool = False
     turned: bool = False
+    objects: ImageObjects | None = None
 
 
 class _Outcome(NamedTuple):
@@ -74,6 +78,8 @@ def compare_folders(
     reading: MaskReading | None = None,
     intervals: bool = False,
     incomplete: bool = False,
+    objects: bool = False,
+    min_area: int = 0,
 ) -> Comparison:
     """Measures several methods' maps against the same masks, matched by stem.
 
@@ -97,6 +103,8 @@ def compare_folders(
         intervals: Whether to draw images for intervals of the scores.
         incomplete: Whether maps may lack: such images count for no method, like those whose map
             cannot be read.
+        objects: Whether to match the maps' objects with the masks', see `dsunet.metrics.instances`.
+        min_area: Leave out objects of maps that have fewer pixels.
 
     Raises:
         DataError: A folder is missing or empty, a method's maps and the masks differ in stems, or
@@ -107,12 +115,17 @@ def compare_folders(
     keys, measuring = check_measures(measures), Measuring(protocol, threshold)
     if not methods:
         raise ConfigError("no method is given; at least one folder of maps is needed")
+    if objects and protocol == "benchmark":
+        raise ConfigError(
+            "objects are those of maps as they are, which `protocol` benchmark stretches; use raw"
+        )
     files, missing = _files(methods, masks, names, incomplete)
     if protocol == "raw":  # the paper's takes what is above 128, whatever there is
         values = survey([mask for _, mask, _ in files], reading, workers=workers)
         values.raise_if_unclear()
     most = Image.MAX_IMAGE_PIXELS
-    tasks = [_Task(*each, keys, measuring, reading, count_objects, most) for each in files]
+    least = min_area if objects else None
+    tasks = [_Task(*each, keys, measuring, reading, count_objects, least, most) for each in files]
     gathered = {method: Measures(keys, protocol, threshold) for method in methods}
     evaluations = {method: Evaluation(protocol=protocol, threshold=threshold) for method in methods}
     result = Comparison(evaluations, {}, [], [])
@@ -134,6 +147,9 @@ def compare_folders(
         evaluation.best_threshold = gathered[method].best_threshold()
         if intervals:
             evaluation.intervals = kept[method].intervals()
+        if objects:
+            every = evaluation.per_image_objects.values()
+            evaluation.objects = object_scores(every, threshold, min_area)
     return result
 
 
@@ -197,6 +213,8 @@ def _enter(
             kept[method].add(one.measures)
         evaluation.per_image[name] = one.measures.values
         evaluation.image_scores[name] = one.measures.score
+        if one.objects is not None:
+            evaluation.per_image_objects[name] = one.objects
         for flag, flagged in (
             (one.resized, evaluation.resized),
             (one.turned, evaluation.turned),
@@ -264,7 +282,8 @@ def _measure_map(path: Path, truth: Truth, task: _Task) -> _Measured:
         map_ = np.asarray(small)
     protocol, threshold = task.measuring.protocol, task.measuring.threshold
     measured = measure(map_, truth, task.measures, protocol, threshold)
-    return _Measured(measured, "", resized, turned)
+    matched = None if task.least is None else match_objects(map_, truth, threshold, task.least)
+    return _Measured(measured, "", resized, turned, matched)
 
 
 def _facts(truth: Truth) -> ObjectFacts:

@@ -27,6 +27,8 @@ def evaluate_folders(
     protocol: MeasuringProtocol = "raw",
     threshold: float = 0.5,
     reading: MaskReading | None = None,
+    objects: bool = False,
+    min_area: int = 0,
 ) -> Evaluation:
     """Measures the maps in one folder against the masks in another, matched by stem.
 
@@ -41,6 +43,8 @@ def evaluate_folders(
         protocol: `raw` or the paper's `benchmark`, see `compare_folders`.
         threshold: Probability from which a pixel is object, for Dice, IoU and false alarms.
         reading: What the masks' values mean, where they are not 0 and 255.
+        objects: Whether to match the maps' objects with the masks', see `dsunet.metrics.instances`.
+        min_area: Leave out objects of maps that have fewer pixels.
 
     Returns:
         The measures of all images whose files can be read; `failures` lists the others.
@@ -61,6 +65,8 @@ def evaluate_folders(
         protocol=protocol,
         threshold=threshold,
         reading=reading,
+        objects=objects,
+        min_area=min_area,
     )
     return result.evaluations[""]
 

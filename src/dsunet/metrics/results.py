@@ -13,6 +13,7 @@ import numpy as np
 from dsunet.config.measuring import MeasuringProtocol
 from dsunet.metrics.cuts import BestThreshold, FalseAlarms
 from dsunet.metrics.detection import Detection
+from dsunet.metrics.instances import ImageObjects, ObjectScores
 from dsunet.metrics.intervals import Interval
 from dsunet.support.files import encode_text, write_atomically, write_json
 
@@ -55,6 +56,10 @@ class Evaluation:
     """Where the maps agree best with the objects; `None` if no image has one."""
     intervals: dict[str, Interval] = field(default_factory=dict)
     """95 % percentile bootstrap intervals of `scores` over images, where they were asked for."""
+    objects: ObjectScores | None = None
+    """Objects found, missed and invented, where that was asked for."""
+    per_image_objects: dict[str, ImageObjects] = field(default_factory=dict, compare=False)
+    """Those of every image, by stem."""
 
     def to_dict(self) -> dict[str, float | int]:
         """The scores, and counts.
@@ -90,15 +95,26 @@ class Evaluation:
             "image_scores": self.image_scores,
             "per_image": self.per_image,
         }
+        if self.objects is not None:
+            counts = {name: one.counts() for name, one in self.per_image_objects.items()}
+            content["objects"] = {**self.objects.to_dict(), "per_image": counts}
         write_json(path, content)
 
     def write_csv(self, path: Path) -> None:
-        """Writes one row per image, and the mean last; what cannot be measured is empty."""
+        """Writes one row per image, and the mean last; what cannot be measured is empty.
+
+        Objects, if they were asked for, are counted; in the last row those of all images.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["image", *self.scores])
+        counted: dict[str, dict[str, int]] = {}
+        if self.objects is not None:
+            counted = {name: one.counts() for name, one in self.per_image_objects.items()}
+            counted["mean"] = self.objects.counts()  # of all images
+        writer.writerow(["image", *self.scores, *counted.get("mean", ())])
         for name, values in {**self.per_image, "mean": self.scores}.items():
-            writer.writerow([name, *(as_text(values.get(measure)) for measure in self.scores)])
+            row = [as_text(values.get(measure)) for measure in self.scores]
+            writer.writerow([name, *row, *counted.get(name, {}).values()])
         write_atomically(path, encode_text(text.getvalue()))
 
 

@@ -110,6 +110,7 @@ def _training_set(
         flips=(data.horizontal_flip, data.vertical_flip),
         crop=data.crop,
         colour=data.colour,
+        changes=data.changes,
         draft=data.draft,
         seed=recipe.seed,
         stored=cache.training if cache is not None else None,

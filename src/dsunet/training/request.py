@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
+from dsunet.config.augment import MOVING
 from dsunet.errors import ConfigError, DeviceError
 from dsunet.network.source import CustomSource
 from dsunet.running.place import Place
@@ -109,6 +110,11 @@ def settled(request: Request, going_on: bool) -> Request:
             raise ConfigError(
                 f"`multi_scale` is {request.recipe.multi_scale}, but a teacher's maps are of one "
                 "view; leave it out of distillation"
+            )
+        if moving := [each.name for each in request.data.changes if each.name in MOVING]:
+            raise ConfigError(
+                f"`augment` has {' and '.join(moving)}, which a teacher's maps do not follow; "
+                "leave it out of distillation (`crop` and flips they follow)"
             )
         check_teacher(request.distill, request.folder)
     _check_devices(request.place.device, request.recipe.devices)

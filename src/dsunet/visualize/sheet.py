@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from dsunet.config import IMAGENET_MEAN, IMAGENET_STD
+from dsunet.data.changes import describe
 from dsunet.data.dataset import PairDataset
 from dsunet.data.pairs import read_pair
 from dsunet.errors import DsunetError
@@ -24,7 +25,7 @@ def data_sheet(
     """Pairs as files and as samples of the first epoch: RGB.
 
     Args:
-        dataset: A training set; its flips, crops and colours show.
+        dataset: A training set; its flips, crops and other changes show.
         indices: Which pairs; those that cannot be read are left out.
         limit: Stop at this many.
 
@@ -44,7 +45,8 @@ def data_sheet(
         stored = "" if upright else ", as stored"
         size = f"{image.width} x {image.height}{stored}"
         flipped = _describe_flips(dataset, index)
-        captions.append((pair.name, size, f"{view.width} x {view.height}{flipped}", ""))
+        changed = describe(dataset.drawn(0, index))
+        captions.append((pair.name, size, f"{view.width} x {view.height}{flipped}", changed))
         if len(rows) == limit:
             break
     if not rows:
