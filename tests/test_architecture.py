@@ -45,6 +45,7 @@ LAYERS = [
     {"training"},
     {"report"},
     {"benchmarking"},
+    {"planning"},
     {"research"},
     {"cli"},
 ]

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from jsonargparse import Namespace
 import dsunet
 from dsunet.cli.output import fail, one_line, print_line, scores, visible, with_flags
 from dsunet.cli.parser import (
+    GIVEN,
     Command,
     Parser,
     add_encoder_arguments,
@@ -35,18 +36,32 @@ if TYPE_CHECKING:
     from dsunet.network.source import CustomSource
     from dsunet.training import TrainResult
 
-__all__ = ["TRAIN", "add_train_arguments", "run_training"]
+__all__ = [
+    "NO_FILES",
+    "TRAIN",
+    "add_minutes",
+    "add_recipe_arguments",
+    "add_train_arguments",
+    "chosen_model",
+    "run_training",
+]
 
 
 def add_train_arguments(parser: Parser, *aliases: str) -> None:
     """The flags of a training; `aliases` are further names of `--model`."""
+    parser.add_argument("--output", type=str, required=True, help="The run's folder.")
+    parser.add_argument("--resume", action="store_true", help="Go on with the run in --output.")
+    add_recipe_arguments(parser, *aliases)
+
+
+def add_recipe_arguments(parser: Parser, *aliases: str, skip: Collection[str] = ()) -> None:
+    """Those of its flags that say what is trained on what, and how; `skip` are not added."""
     parser.add_argument(
         "--config",
         action="config",
         help="YAML file with any of these settings, or the name of a "
         "recipe that comes with dsunet, such as duts-lite; flags beat it.",
     )
-    parser.add_argument("--output", type=str, required=True, help="The run's folder.")
     own = "of the settings below it takes --sam_size, and --dino_size if it has two views"
     without = (
         "without it a weights file or run in --weights says which, and else it is dsunet-large on "
@@ -62,7 +77,6 @@ def add_train_arguments(parser: Parser, *aliases: str) -> None:
         "nano, encoders for the others.",
     )
     add_encoder_arguments(parser, "to start from instead of the public ones")
-    parser.add_argument("--resume", action="store_true", help="Go on with the run in --output.")
     parser.add_argument(
         "--report",
         type=bool,
@@ -70,7 +84,7 @@ def add_train_arguments(parser: Parser, *aliases: str) -> None:
         help="Show in the end what came of it, as report.html in the run's folder; dsunet report "
         "does so later.",
     )
-    parser.add_class_arguments(DataConfig)
+    parser.add_class_arguments(DataConfig, skip=set(skip))
     parser.add_class_arguments(TrainConfig)
     parser.add_class_arguments(LossConfig)
     parser.add_class_arguments(ModelConfig, skip={"name"})
@@ -86,10 +100,62 @@ def _train_arguments(parser: Parser) -> None:
         help="Train so many times, each with another --fold held out, in OUTPUT/fold-1 and so on; "
         "mean and deviation of the measures go to OUTPUT/folds.json.",
     )
+    parser.add_argument(
+        "--plan",
+        type=str,
+        metavar="auto",
+        help="auto looks at data and machine first, tries some steps, and chooses what is not "
+        "given; it says all with reasons, and keeps them as plan.yaml in the run's folder. See "
+        "dsunet plan.",
+    )
+    add_minutes(parser)
+
+
+def add_minutes(parser: Parser) -> None:
+    """`--minutes` of a plan."""
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=60.0,
+        help="How long the training of a plan may take; of all folds together.",
+    )
 
 
 def _train(arguments: Namespace) -> int:
-    return run_training(arguments) if arguments.folds is None else _train_folds(arguments)
+    if arguments.plan not in (None, "auto"):
+        raise ConfigError(
+            f"--plan is {arguments.plan!r}, but needs auto; a plan in a file goes by --config"
+        )
+    if arguments.plan is None and "minutes" in arguments[GIVEN]:
+        raise ConfigError("--minutes is about a plan: add --plan auto, or leave it out")
+    if arguments.folds is not None:
+        return _train_folds(arguments)
+    return run_training(arguments, plan=_planned(arguments, Path(arguments.output)))
+
+
+def _planned(arguments: Namespace, folder: Path, folds: int = 1) -> str | None:
+    """Fills in what a plan chooses, if one is asked for; gives it as YAML.
+
+    A run that is gone on with, and a process that another one has started beside itself, take the
+    plan that lies in the run's folder.
+    """
+    if arguments.plan is None:
+        return None
+    from dsunet.cli.plan import make, use
+    from dsunet.planning import as_yaml, read_plan, told
+    from dsunet.training.folder import check_free
+
+    kept = folder / "plan.yaml"
+    begun = arguments.resume and (folder / "config.yaml").is_file()
+    if begun or int(os.environ.get("LOCAL_RANK", 0)) > 0:
+        use(arguments, read_plan(kept))
+        return None
+    check_free(folder, arguments.resume)
+    plan = make(arguments, arguments.minutes / folds)
+    for line in told(plan):
+        print_line(line)
+    use(arguments, plan.settings)
+    return as_yaml(plan)
 
 
 def _train_folds(arguments: Namespace) -> int:
@@ -99,12 +165,14 @@ def _train_folds(arguments: Namespace) -> int:
         raise ConfigError(f"--folds is {count}, but needs at least 2")
     if arguments.fold is not None:
         raise ConfigError("--fold and --folds exclude each other: give one")
+    arguments.fold = f"1/{count}"  # which a plan is made for
+    plan = _planned(arguments, root / "fold-1", count)
     results: list[TrainResult] = []
     for number in range(1, count + 1):
         print_line(f"fold {number} of {count}: {root / f'fold-{number}'}")
         own = arguments.clone()
         own.fold, own.output = f"{number}/{count}", str(root / f"fold-{number}")
-        if status := run_training(own, results=results):
+        if status := run_training(own, results=results, plan=plan):
             if status == _INTERRUPTED:
                 print_line("the command with --resume goes on with all folds")
             return status
@@ -140,10 +208,14 @@ def run_training(
     distill: DistillConfig | None = None,
     command: str = "dsunet train",
     results: list[TrainResult] | None = None,
+    plan: str | None = None,
 ) -> int:
-    """Trains as the flags say; returns the exit status, and adds to `results` what came of it."""
+    """Trains as the flags say; returns the exit status, and adds to `results` what came of it.
+
+    `plan` is kept in the run's folder.
+    """
     notes: list[str] = []
-    model = _model(arguments, notes)
+    model = chosen_model(arguments, notes)
 
     def say(line: str) -> None:
         while notes:  # once it is known that there is something to train on
@@ -164,6 +236,7 @@ def run_training(
             semantic_weights=arguments.semantic_weights,
             distill=distill,
             resume=arguments.resume,
+            plan=plan,
             on_line=say,
             progress_bar=sys.stderr.isatty() and sys.stdout.isatty(),
         )
@@ -199,7 +272,7 @@ def _show(command: str, arguments: Namespace) -> None:
         print(f"report: {visible(str(path))}")
 
 
-def _model(arguments: Namespace, notes: list[str]) -> ModelConfig | CustomSource:
+def chosen_model(arguments: Namespace, notes: list[str]) -> ModelConfig | CustomSource:
     """What to train: what `--model` says; else what the run or the weights to start from say.
 
     What is to be said of that is added to `notes`.
@@ -213,7 +286,7 @@ def _model(arguments: Namespace, notes: list[str]) -> ModelConfig | CustomSource
         arguments.model = run["model"]
         for name in settings:
             arguments[name] = run.get(name) if arguments[name] is None else arguments[name]
-    elif arguments.model is None and arguments.weights not in _NO_FILES:
+    elif arguments.model is None and arguments.weights not in NO_FILES:
         given = {name: arguments[name] for name in settings}
         changed = {name: value for name, value in given.items() if value is not None}
         return dataclasses.replace(_model_in(arguments.weights, notes), **changed)
@@ -222,8 +295,8 @@ def _model(arguments: Namespace, notes: list[str]) -> ModelConfig | CustomSource
     return model_of(arguments, settings)
 
 
-# What `--weights` may be that is no file.
-_NO_FILES = ("default", "encoders", "full", "none")
+NO_FILES = ("default", "encoders", "full", "none")
+"""What `--weights` may be that is no file."""
 
 
 def _run_to_go_on_with(arguments: Namespace) -> dict[str, Any]:
@@ -267,6 +340,7 @@ def _usual_model(arguments: Namespace, notes: list[str]) -> str:
 
 TRAIN = Command(
     "Train a network on a folder of images and masks, or on public sets.",
+    "  dsunet train --data DIR --plan auto --minutes 20 --output RUN\n"
     "  dsunet train --data DIR --model dsunet-nano --val-fraction 0.2 --output RUN\n"
     "  dsunet train --benchmarks ROOT --task cod --limit 100 --model dsunet-nano --output TRIAL\n"
     "  dsunet train --config RUN/config.yaml --output RUN --resume\n",

@@ -43,15 +43,15 @@ class Seen:
 class Lean(NamedTuple):
     """Whether pictures lean to one side: of how many, how many do, against even chances."""
 
-    count: int
-    """Pictures that lean either way."""
+    pictures: int
+    """Those that lean either way."""
     more: int
     """Those that lean the first way: light from above or from the left, objects below or right."""
 
     @property
     def z(self) -> float:
         """Standard deviations from what even chances give, by the sign test; 0 of none."""
-        return (2 * self.more - self.count) / math.sqrt(self.count) if self.count else 0.0
+        return (2 * self.more - self.pictures) / math.sqrt(self.pictures) if self.pictures else 0.0
 
 
 def lean_of(values: Sequence[float]) -> Lean:

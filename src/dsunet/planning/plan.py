@@ -29,7 +29,7 @@ __all__ = ["make_plan"]
 
 _FIRST_TRY = 256  # px, a view to begin with
 _TRIES = 4  # of views and batch sizes, until the one that was tried is the one that is chosen
-_IMAGES = 64  # of a trial; eight steps
+_IMAGES = 32  # of a trial; four steps
 _IMAGES_OF_LARGE = 16  # for encoders of hundreds of millions of parameters
 _BY_HAND = "given by hand"
 _HOLDS_OUT = ("val", "val_list", "val_fraction", "fold")
@@ -40,7 +40,7 @@ def make_plan(
     *,
     say: Callable[[str], None] = lambda line: None,
     progress: Callable[[int, int], None] | None = None,
-    attempt: Callable[[Task], Trial] = run_trial,
+    attempt: Callable[[Task], Trial] | None = None,
     clock: str = "wall",
 ) -> Plan:
     """Looks at data and machine, tries a few steps, and chooses.
@@ -49,14 +49,14 @@ def make_plan(
         wishes: What stands already, and how long it may take.
         say: Called with a line before what takes long.
         progress: Called with the number of pairs looked at and the number of all.
-        attempt: Takes the steps.
+        attempt: Takes the steps; `run_trial` by default.
         clock: `wall`; or `processor`: minutes of computing, whatever else the machine does.
 
     Raises:
         DsunetError: Data, weights or device cannot be used; each says why.
     """
     with pixels_allowed(wishes.data.max_pixels):
-        return _Planning(wishes, say, attempt, clock).plan(progress)
+        return _Planning(wishes, say, attempt or run_trial, clock).plan(progress)
 
 
 class _Planning:

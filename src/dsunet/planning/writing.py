@@ -45,9 +45,9 @@ def as_yaml(plan: Plan) -> str:
     lines += [f"# {line}" for line in (f"machine: {plan.machine.described()}", expected(plan))]
     lines += [f"# {line}" for line in _findings(plan)]
     for choice in plan.choices:
-        value = choice.value
-        content = yaml.safe_dump({choice.name: value}, default_flow_style=None, width=10_000)
-        lines.append(f"{content.strip()}  # {' '.join(choice.reason.split())}")
+        value = yaml.safe_dump(choice.value, default_flow_style=True, width=10_000)
+        value = value.removesuffix("\n").removesuffix("\n...")  # which ends a plain value
+        lines.append(f"{choice.name}: {value}  # {' '.join(choice.reason.split())}")
     return "\n".join(lines) + "\n"
 
 
