@@ -51,10 +51,9 @@ def test_models() -> None:
 
 
 def test_views_that_suit() -> None:
-    # at 128 px nine of a hundred objects have less than 16 px, as they have less than 0.125
-    assert rules.views_for(FACTS)[0] == 128
-    assert rules.views_for(FACTS)[-1] == 384  # 400 px is nearest to 12.5 · 32, rounded to even
-    assert rules.views_for(replace(FACTS, longest_side=200)) == [128, 160, 192]
+    # five of a hundred are shorter than 16/192, and six than 16/160
+    assert rules.views_for(FACTS) == [192, 224, 256, 288, 320, 352, 384]  # 12.5 · 32 is rounded
+    assert rules.views_for(replace(FACTS, longest_side=200)) == [192]
     small = replace(FACTS, objects=tuple(side / 4 for side in FACTS.objects))
     # 25 of a hundred are shorter than 16/224, and 30 than 16/192
     assert rules.views_for(small)[0] == 224

@@ -16,45 +16,57 @@ from dsunet.errors import ConfigError
 from dsunet.support.files import encode_text, write_atomically
 
 if TYPE_CHECKING:
-    from dsunet.planning import Plan
+    from dsunet.planning import Plan, Wishes
 
-__all__ = ["PLAN", "make", "use"]
+__all__ = ["PLAN", "make", "use", "wishes_of"]
 
 # What is given, and is none of the settings of a training.
 _ASIDE = frozenset({"config", "output", "resume", "plan", "minutes", "folds", "report", "help"})
 
 
-def make(arguments: Namespace, minutes: float) -> Plan:
-    """The plan for some arguments of a training.
+def wishes_of(arguments: Namespace, minutes: float) -> Wishes:
+    """What is known before planning, by some arguments of a training.
 
     Args:
         arguments: What was given of them stands.
         minutes: That the training may take.
 
     Raises:
-        DsunetError: Data, weights or device cannot be used.
+        DsunetError: Settings do not go together, or weights do not say of which model they are.
     """
-    from dsunet.planning import Wishes, make_plan
+    from dsunet.planning import Wishes
     from dsunet.training.request import Sources
 
-    given = arguments[GIVEN] | {name for name in ("data", "fold") if arguments[name] is not None}
+    places = {name for name in ("data", "fold") if arguments[name] is not None}
     own = {name: arguments[name] for name in fields_of(ModelConfig)}
     named = arguments.model is not None or arguments.weights not in NO_FILES
     weights = None if arguments.weights == "none" else arguments.weights
     notes: list[str] = []
-    wishes = Wishes(
+    model = chosen_model(arguments, notes) if named else None
+    for note in notes:
+        print_line(note)
+    return Wishes(
         pick(DataConfig, arguments),
         pick(TrainConfig, arguments),
         pick(LossConfig, arguments),
         Sources(weights, arguments.pyramid_weights, arguments.semantic_weights),
-        chosen_model(arguments, notes) if named else None,
+        model,
         {name: value for name, value in own.items() if value is not None},
-        frozenset(given - _ASIDE),
+        frozenset((arguments[GIVEN] | places) - _ASIDE),
         minutes,
         arguments.report,
     )
-    for note in notes:
-        print_line(note)
+
+
+def make(arguments: Namespace, minutes: float) -> Plan:
+    """The plan for some arguments of a training, as of `wishes_of`.
+
+    Raises:
+        DsunetError: As of `make_plan`.
+    """
+    from dsunet.planning import make_plan
+
+    wishes = wishes_of(arguments, minutes)
     with Progress("looking at pairs") as progress:
         return make_plan(wishes, say=print_line, progress=progress)
 

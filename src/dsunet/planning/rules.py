@@ -41,7 +41,7 @@ FEWEST_EPOCHS = 5
 
 _STEP = 32  # of a view's sides
 _SMALLEST, _LARGEST = 128, 1024
-_FEW = 0.05  # share of tiny objects that a view may have
+_FEW, _SOME = 0.05, 0.25  # shares of tiny objects that a view may have
 _ENOUGH_SEEN = 10_000  # images, epochs times pairs; about those of the recipe in docs/own-data.md
 _FEWEST_SEEN = 2_500
 _FEWEST_STEPS = 500  # with fewer, smaller batches make more of them
@@ -91,21 +91,23 @@ def views_for(facts: DataFacts) -> list[int]:
     """Sides of views, in pixels, that suit the pictures, the smallest first.
 
     None has more pixels than nine in ten pictures have, for then the network would look at made-up
-    ones; nor are views among them in which a quarter of the objects is tiny, unless all are so.
+    ones. Objects are tiny in few of them at most: in one of twenty; if no view can do that, in a
+    quarter; if none can do that, only the largest view is left.
     """
     top = round(facts.longest_side / _STEP) * _STEP
     top = min(max(top, _SMALLEST), _LARGEST)
     sides = list(range(_SMALLEST, top + 1, _STEP))
-    good = [side for side in sides if facts.tiny(side, TINY) <= 0.25]
-    return good or [top]
+    for share in (_FEW, _SOME):
+        if good := [side for side in sides if facts.tiny(side, TINY) <= share]:
+            return good
+    return [top]
 
 
 def choose_view(facts: DataFacts, sides: Sequence[int], seen: Callable[[int], float]) -> Choice:
     """The side of the view.
 
-    Of those in which the time allows to train on 10,000 images (those of all epochs) the smallest
-    in which few objects are tiny, or the largest there is; if none does, one for 2,500; else the
-    smallest.
+    The largest with which the time allows to train on 10,000 images, those of all epochs together,
+    and for five epochs; if it allows that with none, on 2,500; else the smallest.
 
     Args:
         facts: Of the data.
