@@ -44,7 +44,8 @@ from dsunet.cli import main
 status = main(sys.argv[1:])
 import torch
 from dsunet.benchmarking.memory import peak_bytes
-print("@" + json.dumps({"memory": peak_bytes(torch.device("cpu")), "processor": time.process_time()}))
+memory, processor = peak_bytes(torch.device("cpu")), time.process_time()
+print("@" + json.dumps({"memory": memory, "processor": processor}))
 sys.exit(status)
 """
 
@@ -124,7 +125,7 @@ def main() -> None:
             if name in SETTINGS:
                 view = SETTINGS[name].partition(" --epochs")[0]
                 held_out = f" --val-list benchmarks/{name}/val.txt"
-                ways = {way: COMMON + held_out for way in ("plan", "recipe")}
+                ways = dict.fromkeys(("plan", "recipe"), COMMON + held_out)
                 ways["recipe"] += f" {RECIPE} {view}"
             for way, text in ways.items():
                 own = results.setdefault(name, {}).setdefault(way, {})

@@ -164,8 +164,8 @@ def choose_flips(facts: DataFacts) -> tuple[list[Choice], str | None]:
     level = Choice("horizontal_flip", 0.5, "left and right are alike in nearly all pictures")
     light, place = facts.light[0], facts.place[0]
     told = (
-        f"the upper half is the lighter one in {light.more} of {light.pictures} pictures, the object "
-        f"below the middle in {place.more} of {place.pictures}"
+        f"the upper half is the lighter one in {light.more} of {light.pictures} pictures, the "
+        f"object below the middle in {place.more} of {place.pictures}"
     )
     unsure = None
     if facts.camera > 0.5:
