@@ -131,9 +131,11 @@ def main() -> None:
                 own = results.setdefault(name, {}).setdefault(way, {})
                 if str(seed) in own:
                     continue
-                flags = ["--data", data, *shlex.split(text), "--seed", str(seed)]
-                plan = planned(flags, arguments.minutes, arguments.clock)
-                came = trained(plan, flags, arguments.work / f"{name}-{way}-{seed}")
+                flags = [*shlex.split(text), "--seed", str(seed)]
+                plan = planned([data, *flags], arguments.minutes, arguments.clock)
+                came = trained(
+                    plan, ["--data", data, *flags], arguments.work / f"{name}-{way}-{seed}"
+                )
                 own[str(seed)] = {"minutes": arguments.minutes} | compared(
                     plan, came, arguments.clock
                 )
