@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from dsunet.planning import rules
+from dsunet.planning import rules, steps
 from dsunet.planning.costs import Costs, Length
 from dsunet.planning.facts import DataFacts, Lean
 from dsunet.planning.machine import Machine
@@ -132,19 +132,19 @@ def test_validation() -> None:
 
 
 def test_batches_and_rates() -> None:
-    assert values(rules.choose_batch(8, 1e4, "it fits")) == {"batch_size": 8, "accumulate": 1}
-    assert values(rules.choose_batch(2, 1e4, "it fits")) == {"batch_size": 2, "accumulate": 4}
-    rates = values(rules.choose_rates("dsunet-lite", "trained", 8))
+    assert values(steps.choose_batch(8, 1e4, "it fits")) == {"batch_size": 8, "accumulate": 1}
+    assert values(steps.choose_batch(2, 1e4, "it fits")) == {"batch_size": 2, "accumulate": 4}
+    rates = values(steps.choose_rates("dsunet-lite", "trained", 8))
     assert (rates["lr"], rates["encoder_lr"]) == (5e-4, 2e-4)
-    rates = values(rules.choose_rates("dsunet-lite", "trained", 4))
+    rates = values(steps.choose_rates("dsunet-lite", "trained", 4))
     assert (rates["lr"], rates["encoder_lr"]) == (3.5e-4, 1.4e-4)  # times √½
-    assert values(rules.choose_rates("dsunet-nano", "none", 8))["encoder_lr"] == 2e-4
+    assert values(steps.choose_rates("dsunet-nano", "none", 8))["encoder_lr"] == 2e-4
 
 
 def test_averages() -> None:
-    assert values(rules.choose_smoothing(1, 10)) == {"warmup_epochs": 0, "average": 0.9}
-    assert values(rules.choose_smoothing(12, 360)) == {"warmup_epochs": 1, "average": 0.944}
-    assert values(rules.choose_smoothing(60, 10**5)) == {"warmup_epochs": 3, "average": 0.998}
+    assert values(steps.choose_smoothing(1, 10)) == {"warmup_epochs": 0, "average": 0.9}
+    assert values(steps.choose_smoothing(12, 360)) == {"warmup_epochs": 1, "average": 0.944}
+    assert values(steps.choose_smoothing(60, 10**5)) == {"warmup_epochs": 3, "average": 0.998}
 
 
 def test_what_does_not_fit() -> None:
@@ -153,9 +153,9 @@ def test_what_does_not_fit() -> None:
     assert len(found) == 2
     assert "1 epochs take about 4.0 minutes, more than 1" in found[0]
     assert "9.0 GB, and 8.0 GB are free" in found[1]
-    least = rules.choose_epochs(Length(1, 1, 241), 1, 240, True)
+    least = steps.choose_epochs(Length(1, 1, 241), 1, 240, True)
     assert "not even one fits into 1 minutes" in least[0].reason
-    assert rules.choose_epochs(Length(250, 9, 10), 60, 240, False)[0].reason.endswith(
+    assert steps.choose_epochs(Length(250, 9, 10), 60, 240, False)[0].reason.endswith(
         "more would repeat what is known"
     )
     assert rules.misfits(FACTS, 0, CPU, replace(costs, memory=1e9), Length(1, 1, 9), 60) == []

@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, check_outputs, print_line
 from dsunet.cli.parser import GIVEN, Command, Parser, fields_of, pick
-from dsunet.cli.train import NO_FILES, add_minutes, add_recipe_arguments, chosen_model
+from dsunet.cli.recipe import NO_FILES, add_minutes, add_recipe_arguments, chosen_model
 from dsunet.config import DataConfig, LossConfig, ModelConfig, TrainConfig
 from dsunet.errors import ConfigError
 from dsunet.support.files import encode_text, write_atomically

@@ -13,7 +13,7 @@ from dsunet.data.limits import pixels_allowed
 from dsunet.data.split import split_data
 from dsunet.errors import ConfigError, DataError, WeightsError
 from dsunet.network.source import CustomSource
-from dsunet.planning import rules
+from dsunet.planning import rules, steps
 from dsunet.planning.costs import Costs, Length, length_within
 from dsunet.planning.facts import DataFacts
 from dsunet.planning.gathering import gather
@@ -214,13 +214,13 @@ class _Planning:
             if free:
                 largest = max(largest, trial.batch_size)
                 seen_here = self._seen(costs, tried[0])
-                self._take(*rules.choose_batch(largest, seen_here, trial.line))
+                self._take(*steps.choose_batch(largest, seen_here, trial.line))
             if tried == (self._side(), self.recipe.batch_size):
                 break
         batch = self.recipe.batch_size
         assert isinstance(batch, int)
         step = batch * self.recipe.accumulate
-        self._take(*rules.choose_rates(self.model.name, start, step))
+        self._take(*steps.choose_rates(self.model.name, start, step))
         return costs_of(self._tried(), self.clock)
 
     def _choose_start(self) -> str:
@@ -289,7 +289,7 @@ class _Planning:
             self._budget,
             len(self.split.training),
             len(self.split.validation),
-            most=rules.most_epochs(len(self.split.training)),
+            most=steps.most_epochs(len(self.split.training)),
             epochs=self.recipe.epochs if "epochs" in self.given else None,
             val_every=self.recipe.val_every if "val_every" in self.given else None,
         )
@@ -306,9 +306,9 @@ class _Planning:
         batch = self.recipe.batch_size
         assert isinstance(batch, int)
         step = batch * self.recipe.accumulate
-        steps = length.epochs * -(-len(self.split.training) // step)
+        taken = length.epochs * -(-len(self.split.training) // step)
         validated = bool(self.split.validation)
         self._take(
-            *rules.choose_epochs(length, self.wishes.minutes, len(self.split.training), validated),
-            *rules.choose_smoothing(length.epochs, steps),
+            *steps.choose_epochs(length, self.wishes.minutes, len(self.split.training), validated),
+            *steps.choose_smoothing(length.epochs, taken),
         )
