@@ -78,6 +78,8 @@ def _planned(arguments: Namespace, folder: Path, folds: int = 1) -> str | None:
 
     kept = folder / "plan.yaml"
     begun = arguments.resume and (folder / "config.yaml").is_file()
+    if begun and not kept.is_file():
+        raise ConfigError(f"the run in {folder} was started without a plan; leave --plan out")
     if begun or int(os.environ.get("LOCAL_RANK", 0)) > 0:
         use(arguments, read_plan(kept))
         return None

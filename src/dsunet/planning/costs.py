@@ -32,7 +32,8 @@ class Costs:
     report: float
     """Making the report, but for its images."""
     memory: float
-    """The most that the process had, in bytes; on a GPU of tensors there."""
+    """The most that the process had, in bytes; on a GPU of tensors there; 0 where the system does
+    not tell."""
 
     def seconds(self, epochs: int, val_every: int, training: int, validation: int) -> float:
         """What a training takes, from the start of its process to its end.

@@ -214,7 +214,8 @@ class _Planning:
             if free:
                 largest = max(largest, trial.batch_size)
                 seen_here = self._seen(costs, tried[0])
-                self._take(*steps.choose_batch(largest, seen_here, trial.line))
+                why = trial.line.partition(": ")[2] or "as the recipe has it"
+                self._take(*steps.choose_batch(largest, seen_here, why))
             if tried == (self._side(), self.recipe.batch_size):
                 break
         batch = self.recipe.batch_size

@@ -23,17 +23,18 @@ import yaml
 
 from dsunet.benchmarking.memory import peak_bytes
 from dsunet.config import as_size
+from dsunet.data.checks.look import check_split
 from dsunet.data.limits import pixels_allowed
+from dsunet.data.pairs import Pair
 from dsunet.data.split import Split
-from dsunet.errors import DsunetError, TrainingError
+from dsunet.errors import DataError, DsunetError, TrainingError
 from dsunet.planning.costs import Costs
 from dsunet.planning.gathering import sampled
 from dsunet.report import make_report
 from dsunet.support.processes import stay_with_parent
 from dsunet.training import loop
 from dsunet.training.building import build, with_batch_size
-from dsunet.training.folder import checked_data, make_folder, write_start
-from dsunet.training.material import Material
+from dsunet.training.folder import make_folder, write_start
 from dsunet.training.request import Request, settled
 
 __all__ = ["Mark", "Task", "Trial", "attempt", "costs_of", "run_trial"]
@@ -86,7 +87,8 @@ class Trial:
     ended: Mark
     """The report is there, if one is asked for."""
     memory: float
-    """The most that the process had, in bytes; on a GPU of tensors there."""
+    """The most that the process had, in bytes; on a GPU of tensors there; 0 where the system does
+    not tell."""
     line: str = ""
     """How the batch size was found, where that was left to the training."""
 
@@ -222,7 +224,6 @@ def _in_folder(folder: Path, task: Task, now: Callable[[], Mark]) -> Trial:
     own = replace(split, training=training, validation=validation, pairings=[])
     own = own.seen_with(given.model.intensity or "full")
     request = settled(replace(given, folder=folder, recipe=recipe, say=say, resume=False))
-    material = Material(own)
     view = request.model.sam_size
     with pixels_allowed(request.data.max_pixels), loop.quiet():
         make_folder(folder)
@@ -244,8 +245,8 @@ def _in_folder(folder: Path, task: Task, now: Callable[[], Mark]) -> Trial:
     batch = request.recipe.batch_size
     assert isinstance(batch, int)
     return Trial(
-        images=len(training),
-        validated=len(validation),
+        images=len(own.training),
+        validated=len(own.validation),
         batch_size=batch,
         accumulate=request.recipe.accumulate,
         ready=ready,
@@ -257,6 +258,26 @@ def _in_folder(folder: Path, task: Task, now: Callable[[], Mark]) -> Trial:
         memory=float(peak_bytes(request.place.device) or 0),
         line=found,
     )
+
+
+def _usable(split: Split, view: tuple[int, int] | None) -> Split:
+    """The split without pairs that have errors, which the plan tells of.
+
+    Raises:
+        DataError: No pairs are left to train on, or the masks do not say alike what is object.
+    """
+    report = check_split(split, view=view)
+    errors = report.of("error")
+    bad = {file for each in errors for file in each.files}
+
+    def good(pairs: list[Pair]) -> list[Pair]:
+        return [pair for pair in pairs if not {str(pair.image), str(pair.mask)} & bad]
+
+    kept = replace(split, training=good(split.training), validation=good(split.validation))
+    if not kept.training or any(not each.files for each in errors):
+        report.raise_for_errors()
+        raise DataError("no pairs are left to train on")
+    return kept
 
 
 def _report(folder: Path, data: str | None, device: str) -> None:

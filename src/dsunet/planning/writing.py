@@ -33,8 +33,9 @@ def told(plan: Plan) -> list[str]:
 def expected(plan: Plan) -> str:
     """What the training will take, in one line."""
     where = "of the GPU" if plan.machine.device == "cuda" else "in the training's process"
+    memory = f"{plan.costs.memory / 1e9:.2f} GB {where}" if plan.costs.memory else "unknown memory"
     return (
-        f"expected: {plan.seconds / 60:.1f} minutes, {plan.costs.memory / 1e9:.2f} GB {where} "
+        f"expected: {plan.seconds / 60:.1f} minutes, {memory} "
         f"({1000 * plan.costs.image:.0f} ms an image)"
     )
 
