@@ -228,8 +228,9 @@ def _in_folder(folder: Path, task: Task, now: Callable[[], Mark]) -> Trial:
     with pixels_allowed(request.data.max_pixels), loop.quiet():
         make_folder(folder)
         ready = now()
-        checked_data(folder, own, request.data, say, False, None if view is None else as_size(view))
+        own = _usable(own, None if view is None else as_size(view))
         checked = now()
+        material = Material(own)
         loop.seed(recipe.seed)
         built = build(request, material)
         before = len(lines)
