@@ -35,6 +35,7 @@ from dsunet.support.processes import stay_with_parent
 from dsunet.training import loop
 from dsunet.training.building import build, with_batch_size
 from dsunet.training.folder import make_folder, write_start
+from dsunet.training.material import Material
 from dsunet.training.request import Request, settled
 
 __all__ = ["Mark", "Task", "Trial", "attempt", "costs_of", "run_trial"]
