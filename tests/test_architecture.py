@@ -47,6 +47,7 @@ LAYERS = [
     {"report"},
     {"calibration"},
     {"benchmarking"},
+    {"planning"},
     {"research"},
     {"cli"},
 ]

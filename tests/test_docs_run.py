@@ -33,6 +33,8 @@ pytestmark = pytest.mark.slow
 QUICK = {
     "train": "--epochs 1 --warmup-epochs 0 --batch-size 2 --workers 0 --device cpu "
     "--sam-size 128 --dino-size 112",
+    "plan": "--epochs 1 --warmup-epochs 0 --batch-size 2 --workers 0 --device cpu "
+    "--sam-size 128 --dino-size 112",
     "distill": "--epochs 1 --warmup-epochs 0 --batch-size 2 --workers 0 --device cpu "
     "--sam-size 128 --dino-size 112",
     "generate": "--count 8 --size 64",

@@ -223,6 +223,7 @@ def test_a_folder_behind_a_flag_is_no_value_of_it(capsys: pytest.CaptureFixture[
 # before it looks at anything else; nothing where it takes one.
 MODELS = {
     "train": ("--data d --output o", ""),
+    "plan": ("d", ""),
     "distill": ("--data d --output o --teacher t", ""),
     "data check": ("d", ""),
     "predict": ("a.png", ""),

@@ -11,7 +11,7 @@ from dsunet.cli.entry import COMMANDS
 from dsunet.cli.layers import BASIC, FEW
 from dsunet.cli.parser import Parser
 
-LONG = ["train", "distill", "prune", "cache build"]
+LONG = ["train", "plan", "distill", "prune", "cache build"]
 
 
 def _help(name: str, flag: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -29,6 +29,7 @@ from dsunet.cli.importing import DATA_IMPORT
 from dsunet.cli.measure import MEASURE
 from dsunet.cli.output import fail, one_line
 from dsunet.cli.parser import Command, Parser, in_plain_words, with_hyphens
+from dsunet.cli.plan import PLAN
 from dsunet.cli.predict import PREDICT
 from dsunet.cli.prune import PRUNE
 from dsunet.cli.report import REPORT
@@ -191,6 +192,7 @@ def _overview() -> str:
 
 COMMANDS: dict[str, Command] = {
     "train": TRAIN,
+    "plan": PLAN,
     "distill": DISTILL,
     "data check": DATA_CHECK,
     "data import": DATA_IMPORT,

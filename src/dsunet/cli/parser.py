@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dsunet.network.source import CustomSource
 
 __all__ = [
+    "GIVEN",
     "LIST_HELP",
     "PRECISIONS",
     "Command",
@@ -45,6 +46,10 @@ __all__ = [
     "with_hyphens",
 ]
 
+GIVEN = "given_by_hand"
+"""Under this name a command's arguments hold the names of those that were given, by a flag or in
+the file of `--config`."""
+
 LIST_HELP = "Text file with one stem per line, such as RUN/val.txt: take these only."
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
@@ -65,6 +70,8 @@ class Parser(ArgumentParser):
         self.renamed: dict[str, str] = {}
         """What was given by its old name, each with today's."""
         self.all_flags = False
+        self.in_config: set[str] = set()
+        """The settings that the file of `--config` has."""
 
     def format_help(self, formatter: Any = None) -> str:
         """The help of the flags that most runs need; of all after `--help-all`."""
@@ -101,6 +108,9 @@ class Parser(ArgumentParser):
                 given = given if settings is None else [f"--config={yaml.safe_dump(settings)}"]
                 arguments = [*given, *arguments[:i], *rest]
         parsed = self.parse_args(arguments)
+        flags = {argument.partition("=")[0] for argument in arguments}
+        by_flag = {each.dest for each in self._actions if flags & set(each.option_strings)}
+        parsed[GIVEN] = frozenset(by_flag | self.in_config)
         for dest, text in self._hashes(arguments):
             parsed[dest] = text
         return parsed
@@ -199,6 +209,7 @@ class Parser(ArgumentParser):
         if not isinstance(settings, dict):
             return None
         known = {action.dest for action in self._actions}
+        self.in_config = {RENAMED.get(str(name), str(name)) for name in settings}
         old = {f"{n}": RENAMED[n] for n in settings if n in RENAMED and RENAMED[n] in known}
         settings = todays(settings) if old else settings
         unknown = sorted(map(str, set(settings) - known))

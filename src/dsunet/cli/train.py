@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import yaml
 from jsonargparse import Namespace
 
 import dsunet
 from dsunet.cli.output import FOLDS, fail, one_line, print_line, scores, visible, with_flags
-from dsunet.cli.parser import (
-    Command,
-    Parser,
-    add_blocks_argument,
-    add_encoder_arguments,
-    add_model_argument,
-    fields_of,
-    model_of,
-    pick,
-)
-from dsunet.config import BLOCKS, DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
-from dsunet.config.renamed import todays
+from dsunet.cli.parser import GIVEN, Command, Parser, pick
+from dsunet.cli.plan import make, use
+from dsunet.cli.recipe import add_minutes, add_recipe_arguments, chosen_model
+from dsunet.config import DataConfig, DistillConfig, LossConfig, TrainConfig
 from dsunet.errors import ConfigError, DsunetError
 from dsunet.support.files import write_json
-from dsunet.support.imports import is_import_path
 from dsunet.support.packages import needing
 from dsunet.support.ranks import Ranks
 
 if TYPE_CHECKING:
-    from dsunet.network.source import CustomSource
     from dsunet.training import TrainResult
 
 __all__ = ["TRAIN", "add_train_arguments", "run_training"]
@@ -43,43 +30,9 @@ __all__ = ["TRAIN", "add_train_arguments", "run_training"]
 
 def add_train_arguments(parser: Parser, *aliases: str) -> None:
     """The flags of a training; `aliases` are further names of `--model`."""
-    parser.add_argument(
-        "--config",
-        action="config",
-        help="YAML file with any of these settings, or the name of a "
-        "recipe that comes with dsunet, such as duts-lite; flags beat it.",
-    )
     parser.add_argument("--output", type=str, required=True, help="The run's folder.")
-    own = "of the settings below it takes --sam_size, and --dino_size if it has two views"
-    without = (
-        "without it a weights file or run in --weights says which, and else it is dsunet-large on "
-        "a GPU and dsunet-lite without one"
-    )
-    add_model_argument(parser, "What to train", f"{own}; {without}", *aliases, default=None)
-    parser.add_argument(
-        "--weights",
-        default="default",
-        help="What to start from: encoders (SAM2's and DINOv2's public weights; for lite "
-        "ImageNet's, of the extra dsunet[lite]), full (a trained model that comes with dsunet: "
-        "dsunet-lite), none (random), a weights file, or default: full for dsunet-lite, none for "
-        "nano, encoders for the others.",
-    )
-    add_encoder_arguments(parser, "to start from instead of the public ones")
-    add_blocks_argument(parser)
     parser.add_argument("--resume", action="store_true", help="Go on with the run in --output.")
-    parser.add_argument(
-        "--report",
-        type=bool,
-        default=True,
-        help="Show in the end what came of it, as report.html in the run's folder; dsunet report "
-        "does so later.",
-    )
-    parser.add_class_arguments(DataConfig)
-    parser.add_class_arguments(TrainConfig)
-    parser.add_class_arguments(LossConfig)
-    parser.add_class_arguments(ModelConfig, skip={"name"})
-    # not given means: as the preset has it
-    parser.set_defaults(dict.fromkeys(fields_of(ModelConfig)))
+    add_recipe_arguments(parser, *aliases)
 
 
 def _train_arguments(parser: Parser) -> None:
@@ -90,10 +43,59 @@ def _train_arguments(parser: Parser) -> None:
         help="Train so many times, each with another --fold held out, in OUTPUT/fold-1 and so on; "
         "mean and deviation of the measures go to OUTPUT/folds.json.",
     )
+    parser.add_argument(
+        "--plan",
+        type=str,
+        metavar="auto",
+        help="auto looks at data and machine first, tries some steps, and chooses what is not "
+        "given; it says all with reasons, and keeps them as plan.yaml in the run's folder. See "
+        "dsunet plan.",
+    )
+    add_minutes(parser)
 
 
 def _train(arguments: Namespace) -> int:
-    return run_training(arguments) if arguments.folds is None else _train_folds(arguments)
+    if arguments.plan not in (None, "auto"):
+        raise ConfigError(
+            f"--plan is {arguments.plan!r}, but needs auto; a plan in a file goes by --config"
+        )
+    if arguments.plan is None and "minutes" in arguments[GIVEN]:
+        raise ConfigError("--minutes is about a plan: add --plan auto, or leave it out")
+    if arguments.folds is not None:
+        return _train_folds(arguments)
+    return run_training(arguments, plan=_planned(arguments, Path(arguments.output)))
+
+
+def _planned(arguments: Namespace, folder: Path, folds: int = 1) -> str | None:
+    """Fills in what a plan chooses, if one is asked for; gives it as YAML.
+
+    A run that is gone on with, and a process that another one has started beside itself, take the
+    plan that lies in the run's folder.
+    """
+    if arguments.plan is None:
+        return None
+    from dsunet.planning import as_yaml, read_plan, told
+    from dsunet.training.folder import check_free
+
+    kept = folder / "plan.yaml"
+    begun = arguments.resume and (folder / "config.yaml").is_file()
+    if begun and not kept.is_file():
+        raise ConfigError(f"the run in {folder} was started without a plan; leave --plan out")
+    ranks = Ranks.found()
+    if begun or (ranks.starter == "dsunet" and not ranks.is_first):
+        use(arguments, read_plan(kept))
+        return None
+    if ranks.starter in ("torchrun", "srun"):
+        raise ConfigError(
+            f"--plan tries steps in one process, but {ranks.starter} has started {ranks.world}; "
+            "plan first (dsunet plan DIR --output plan.yaml), and train by --config plan.yaml"
+        )
+    check_free(folder, arguments.resume)
+    plan = make(arguments, arguments.minutes / folds)
+    for line in told(plan):
+        print_line(line)
+    use(arguments, plan.settings)
+    return as_yaml(plan)
 
 
 def _train_folds(arguments: Namespace) -> int:
@@ -103,13 +105,15 @@ def _train_folds(arguments: Namespace) -> int:
         raise ConfigError(f"--folds is {count}, but needs at least 2")
     if arguments.fold is not None:
         raise ConfigError("--fold and --folds exclude each other: give one")
+    arguments.fold = f"1/{count}"  # which a plan is made for
+    plan = _planned(arguments, root / "fold-1", count)
     results: list[TrainResult] = []
     for number in range(1, count + 1):
         if Ranks.found().is_first:
             print_line(f"fold {number} of {count}: {root / f'fold-{number}'}")
         own = arguments.clone()
         own.fold, own.output = f"{number}/{count}", str(root / f"fold-{number}")
-        if status := run_training(own, results=results):
+        if status := run_training(own, results=results, plan=plan):
             if status == _INTERRUPTED:
                 print_line("the command with --resume goes on with all folds")
             return status
@@ -148,11 +152,15 @@ def run_training(
     distill: DistillConfig | None = None,
     command: str = "dsunet train",
     results: list[TrainResult] | None = None,
+    plan: str | None = None,
 ) -> int:
-    """Trains as the flags say; returns the exit status, and adds to `results` what came of it."""
+    """Trains as the flags say; returns the exit status, and adds to `results` what came of it.
+
+    `plan` is kept in the run's folder.
+    """
     notes: list[str] = []
     try:
-        model = _model(arguments, notes)
+        model = chosen_model(arguments, notes)
         data, recipe = pick(DataConfig, arguments), pick(TrainConfig, arguments)
         loss = pick(LossConfig, arguments)
     except ConfigError:
@@ -179,6 +187,7 @@ def run_training(
             semantic_weights=arguments.semantic_weights,
             distill=distill,
             resume=arguments.resume,
+            plan=plan,
             on_line=say,
             progress_bar=sys.stderr.isatty() and sys.stdout.isatty(),
         )
@@ -216,82 +225,9 @@ def _show(command: str, arguments: Namespace) -> None:
         print(f"report: {visible(str(path))}")
 
 
-def _model(arguments: Namespace, notes: list[str]) -> ModelConfig | CustomSource:
-    """What to train: what `--model` says; else what the run or the weights to start from say.
-
-    What is to be said of that is added to `notes`.
-
-    Raises:
-        ConfigError: A setting does not fit.
-        CheckpointError: The weights do not say of which model they are.
-    """
-    settings = fields_of(ModelConfig)
-    if named := [name for field in BLOCKS if is_import_path(name := f"{arguments[field]}")]:
-        from dsunet.network.blocks import name_blocks
-
-        name_blocks(named)
-    if arguments.model is None and (run := _run_to_go_on_with(arguments)):
-        arguments.model = run["model"]
-        for name in settings:
-            arguments[name] = run.get(name) if arguments[name] is None else arguments[name]
-    elif arguments.model is None and arguments.weights not in _NO_FILES:
-        given = {name: arguments[name] for name in settings}
-        changed = {name: value for name, value in given.items() if value is not None}
-        return dataclasses.replace(_model_in(arguments.weights, notes), **changed)
-    elif arguments.model is None:
-        arguments.model = _usual_model(arguments, notes)
-    return model_of(arguments, settings)
-
-
-# What `--weights` may be that is no file.
-_NO_FILES = ("default", "encoders", "full", "none")
-
-
-def _run_to_go_on_with(arguments: Namespace) -> dict[str, Any]:
-    """Its settings; nothing if there is none, or they cannot be read, which is told of later."""
-    if arguments.resume:
-        with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):
-            settings = todays(yaml.safe_load(Path(arguments.output, "config.yaml").read_bytes()))
-            return settings if isinstance(settings.get("model"), str) else {}
-    return {}
-
-
-def _model_in(weights: str, notes: list[str]) -> ModelConfig:
-    """The model that a run's or a file's weights are of."""
-    from dsunet.weights.formats import ModelFile
-    from dsunet.weights.identify import config_of
-    from dsunet.weights.opened import open_weights
-
-    file = open_weights(weights).file
-    if not isinstance(file, ModelFile):
-        raise ConfigError(
-            f"--weights {weights} holds {file.describe()} alone, not a whole model; give "
-            f"it as --{file.role}-weights"
-        )
-    config = config_of(file)
-    if config.blocks:
-        from dsunet.network.blocks import require_named
-
-        require_named(config, file.path)
-    height_width = f"{config.sam_size}" + (f" and {config.dino_size}" if config.dino_size else "")
-    notes.append(f"{config.name} with views of {height_width} px, as the weights say (no --model)")
-    return config
-
-
-def _usual_model(arguments: Namespace, notes: list[str]) -> str:
-    """What is trained where nobody says."""
-    if arguments.pyramid_weights or arguments.semantic_weights:
-        return "dsunet-large"  # the paper's, whose weights these are as a rule
-    from dsunet.running.place import choose_device
-
-    if choose_device(arguments.device).type == "cpu":
-        notes.append("no GPU and no --model: dsunet-lite, the small one (--model dsunet-large …)")
-        return "dsunet-lite"
-    return "dsunet-large"
-
-
 TRAIN = Command(
     "Train a network on a folder of images and masks, or on public sets.",
+    "  dsunet train --data DIR --plan auto --minutes 20 --output RUN\n"
     "  dsunet train --data DIR --model dsunet-nano --val-fraction 0.2 --output RUN\n"
     "  dsunet train --benchmarks ROOT --task cod --limit 100 --model dsunet-nano --output TRIAL\n"
     "  dsunet train --config RUN/config.yaml --output RUN --resume\n",

@@ -243,7 +243,7 @@ class PairDataset(Dataset[Sample]):
             image, mask, ignored = move(image, mask, ignored, drawn)
             image, ignored = change_image(image, mask, ignored, drawn, self._largest())
         if self.transform is not None:
-            draws = self._draws(epoch, index, 3)
+            draws = self._draws(epoch, index, 2)
             image, mask, ignored = self.transform(image, mask, ignored, draws, name)
         place, maps = self._stored(index, axes)
         views = make_views(image, self.sam_size, self.dino_size if maps is None else None)

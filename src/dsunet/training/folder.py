@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +31,7 @@ from dsunet.support.files import PREFIX, decode_text, encode_text, write_atomica
 
 __all__ = [
     "check_folder",
+    "check_free",
     "checked_data",
     "facts",
     "flat_settings",
@@ -132,7 +133,7 @@ def check_folder(
     """Raises `OutputError` unless the folder is free or, to resume, holds this very run."""
     config = folder / "config.yaml"
     if not (resume and config.is_file()):
-        _check_free(folder, lists, resume)
+        check_free(folder, resume, lists)
         return
     try:
         before = yaml.safe_load(config.read_bytes())
@@ -153,9 +154,15 @@ def check_folder(
             )
 
 
-def _check_free(folder: Path, lists: dict[str, str], resume: bool) -> None:
-    # what a run leaves that was killed before it began
-    begun = {".lock", "data.json", *lists} if resume else {".lock"}
+def check_free(folder: Path, resume: bool, lists: Collection[str] = ()) -> None:
+    """Raises `OutputError` if a folder holds anything but what a run leaves that never began.
+
+    Args:
+        folder: It need not be there.
+        resume: Whether to go on with such a run.
+        lists: Names of the lists that a run begins with.
+    """
+    begun = {".lock", "data.json", "plan.yaml", *lists} if resume else {".lock"}
     there = [file.name for file in folder.iterdir()] if folder.exists() else []
     if any(name not in begun and not name.startswith(PREFIX) for name in there):
         raise OutputError(
@@ -304,8 +311,12 @@ def make_folder(folder: Path) -> None:
         ) from error
 
 
-def write_start(folder: Path, settings: dict[str, Any], lists: dict[str, str]) -> None:
-    """The settings come last: with them the run has begun."""
+def write_start(
+    folder: Path, settings: dict[str, Any], lists: dict[str, str], plan: str | None = None
+) -> None:
+    """The settings come last: with them the run has begun; `plan` is what they follow from."""
+    if plan is not None:
+        write_atomically(folder / "plan.yaml", encode_text(plan))
     for name, text in lists.items():
         write_atomically(folder / name, encode_text(text))
     text = yaml.safe_dump(settings, sort_keys=False)

@@ -55,6 +55,8 @@ class Request:
     resume: bool
     say: Callable[[str], None]
     progress_bar: bool
+    plan: str | None = None
+    """What is kept as `plan.yaml`."""
     going_on: bool = False
     """Whether there is a run to go on with."""
     ranks: Ranks = ALONE

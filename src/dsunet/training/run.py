@@ -77,6 +77,7 @@ def train(
     semantic_weights: str | Path | None = None,
     distill: DistillConfig | None = None,
     resume: bool = False,
+    plan: str | None = None,
     on_line: Callable[[str], None] | None = None,
     progress_bar: bool = False,
 ) -> TrainResult:
@@ -99,6 +100,7 @@ def train(
         semantic_weights: File with DINOv2's weights.
         distill: What to learn from beside the truth, see docs/distillation.md.
         resume: Go on with the run in the folder; start it if there is none yet.
+        plan: Text to keep as `plan.yaml`, as `dsunet.planning.as_yaml` gives it.
         on_line: Called with every line of progress.
         progress_bar: Show Lightning's progress bar.
 
@@ -115,7 +117,7 @@ def train(
     say = on_line or logger.info
     ranks = _planned(how[1])
     request = Request(
-        *(Path(output), own, *how, sources, distill, resume, say, progress_bar), ranks=ranks
+        *(Path(output), own, *how, sources, distill, resume, say, progress_bar, plan), ranks=ranks
     )
     with pixels_allowed(data.max_pixels):
         return _carried_out(request)
@@ -262,7 +264,7 @@ def _take_folder(
     if report is not None:
         write_json(folder / "data.json", report)
     if not request.going_on:
-        write_start(folder, request.settings, lists)
+        write_start(folder, request.settings, lists, request.plan)
     elif (epochs := more_epochs(folder, request.settings)) is not None:
         _say_longer(request, *epochs)
         write_start(folder, request.settings, lists)
