@@ -110,16 +110,13 @@ def measured(
     for test, apart in zip(tested, held_out, strict=True):
         own = [one.observed for one in test]
         found = choose([one.observed for one in apart], Wanted())
-        strict = choose([one.observed for one in apart], Wanted(false_alarm_rate=0.1))
         assert found.image_threshold is not None
-        assert strict.image_threshold is not None
         thresholds.append(found.threshold)
         image_thresholds.append(round(found.image_threshold, 4))
         for name, effect in (
             ("at 0.5", effect_of(own, 0.5)),
             ("calibrated", effect_of(own, found.threshold)),
             ("abstaining", effect_of(own, found.threshold, found.image_threshold)),
-            ("abstaining, 10 % wanted", effect_of(own, found.threshold, strict.image_threshold)),
         ):
             effects.setdefault(name, []).append(effect)
     pictures = [one for test in tested for one in test]

@@ -15,6 +15,7 @@ from dsunet.config import MaskReading
 from dsunet.config.objects import ObjectOptions, PixelSize
 from dsunet.data.folders import walk_folders
 from dsunet.data.images import read_header
+from dsunet.data.remote import Remote
 from dsunet.data.resolution import read_pixel_size
 from dsunet.data.sources import is_image_name
 from dsunet.errors import ConfigError, DataError, DsunetError, ImageError, MissingPackageError, few
@@ -143,12 +144,14 @@ def measure_objects(
     for number, job in enumerate(jobs, start=1):
         picture = None if pictures is None else pictures.get(_key(job.name))
         trouble = job.trouble
+        if isinstance(job.image, Remote):
+            trouble = trouble or "it is an address; bring it here first"
         if pictures is not None and picture is None:
             trouble = trouble or f"{images} holds no picture of this name, or several"
         if trouble:
             report.failures.append((str(job.image), trouble))
             continue
-        file_name = job.name.with_suffix(job.image.suffix).as_posix()
+        file_name = job.name.with_suffix(_file(job).suffix).as_posix()
         if picture is not None:
             used.add(picture)
             file_name = picture.relative_to(Path(str(images))).as_posix()
@@ -240,9 +243,15 @@ def _measure_all(
             progress(done, len(tasks))
 
 
+def _file(job: Job) -> Path:
+    """The map, which lies here."""
+    assert isinstance(job.image, Path)
+    return job.image
+
+
 def _is_predicted(job: Job) -> bool:
     """Whether `dsunet predict` has left its note beside a map."""
-    folders = job.image.parents[: len(job.name.parts) + 1]
+    folders = _file(job).parents[: len(job.name.parts) + 1]
     return any((folder / "prediction.json").is_file() for folder in folders)
 
 
@@ -261,7 +270,7 @@ def _measure(task: _Task) -> _Outcome:
     if multiprocessing.parent_process() is not None:
         Image.MAX_IMAGE_PIXELS = task.max_pixels
     try:
-        read = read_objects(task.job.image, task.options, task.reading)
+        read = read_objects(_file(task.job), task.options, task.reading)
         pixel = _pixel(task, read.size)
     except DsunetError as error:
         return _Outcome(None, str(error))
@@ -288,7 +297,7 @@ def _pixel(task: _Task, size: tuple[int, int]) -> PixelSize:
     """How large a map's pixels are; a picture has to have its size."""
     known = task.options.size
     if task.picture is None:
-        found = known or read_pixel_size(task.job.image)[1]
+        found = known or read_pixel_size(_file(task.job))[1]
     elif known is None:
         header, found = read_pixel_size(task.picture)
         _same_size(task, size, {header.seen_size(), header.size})

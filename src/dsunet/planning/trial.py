@@ -32,6 +32,7 @@ from dsunet.planning.costs import Costs
 from dsunet.planning.gathering import sampled
 from dsunet.report import make_report
 from dsunet.support.processes import stay_with_parent
+from dsunet.support.ranks import ALONE
 from dsunet.training import loop
 from dsunet.training.building import build, with_batch_size
 from dsunet.training.folder import make_folder, write_start
@@ -224,8 +225,8 @@ def _in_folder(folder: Path, task: Task, now: Callable[[], Mark]) -> Trial:
     validation = sampled(split.validation, _VALIDATED, recipe.seed)
     own = replace(split, training=training, validation=validation, pairings=[])
     own = own.seen_with(given.model.intensity or "full")
-    request = settled(replace(given, folder=folder, recipe=recipe, say=say, resume=False))
-    view = request.model.sam_size
+    request = settled(replace(given, folder=folder, recipe=recipe, say=say, resume=False), False)
+    view, alone = request.model.sam_size, loop.Together(ALONE)
     with pixels_allowed(request.data.max_pixels), loop.quiet():
         make_folder(folder)
         ready = now()
@@ -235,11 +236,11 @@ def _in_folder(folder: Path, task: Task, now: Callable[[], Mark]) -> Trial:
         loop.seed(recipe.seed)
         built = build(request, material)
         before = len(lines)
-        request = with_batch_size(request, material, built.network)
+        request = with_batch_size(request, material, built.network, alone)
         found = lines[before] if len(lines) > before else ""
         write_start(folder, request.settings, material.lists(False))
         begun = now()
-        loop.run_loop(request, material, built)
+        loop.run_loop(request, material, built, alone)
         if task.report:
             _report(folder, request.data.val or request.data.data, request.recipe.device)
     with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
