@@ -4,18 +4,19 @@
 
 BatchNorm is in evaluation mode (`tests/still_training.py`), so that both compute the same. Every
 process has one thread. Reported are the largest differences of gradients in the first step and of
-weights in the end, and how long an epoch takes, as a ratio; all runs take turns.
+weights in the end, and what a process computes for a step, in process time, which other work on the
+machine does not change much.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import subprocess
 import sys
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -36,18 +37,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", required=True, help="Folder of pairs.")
     parser.add_argument("--limit", type=int, default=44, help="Pairs that are used.")
-    parser.add_argument("--epochs", type=int, default=3, help="The first is no part of the ratio.")
-    parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--json", required=True)
     given = parser.parse_args()
-    seconds: dict[int, list[float]] = {1: [], 2: []}
     with tempfile.TemporaryDirectory() as folder:
-        for repeat in range(given.repeats):
-            for devices in (1, 2):
-                output = Path(folder) / f"{devices}-{repeat}"
-                train(given, output, devices)
-                seconds[devices] += epoch_seconds(output)[1:]
-        one, two = Path(folder) / "1-0", Path(folder) / "2-0"
+        one, two = Path(folder) / "one", Path(folder) / "two"
+        for devices, output in enumerate((one, two), 1):
+            train(given, output, devices)
+        seconds = [step_seconds(run.with_suffix(".txt")) for run in (one, two)]
         gradients = [torch.load(run.with_suffix(".pt")) for run in (one, two)]
         weights = [read_checkpoint(run / "last.safetensors")[1] for run in (one, two)]
     largest = max(float(gradient.abs().max()) for gradient in gradients[0].values())
@@ -56,8 +53,8 @@ def main() -> None:
         "settings": SETTINGS,
         "pairs": given.limit,
         "epochs": given.epochs,
-        "seconds an epoch": seconds,
-        "ratio": median(seconds[2]) / median(seconds[1]),
+        "process seconds a step": {"one": seconds[0], "each of two": seconds[1]},
+        "ratio": seconds[1] / seconds[0],
         "largest gradient": largest,
         "gradients differ by": difference(*gradients),
         "weights differ by": difference(*weights),
@@ -72,13 +69,17 @@ def train(given: argparse.Namespace, output: Path, devices: int) -> None:
     command += ["--data", given.data, "--limit", str(given.limit), "--epochs", str(given.epochs)]
     command += ["--devices", str(devices), "--output", str(output)]
     environment = {"OMP_NUM_THREADS": "1", "GRADIENTS": str(output.with_suffix(".pt"))}
+    environment["STEPS"] = str(output.with_suffix(".txt"))
     subprocess.run(command, check=True, env=os.environ | environment)
 
 
-def epoch_seconds(run: Path) -> list[float]:
-    """Seconds of each epoch of a run."""
-    with open(run / "metrics.csv", newline="", encoding="utf-8") as file:
-        return [float(row["seconds"]) for row in csv.DictReader(file)]
+def step_seconds(steps: Path) -> float:
+    """The median over the steps of all processes, of those from the third on."""
+    times: dict[str, list[float]] = {}
+    for line in steps.read_text(encoding="utf-8").splitlines():
+        rank, seconds = line.split()
+        times.setdefault(rank, []).append(float(seconds))
+    return median(b - a for each in times.values() for a, b in pairwise(each[2:]))
 
 
 def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:

@@ -3,7 +3,7 @@
 On a CPU, BatchNorm takes its statistics over what one process sees, so only without it do several
 processes come to what one comes to. What is to happen is in the environment: `ACCIDENT` is
 `RANK:EPOCH:BATCH:WHAT`, at the start of that step of that process; `GRADIENTS` is a file for those
-of the first step.
+of the first step, `STEPS` one for rank and process time at every step.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ def hold_still(patch: Any = None) -> None:
         before(self, optimizer)
         if (file := os.environ.get("GRADIENTS")) and self.global_step == 0 == self.global_rank:
             torch.save({n: p.grad for n, p in self.named_parameters() if p.grad is not None}, file)
+        if file := os.environ.get("STEPS"):
+            with open(file, "a", encoding="utf-8") as steps:
+                steps.write(f"{self.global_rank} {time.process_time()}\n")
 
     change = setattr if patch is None else patch.setattr
     change(SegmentationModule, "on_train_batch_start", started)

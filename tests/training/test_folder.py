@@ -15,10 +15,11 @@ import yaml
 from PIL import Image
 
 import dsunet
-from dsunet.config import DataConfig, TrainConfig
+from dsunet.config import DataConfig, LossConfig, TrainConfig, model_config
 from dsunet.data.checks.look import DataReport
 from dsunet.data.synthetic import write_synthetic
 from dsunet.errors import DataError, OutputError
+from dsunet.training.folder import check_folder, flat_settings, write_start
 from dsunet.weights.checkpoint import read_checkpoint
 from runs import MODEL, run
 
@@ -185,3 +186,29 @@ def test_resuming_on_changed_data_is_refused(pictures: Path, tmp_path: Path) -> 
     (tmp_path / "set" / "masks" / "salient_00000.png").unlink()
     with pytest.raises(OutputError, match=r"data set has changed .*train\.txt names other pairs"):
         run(tmp_path / "run", pictures, data=data, epochs=1, batch_size=2, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "differs"),
+    [
+        ({}, {"devices": 4, "num_nodes": 2, "strategy": "ddp"}, None),
+        ({"devices": 2}, {"batch_size": 4}, "batch_size = 8, not 4"),
+        # as it was written when the batch was that of each device
+        ({"devices": 2, "num_nodes": None, "batch_size": 4}, {"devices": 1}, None),
+        ({"devices": 2, "num_nodes": None}, {}, "batch_size = 16, not 8"),
+        ({"devices": 2, "num_nodes": None, "batch_size": "auto"}, {}, "'auto', not 8"),
+    ],
+)
+def test_a_run_may_go_on_with_other_devices_and_the_same_batch(
+    tmp_path: Path, before: dict[str, object], now: dict[str, object], differs: str | None
+) -> None:
+    whole = DataConfig(data="d"), TrainConfig(epochs=2), LossConfig()
+    base = flat_settings(model_config("dsunet-nano"), *whole, {"weights": "none"})
+    absent = {key for key, value in before.items() if value is None}
+    written = {key: value for key, value in (base | before).items() if key not in absent}
+    write_start(tmp_path, written, {})
+    if differs is None:
+        check_folder(tmp_path, base | now, {}, True)
+        return
+    with pytest.raises(OutputError, match=differs):
+        check_folder(tmp_path, base | now, {}, True)
