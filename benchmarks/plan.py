@@ -7,7 +7,8 @@ Every DIR holds `images/` and `masks/`. Each set is planned for and trained as p
 and polyps, whose held-out pairs are in benchmarks/NAME/val.txt, also by the recipe of
 docs/own-data.md (with the views of fine_tune.py), for as many epochs as the same minutes have room
 for. `--clock processor` counts minutes of computing in the training's own process, for machines
-that do other things meanwhile. What stands in `--output` already is not done again.
+that do other things meanwhile; `--way plan` leaves the recipe out. What stands in `--output`
+already is not done again.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ def main() -> None:
     """Plans and trains, and writes the record after every run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--set", action="append", required=True, metavar="NAME=DIR")
+    parser.add_argument("--way", action="append", choices=("plan", "recipe"), help="One alone.")
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
     parser.add_argument("--clock", choices=("wall", "processor"), default="wall")
@@ -128,6 +130,8 @@ def main() -> None:
                 ways = dict.fromkeys(("plan", "recipe"), COMMON + held_out)
                 ways["recipe"] += f" {RECIPE} {view}"
             for way, text in ways.items():
+                if way not in (arguments.way or ways):
+                    continue
                 own = results.setdefault(name, {}).setdefault(way, {})
                 if str(seed) in own:
                     continue

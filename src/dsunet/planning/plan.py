@@ -203,7 +203,7 @@ class _Planning:
         if free:
             auto = machine.memory is not None and machine.device != "mps"
             self.recipe = replace(self.recipe, batch_size="auto" if auto else RECIPE_BATCH)
-        largest = 0
+        largest, why = 0, "as the recipe has it"
         for _ in range(_TRIES):
             trial = self._tried()
             tried = (self._side(), trial.batch_size)
@@ -214,7 +214,7 @@ class _Planning:
             if free:
                 largest = max(largest, trial.batch_size)
                 seen_here = self._seen(costs, tried[0])
-                why = trial.line.partition(": ")[2] or "as the recipe has it"
+                why = trial.line.partition(": ")[2] or why
                 self._take(*steps.choose_batch(largest, seen_here, why))
             if tried == (self._side(), self.recipe.batch_size):
                 break

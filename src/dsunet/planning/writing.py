@@ -16,14 +16,14 @@ from dsunet.support.files import decode_text
 __all__ = ["as_yaml", "read_plan", "told"]
 
 _WIDTH = 100  # of lines for people
+_LONG = 14  # values of more letters, such as paths, reach beyond their column
 
 
 def told(plan: Plan) -> list[str]:
     """For people: what the data and the machine are like, every choice, what to expect."""
     lines = [*_data(plan), f"machine: {plan.machine.described()}", ""]
     names = max(len(choice.name) for choice in plan.choices)
-    values = max(len(_shown(choice.value)) for choice in plan.choices)
-    values = min(values, 24)
+    values = max(len(text) for each in plan.choices if len(text := _shown(each.value)) <= _LONG)
     for choice in plan.choices:
         name = f"--{choice.name.replace('_', '-'):<{names}}"
         lines += _folded(f"  {name}  {_shown(choice.value):<{values}}  ", choice.reason)
@@ -85,7 +85,7 @@ def _data(plan: Plan) -> list[str]:
     lines = [
         f"data: {facts.pairs:,} pairs to train on ({looked} looked at), {plan.validation:,} held "
         f"out" + (" of them" if facts.validation == 0 and plan.validation else ""),
-        f"  pictures: {facts.width:.0f}×{facts.height:.0f} px in the middle"
+        f"  pictures: {facts.width:.0f}×{facts.height:.0f} px (median)"
         + (f"; {', '.join(kinds)}" if kinds else ""),
     ]
     if facts.objects:
@@ -96,8 +96,8 @@ def _data(plan: Plan) -> list[str]:
             else ""
         )
         lines.append(
-            f"  objects: {facts.per_picture:.1f} a picture, {100 * facts.share:.1f} % of it in the "
-            f"middle{view}"
+            f"  objects: {facts.per_picture:.1f} a picture, {100 * facts.share:.1f} % of it "
+            f"(median){view}"
         )
     return lines
 
