@@ -160,6 +160,7 @@ def _check_free(folder: Path, lists: dict[str, str], resume: bool) -> None:
 _FREE = frozenset(
     (
         *("workers", "device", "check", "save_every", "log_every", "val_pictures", "max_pixels"),
+        *("logger", "logger_project"),
         "activation_checkpointing",  # the results are the same
         # may have moved; what is in the weights, and the names of pairs, are compared
         *("pyramid_weights", "semantic_weights", "benchmarks", "cache_budget"),

@@ -143,6 +143,7 @@ def _carried_out(request: Request) -> TrainResult:
     """Settings, data, network, batch size, folder, loop."""
     loop = _loop()
     request = settled(request)
+    loop.require_trackers(request.recipe)
     material = find_material(request)
     lists = material.lists(request.distill is not None and bool(request.distill.unlabelled))
     with ExitStack() as stack:

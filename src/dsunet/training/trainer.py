@@ -12,7 +12,6 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 
 from dsunet.config import DistillConfig, LossConfig, TrainConfig
 from dsunet.errors import DsunetError, TrainingError
@@ -24,6 +23,7 @@ from dsunet.training.callbacks import DurableCheckpoints, RunFolder, SafeInterru
 from dsunet.training.loaders import Loaders
 from dsunet.training.module import SegmentationModule
 from dsunet.training.progress import StepLines
+from dsunet.training.trackers import make_loggers
 
 __all__ = ["explained", "fit", "make_trainer", "quiet", "strategy_for"]
 
@@ -53,7 +53,7 @@ def make_trainer(
     strategy: str,
     progress_bar: bool,
 ) -> L.Trainer:
-    """A trainer that writes through `run_folder` alone, TensorBoard's files apart.
+    """A trainer that writes through `run_folder` alone, what loggers write apart.
 
     Args:
         run_folder: Writes the run's folder.
@@ -79,7 +79,7 @@ def make_trainer(
         check_val_every_n_epoch=recipe.val_every,
         deterministic="warn" if recipe.deterministic else False,
         log_every_n_steps=recipe.log_every,
-        logger=TensorBoardLogger(run_folder.folder, name="tensorboard", version=""),
+        logger=make_loggers(run_folder.folder, recipe),
         callbacks=callbacks,
         plugins=[DurableCheckpoints()],
         enable_checkpointing=False,
