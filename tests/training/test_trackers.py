@@ -35,6 +35,10 @@ class Kept(Logger):
         return "kept"
 
     @property
+    def run_id(self) -> str:
+        return self.version
+
+    @property
     def version(self) -> str:
         return self.options.get("id") or self.options.get("run_id") or "fresh"
 
@@ -75,6 +79,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(callbacks, "WandbLogger", Wandb)
     monkeypatch.setattr(trackers, "MLFlowLogger", Mlflow)
     monkeypatch.setattr(trackers, "find_spec", lambda name: name)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:elsewhere")
     for kind in (Wandb, Mlflow, Unreachable):
         monkeypatch.setattr(kind, "made", [])
 
@@ -86,6 +91,7 @@ def test_a_run_is_logged_and_goes_on_there(stand_ins: None, pictures: Path, tmp_
     run(tmp_path / "run", pictures, data=data, epochs=1, val_pictures=1, **recipe)
     [wandb], [mlflow] = Wandb.made, Mlflow.made
     assert wandb.arguments[0] == mlflow.arguments[1] == "run"
+    assert mlflow.options["tracking_uri"] == "file:elsewhere"
     assert wandb.options["project"] == mlflow.arguments[0] == "steel"
     assert mlflow.options["run_id"] is None
     for logger in (wandb, mlflow):
@@ -122,6 +128,10 @@ def test_loggers_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     require_trackers(TrainConfig())
     with pytest.raises(MissingPackageError, match="`logger` mlflow needs the package mlflow; pip"):
         require_trackers(TrainConfig(logger="tensorboard,mlflow"))
+    monkeypatch.setattr(trackers, "find_spec", lambda name: name)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    with pytest.raises(ConfigError, match="where to: set the environment variable MLFLOW_TRACK"):
+        require_trackers(TrainConfig(logger="mlflow"))
 
 
 @pytest.mark.parametrize("logger", ["", "wandb,wandb", "tensorboard,none", "weights"])
