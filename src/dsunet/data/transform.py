@@ -121,7 +121,9 @@ def _values(given: object, channels: tuple[int, ...]) -> np.ndarray | None:
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
         return np.rint(values * 255).astype(np.uint8)
-    return values if values.dtype == np.uint8 else None
+    if values.dtype != np.uint8:
+        return None
+    return np.asarray(values, np.uint8)
 
 
 def _kind(given: object) -> str:
@@ -139,7 +141,7 @@ def _seeded(seed: int) -> Iterator[None]:
         np.random.get_state(),
         random.getstate(),
     )
-    torch.random.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # the CPU's alone, where pairs are made
     np.random.seed(seed % 2**32)
     random.seed(seed)
     try:

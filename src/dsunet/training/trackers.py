@@ -64,12 +64,12 @@ def make_loggers(folder: Path, recipe: TrainConfig) -> list[Logger]:
             if kind == "tensorboard":
                 made.append(TensorBoardLogger(folder, name="tensorboard", version=""))
             elif kind == "wandb":
-                own = known.get("wandb") or uuid.uuid4().hex[:12]
-                made.append(WandbLogger(name, folder, id=own, project=project, resume="allow"))
+                key = known.get("wandb") or uuid.uuid4().hex[:12]
+                made.append(WandbLogger(name, folder, id=key, project=project, resume="allow"))
             else:
                 where = os.environ.get("MLFLOW_TRACKING_URI")
-                own = known.get("mlflow")
-                made.append(MLFlowLogger(project, name, tracking_uri=where, run_id=own))
+                run_id = known.get("mlflow")
+                made.append(MLFlowLogger(project, name, tracking_uri=where, run_id=run_id))
     return made
 
 
@@ -85,7 +85,7 @@ def begin_tracking(folder: Path, trainer: L.Trainer, settings: Mapping[str, Any]
         if kind is None:
             continue
         with _told(kind):
-            _ = logger.experiment  # which opens it
+            _ = getattr(logger, "experiment", None)  # which opens it
             if kind not in known:
                 logger.log_hyperparams({k: v for k, v in settings.items() if v is not None})
             known[kind] = str(logger.run_id if isinstance(logger, MLFlowLogger) else logger.version)
