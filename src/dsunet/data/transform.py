@@ -108,6 +108,7 @@ def _values(given: object, channels: tuple[int, ...]) -> np.ndarray | None:
     """C×H×W uint8 of what a transform gives; `None` if it is no picture of so many channels."""
     if isinstance(given, Image.Image):
         given = np.asarray(given)
+    values: np.ndarray
     if isinstance(given, np.ndarray):
         values = given.transpose(2, 0, 1) if given.ndim == 3 else given
     elif isinstance(given, Tensor):
@@ -120,7 +121,7 @@ def _values(given: object, channels: tuple[int, ...]) -> np.ndarray | None:
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
-        return np.rint(values * 255).astype(np.uint8)
+        return (values * 255).round().astype(np.uint8)
     if values.dtype != np.uint8:
         return None
     return np.asarray(values, np.uint8)
