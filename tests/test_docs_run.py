@@ -192,7 +192,7 @@ def test_custom_models(
     sandbox: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = ROOT / "docs" / "custom-models.md"
-    for name in ("mynet", "mymaps"):
+    for name in ("mynet", "mymaps", "myblocks"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.syspath_prepend(sandbox)
     for snippet in blocks(page, "python"):
@@ -201,6 +201,17 @@ def test_custom_models(
     run_page(page, capsys)
     assert len(list(Path("maps/tiny").glob("*.png"))) == 2
     assert len(list(Path("maps/contrast/overlay").glob("*.png"))) == 3
+
+
+def test_recipes(
+    sandbox: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = ROOT / "docs" / "recipes.md"
+    monkeypatch.delitem(sys.modules, "mychanges", raising=False)
+    monkeypatch.syspath_prepend(sandbox)
+    Path("mychanges.py").write_text(blocks(page, "python")[0])
+    run_page(page, capsys)
+    assert len(list(Path("maps").glob("*.png"))) == len(list(Path("both").glob("*.png"))) == 8
 
 
 def public_sets(root: str) -> None:
@@ -302,6 +313,7 @@ def run_pipes(page: Path) -> None:
 
 
 def test_predict(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("data", 4, 64)
     page = ROOT / "docs" / "predict.md"
     run_page(page, capsys)
     run_pipes(page)

@@ -622,7 +622,7 @@ PREDICT = Command(
     "  dsunet predict photo.jpg --save overlay\n"
     "  dsunet predict photo.jpg --save cutout --background white --output photo-cut.jpg\n"
     "  dsunet predict photo.jpg --weights RUN --output OUT\n"
-    "  dsunet predict photo.jpg --weights 'RUNS/fold*' --output OUT\n"
+    "  dsunet predict photo.jpg --weights RUN TRIAL --output MEAN\n"
     "  dsunet predict DIR/images --list RUN/val.txt --weights RUN/best.safetensors "
     "--output MAPS\n",
     _predict_arguments,

@@ -7,13 +7,17 @@ from typing import Literal
 
 from dsunet.config.checking import require, require_choices
 from dsunet.config.measuring import BestBy, MeasuringProtocol
+from dsunet.errors import perhaps
 
-__all__ = ["RECIPE_BATCH", "LossConfig", "Precision", "TrainConfig"]
+__all__ = ["LOGGERS", "RECIPE_BATCH", "LossConfig", "Precision", "TrainConfig"]
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
 # By Lightning's names.
 Strategy = Literal["auto", "ddp", "ddp_find_unused_parameters_true"]
+
+LOGGERS = ("tensorboard", "wandb", "mlflow")
+"""What `TrainConfig.logger` may name."""
 
 # The paper's images per step (section IV-C).
 RECIPE_BATCH = 8
@@ -197,7 +201,14 @@ class TrainConfig:
     """Validation images in the panel that is drawn at each new best epoch; 0 for none."""
 
     log_every: int = 10
-    """Steps between two entries in TensorBoard."""
+    """Steps between two entries in what `logger` names."""
+
+    logger: str = "tensorboard"
+    """Where losses, measures and rates are logged beside `metrics.csv`: `tensorboard` (in the run's
+    folder), `wandb`, `mlflow`, several with commas, or `none`."""
+
+    logger_project: str = "dsunet"
+    """What the project in W&B, or the experiment in MLflow, is called."""
 
     def __post_init__(self) -> None:
         for field in (
@@ -256,6 +267,15 @@ class TrainConfig:
                 getattr(self, field),
                 "needs views of one size: leave it out, or `multi_scale`",
             )
+        words = self.loggers
+        wrong = [word for word in words if word not in LOGGERS]
+        require(
+            not wrong and len(set(words)) == len(words) and (bool(words) or "none" in self.logger),
+            "logger",
+            self.logger,
+            f"needs some of {', '.join(LOGGERS)}, with commas, or none"
+            + (perhaps(wrong[0], (*LOGGERS, "none")) if wrong else ""),
+        )
         require(0 < self.layer_decay <= 1, "layer_decay", self.layer_decay, "needs (0, 1]")
         require(0 <= self.average < 1, "average", self.average, "needs [0, 1)")
         require(self.min_lr <= self.lr, "min_lr", self.min_lr, f"needs at most lr, {self.lr}")
@@ -265,3 +285,9 @@ class TrainConfig:
             self.warmup_epochs,
             f"needs fewer than the {self.epochs} epochs",
         )
+
+    @property
+    def loggers(self) -> list[str]:
+        """What `logger` names, one by one."""
+        words = [word.strip() for word in self.logger.split(",") if word.strip()]
+        return [] if words == ["none"] else words

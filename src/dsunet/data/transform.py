@@ -108,6 +108,7 @@ def _values(given: object, channels: tuple[int, ...]) -> np.ndarray | None:
     """C×H×W uint8 of what a transform gives; `None` if it is no picture of so many channels."""
     if isinstance(given, Image.Image):
         given = np.asarray(given)
+    values: np.ndarray
     if isinstance(given, np.ndarray):
         values = given.transpose(2, 0, 1) if given.ndim == 3 else given
     elif isinstance(given, Tensor):
@@ -120,8 +121,10 @@ def _values(given: object, channels: tuple[int, ...]) -> np.ndarray | None:
     if values.dtype == np.bool_:
         return values.astype(np.uint8) * np.uint8(255)
     if values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
-        return np.rint(values * 255).astype(np.uint8)
-    return values if values.dtype == np.uint8 else None
+        return (values * 255).round().astype(np.uint8)
+    if values.dtype != np.uint8:
+        return None
+    return np.asarray(values, np.uint8)
 
 
 def _kind(given: object) -> str:
@@ -139,7 +142,7 @@ def _seeded(seed: int) -> Iterator[None]:
         np.random.get_state(),
         random.getstate(),
     )
-    torch.random.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # the CPU's alone, where pairs are made
     np.random.seed(seed % 2**32)
     random.seed(seed)
     try:

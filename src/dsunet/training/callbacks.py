@@ -15,6 +15,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from dsunet.data.dataset import PairDataset, collate
@@ -240,6 +241,9 @@ class RunFolder(L.Callback):
         )
         write_png(self.folder / "validation.png", sheet)
         for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.log_image("validation", [sheet])
+                continue
             board = getattr(logger, "experiment", None)
             if board is not None and hasattr(board, "add_image"):
                 pixels = torch.from_numpy(np.array(sheet)).permute(2, 0, 1)

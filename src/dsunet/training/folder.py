@@ -175,6 +175,7 @@ def check_free(folder: Path, resume: bool, lists: Collection[str] = ()) -> None:
 _FREE = frozenset(
     (
         *("workers", "device", "check", "save_every", "log_every", "val_pictures", "max_pixels"),
+        *("logger", "logger_project"),
         # the results are the same, of several devices but for the last digits
         *("activation_checkpointing", "devices", "num_nodes", "strategy"),
         # may have moved; what is in the weights, and the names of pairs, are compared

@@ -17,9 +17,10 @@ from dsunet.training.material import Material
 from dsunet.training.module import SegmentationModule
 from dsunet.training.request import Request
 from dsunet.training.together import Together
+from dsunet.training.trackers import begin_tracking, require_trackers
 from dsunet.training.trainer import fit, make_trainer, quiet, strategy_for
 
-__all__ = ["Ended", "Together", "quiet", "run_loop", "seed"]
+__all__ = ["Ended", "Together", "quiet", "require_trackers", "run_loop", "seed"]
 
 
 class Ended(NamedTuple):
@@ -68,6 +69,7 @@ def run_loop(request: Request, material: Material, built: Built, together: Toget
     )
     checkpoint = _gone_on_from(request, loaders, together)
     if request.is_first:
+        begin_tracking(folder, trainer, request.settings)
         write_environment(folder, built.network, place)
         _say_start(request, material, built.network)
     distillation = teaching.distillation if teaching is not None else None

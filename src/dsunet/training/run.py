@@ -161,6 +161,7 @@ def _carried_out(request: Request) -> TrainResult:
     with together.one_voice(), ExitStack() as stack:
         going_on = request.resume and (request.folder / "config.yaml").is_file()
         request = settled(request, together.tell("going on", going_on))
+        loop.require_trackers(request.recipe)
         material = find_material(request)
         lists = material.lists(request.distill is not None and bool(request.distill.unlabelled))
         report = None

@@ -16,7 +16,6 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 
 from dsunet.config import DistillConfig, LossConfig, TrainConfig
@@ -31,6 +30,7 @@ from dsunet.training.loaders import Loaders
 from dsunet.training.module import SegmentationModule
 from dsunet.training.progress import StepLines
 from dsunet.training.together import TIMEOUT, Together, lost_contact
+from dsunet.training.trackers import make_loggers
 
 __all__ = ["explained", "fit", "make_trainer", "quiet", "strategy_for"]
 
@@ -63,7 +63,7 @@ def make_trainer(
     together: Together,
     progress_bar: bool,
 ) -> L.Trainer:
-    """A trainer that writes through `run_folder` alone, TensorBoard's files apart.
+    """A trainer that writes through `run_folder` alone, what loggers write apart.
 
     Args:
         run_folder: Writes the run's folder.
@@ -91,7 +91,7 @@ def make_trainer(
         check_val_every_n_epoch=recipe.val_every,
         deterministic="warn" if recipe.deterministic else False,
         log_every_n_steps=recipe.log_every,
-        logger=TensorBoardLogger(run_folder.folder, name="tensorboard", version=""),
+        logger=make_loggers(run_folder.folder, recipe),
         callbacks=callbacks,
         plugins=[DurableCheckpoints(), _environment(together.ranks)],
         enable_checkpointing=False,
