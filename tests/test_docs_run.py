@@ -16,12 +16,12 @@ import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import photographs
 import pytest
 import torch
 from PIL import Image, ImageFilter
 
 import dsunet.predict
-import photographs
 from dsunet.cli import main
 from dsunet.data.synthetic import synthetic_pair, write_synthetic
 from helpers import ROOT, lay_out
@@ -86,6 +86,13 @@ def write_labelme(folder: Path) -> None:
     (folder / "2-0.json").write_text(json.dumps(content))
 
 
+def write_method(folder: Path) -> None:
+    """Maps of two data sets, as good as their masks."""
+    shutil.copytree("DIR/masks", "OTHER/masks", dirs_exist_ok=True)
+    for name in ("DUTS-TE", "CAMO"):
+        shutil.copytree("DIR/masks", folder / name)
+
+
 # Files that users have and we have not: smaller ones with made-up values under their names.
 STAND_INS: dict[str, Callable[[Path], object]] = {
     "sam2.1_hiera_large.pt": sam2_file,
@@ -96,6 +103,8 @@ STAND_INS: dict[str, Callable[[Path], object]] = {
     "annotations.json": write_annotations,
     "EXPORT": write_labelme,
     "PHOTOS": lambda path: write_photos(path, 2),
+    "METHOD": write_method,
+    "OTHER_METHOD": write_method,
     "OTHER_MAPS": lambda path: shutil.copytree("MAPS", path),
     "token.txt": lambda path: path.write_text("secret\n"),
 }
