@@ -12,7 +12,10 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 WRITTEN = [
     *PAGES,
-    *(ROOT / name for name in ("CHANGELOG.md", "THIRD_PARTY.md", "benchmarks/README.md")),
+    *(
+        ROOT / name
+        for name in ("CHANGELOG.md", "CONTRIBUTING.md", "THIRD_PARTY.md", "benchmarks/README.md")
+    ),
     *sorted((ROOT / "src/dsunet/weights/shipped").glob("*.md")),
 ]
 """All that is there to be read, with or without commands to try."""

@@ -13,9 +13,10 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import photographs
 import pytest
 import torch
 from PIL import Image, ImageFilter
@@ -87,6 +88,13 @@ def write_labelme(folder: Path) -> None:
     (folder / "2-0.json").write_text(json.dumps(content))
 
 
+def write_method(folder: Path) -> None:
+    """Maps of two data sets, as good as their masks."""
+    shutil.copytree("DIR/masks", "OTHER/masks", dirs_exist_ok=True)
+    for name in ("DUTS-TE", "CAMO"):
+        shutil.copytree("DIR/masks", folder / name)
+
+
 # Files that users have and we have not: smaller ones with made-up values under their names.
 STAND_INS: dict[str, Callable[[Path], object]] = {
     "sam2.1_hiera_large.pt": sam2_file,
@@ -97,6 +105,8 @@ STAND_INS: dict[str, Callable[[Path], object]] = {
     "annotations.json": write_annotations,
     "EXPORT": write_labelme,
     "PHOTOS": lambda path: write_photos(path, 2),
+    "METHOD": write_method,
+    "OTHER_METHOD": write_method,
     "OTHER_MAPS": lambda path: shutil.copytree("MAPS", path),
     "token.txt": lambda path: path.write_text("secret\n"),
 }
@@ -243,7 +253,13 @@ def test_compare(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
             with Image.open(mask) as picture:
                 picture.filter(ImageFilter.GaussianBlur(1 + blur)).save(folder / mask.name)
     Path("val.txt").write_text("salient_00000\ncamouflaged_00001\n")
+    for method in ("DSU-Net", "U2Net"):
+        for name in ("DUTS-TE", "CAMO"):
+            shutil.copytree(Path("maps", method), Path("METHODS", method, name))
+            shutil.copytree("data/masks", Path("DATA", name, "masks"), dirs_exist_ok=True)
     run_page(ROOT / "docs" / "compare.md", capsys)
+    assert Path("papers/CAMO/table.tex").is_file()
+    assert re.search(r"\| DSU-Net \| 3\.7 \| 3\.5 \| \d", Path("costs/table.md").read_text())
     assert {p.name for p in Path("compared").iterdir()} == {
         *(f"table.{ending}" for ending in ("md", "tex", "csv", "json")),
         "per_image.csv",
@@ -253,6 +269,42 @@ def test_compare(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
             for ending in ("png", "pdf")
         ),
     }
+
+
+def write_named(folder: str, names: Sequence[str]) -> None:
+    """A data set whose pictures are called so; of every fourth the mask is empty."""
+    for kind in ("images", "masks"):
+        Path(folder, kind).mkdir(parents=True)
+    for number, name in enumerate(names):
+        image, mask = synthetic_pair(number, 64)
+        image.save(Path(folder, "images", f"{name}.jpg"))
+        (mask if number % 4 else Image.new("L", mask.size)).save(
+            Path(folder, "masks", f"{name}.png")
+        )
+
+
+def test_medicine(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_synthetic("polyps", 8, 64)
+    pairs = sorted(path.stem for path in Path("polyps/images").iterdir())
+    lines = (f"{name},{number // 2}\n" for number, name in enumerate(pairs))
+    Path("groups.csv").write_text("".join(lines))
+    run_page(ROOT / "docs" / "recipe-medicine.md", capsys)
+    assert len(list(Path("marked/overlay").iterdir())) == 2
+    assert "[0." in Path("compared/table.md").read_text()
+
+
+def test_inspection(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_named("tiles", [f"MT_exp{i}_num_{100 * (i // 2) + 1000 + i}" for i in range(16)])
+    run_page(ROOT / "docs" / "recipe-inspection.md", capsys)
+    assert Path("tiles.onnx").is_file()
+    assert Path("runs/tiles/report.html").is_file()
+
+
+def test_photographs(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photographs.main(Path("photographs"))
+    run_page(ROOT / "docs" / "recipe-photographs.md", capsys)
+    assert len(list(Path("cutouts").glob("*.png"))) == len(photographs.PHOTOGRAPHS)
+    assert len(list(Path("shop").glob("*.webp"))) == len(photographs.PHOTOGRAPHS)
 
 
 def test_features(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:

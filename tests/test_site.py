@@ -39,10 +39,14 @@ def test_every_page_is_in_the_navigation() -> None:
     named = re.findall(r"([\w./-]+\.md)$", configuration(), re.MULTILINE)
     pages = [path.name for path in (ROOT / "docs").glob("*.md")]
     assert sorted(named) == sorted(
-        [*pages, "index.md", "benchmarks/README.md", "CHANGELOG.md", "THIRD_PARTY.md"]
+        [
+            *(*pages, "index.md", "benchmarks/README.md", "project/CONTRIBUTING.md"),
+            *("project/CHANGELOG.md", "project/THIRD_PARTY.md"),
+        ]
     )
     for page in named:
-        at_home = next(p for p in (f"docs/{page}", page, "README.md") if (ROOT / p).is_file())
+        places = (f"docs/{page}", page, page.removeprefix("project/"), "README.md")
+        at_home = next(place for place in places if (ROOT / place).is_file())
         assert site_path(at_home) == page
 
 

@@ -26,16 +26,17 @@ ROOMS = {
 PACKAGE = """\
 # The package
 
-The names of `dsunet`, which come when they are first used: `import dsunet` loads no torch. What is listed here stays;
-a name that changes stands in the [changelog](../CHANGELOG.md), and its old spelling goes on working.
-More names are in [its rooms](api-rooms.md); how the house is laid out is in [architecture](architecture.md).
+The names of `dsunet`, which come when they are first used: `import dsunet` loads no torch. What is
+listed here stays; a name that changes stands in the [changelog](../CHANGELOG.md), and its old
+spelling goes on working. More names are in [its rooms](api-rooms.md); how the house is laid out is
+in [architecture](architecture.md).
 
 """
 INNER = """\
 # The rooms
 
-The public names of the rooms of `dsunet`, beside [those of the package itself](api.md). Settings are frozen
-dataclasses: the same fields are flags of the commands, and keys of YAML files.
+The public names of the rooms of `dsunet`, beside [those of the package itself](api.md). Settings
+are frozen dataclasses: the same fields are flags of the commands, and keys of YAML files.
 """
 
 

@@ -31,7 +31,10 @@ def site_path(path: str) -> str:
         return "index.md"
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
-    return path if path.endswith(".md") else f"files/{path}"
+    if not path.endswith(".md"):
+        return f"files/{path}"
+    # CONTRIBUTING.md beside contributing.md would be one file on some disks
+    return path if "/" in path else f"project/{path}"
 
 
 def targets(path: str, text: str) -> Iterator[str]:

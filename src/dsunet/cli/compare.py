@@ -233,7 +233,7 @@ COMPARE = Command(
     "  dsunet compare MAPS OTHER_MAPS --masks DIR/masks --list RUN/val.txt\n"
     "  dsunet compare Ours=MAPS OTHER_MAPS --masks DIR/masks --list RUN/val.txt "
     "--images DIR/images --published DUTS-TE --output COMPARED\n"
-    "  dsunet compare METHOD OTHER_METHOD --set DUTS-TE=DIR/masks --set CAMO=ROOT/masks "
+    "  dsunet compare METHOD OTHER_METHOD --set DUTS-TE=DIR/masks --set CAMO=OTHER/masks "
     "--intervals --model-of METHOD=dsunet-lite --output COMPARED\n",
     _compare_arguments,
     _compare,
