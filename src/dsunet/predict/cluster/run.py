@@ -233,7 +233,8 @@ def _cluster(ray: Any, address: str) -> Iterator[None]:
     shown: dict[str, Any] = {} if _shows_all() else _QUIET
     if not _shows_all():
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    settings = {"include_dashboard": False} if local else {}
+    # what goes through Ray are numbers of parts and summaries
+    settings = {"include_dashboard": False, "object_store_memory": 2**28} if local else {}
     try:
         ray.init(address=address, **settings, **shown)
     except (ConnectionError, ValueError, RuntimeError) as error:
