@@ -364,6 +364,11 @@ def run_pipes(page: Path) -> None:
             assert done.returncode == 0, f"{line}: {done.stderr.decode()}"
 
 
+def test_scale(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_page(ROOT / "docs" / "scale.md", capsys)
+    assert len(list(Path("maps-of-all").glob("*.png"))) == 2
+
+
 def test_predict(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_synthetic("data", 4, 64)
     page = ROOT / "docs" / "predict.md"

@@ -17,7 +17,7 @@ from PIL import Image
 
 import dsunet
 from dsunet.data.synthetic import synthetic_pair
-from dsunet.errors import ConfigError, DsunetError, OutputError
+from dsunet.errors import ConfigError, DeviceError, DsunetError, OutputError
 from dsunet.predict import Options, plan_outputs, predict_files
 from dsunet.predict.cluster import run
 from dsunet.predict.cluster.actor import PartActor, Setup, journal_of
@@ -272,6 +272,27 @@ def test_nothing_for_too_long_ends_a_prediction(
     assert next(watched) == 1
     with pytest.raises(OSError, match="gone"):
         next(watched)
+
+
+def test_a_cluster_that_is_not_there_is_told_in_one_line(
+    segmenter: dsunet.Segmenter,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries: list[object] = []
+
+    def fails(**how: object) -> None:
+        tries.append(how["address"])
+        raise Exception("it\ntimed out")
+
+    monkeypatch.setattr("ray.init", fails)
+    out = tmp_path / "out"
+    with pytest.raises(DeviceError, match=r"reached at h:1 \(it timed out\); name its head"):
+        predict_on_cluster(segmenter, plan([pictures], out), out, cluster="h:1")
+    with pytest.raises(DeviceError, match="started here"):
+        predict_on_cluster(segmenter, plan([pictures], out), out, resume=True)
+    assert tries == ["h:1", "local", "local", "local"]
 
 
 def test_parts_are_neither_many_nor_large() -> None:

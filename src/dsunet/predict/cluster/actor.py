@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ class PartActor:
         try:
             self.segmenter = self._build()
         except DsunetError as error:
-            self.trouble = f"on the machine {os.uname().nodename}: {error}"
+            self.trouble = f"on the machine {platform.node()}: {error}"
 
     def _build(self) -> Segmenter:
         from dsunet.predict.record import way_of

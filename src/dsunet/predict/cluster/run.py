@@ -234,19 +234,30 @@ def _cluster(ray: Any, address: str) -> Iterator[None]:
     shown: dict[str, Any] = {} if _shows_all() else _QUIET
     if not _shows_all():
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    settings = {"include_dashboard": False} if local else {}
-    try:
-        ray.init(address=address, **settings, **shown)
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise DeviceError(
-            f"there is no cluster at {address} ({' '.join(str(error).split())[:200]}); name its "
-            "head as HOST:PORT, or `cluster` local"
-        ) from error
+    # what goes through Ray are numbers of parts and summaries
+    settings = {"include_dashboard": False, "object_store_memory": 2**28} if local else {}
+    for left in reversed(range(_STARTS if local else 1)):
+        try:
+            ray.init(address=address, **settings, **shown)
+            break
+        except Exception as error:  # a start that takes too long is nothing more special
+            ray.shutdown()
+            if left:
+                continue
+            reason = " ".join(str(error).split())[:200]
+            what = "be started here" if local else f"be reached at {address}"
+            remedy = "try when the machine is less busy" if local else "name its head as HOST:PORT"
+            raise DeviceError(
+                f"no Ray cluster can {what} ({reason}); {remedy}, or leave `cluster` out"
+            ) from error
     try:
         yield
     finally:
         ray.shutdown()
 
+
+_STARTS = 3
+"""How often a cluster of this machine is tried; Ray gives up after 30 seconds, busy or not."""
 
 _QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
 
