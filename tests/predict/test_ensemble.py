@@ -21,7 +21,7 @@ from dsunet.cli.predict import PREDICT, _sort_out
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.errors import CheckpointError, ConfigError
 from dsunet.predict.engines.ensemble import EnsembleEngine
-from dsunet.predict.members import find_members
+from dsunet.predict.members import find_members, is_meant_as_weights
 
 PICTURE = synthetic_pair(0, 90)[0]
 
@@ -184,6 +184,12 @@ def test_weights_and_images_are_told_apart(runs: Path, words: str, paths: str) -
     _sort_out(arguments)
     assert arguments.weights == ["runs/fold-1", "runs/fold-2"]
     assert arguments.paths == paths.split()
+
+
+def test_a_name_of_weights_that_come_with_the_package_is_one_of_weights(runs: Path) -> None:
+    assert is_meant_as_weights("dsunet-lite")
+    assert not is_meant_as_weights("dsunet-large")
+    assert not is_meant_as_weights("photo.png")
 
 
 def test_the_command(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

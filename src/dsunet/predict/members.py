@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 
 from dsunet.errors import CheckpointError, ConfigError
 from dsunet.predict.engines.models import Given
+from dsunet.weights import shipped
 from dsunet.weights.exported import OPENVINO_SUFFIX, SUFFIX
 
 if TYPE_CHECKING:
@@ -97,13 +98,14 @@ def _matches(pattern: str) -> list[str]:
 
 
 def is_meant_as_weights(word: str) -> bool:
-    """Whether a word is one of weights by its looks: a run's folder, or such a file's name.
+    """Whether a word is one of weights by its looks.
 
-    Or a pattern that finds some of these.
+    A run's folder, such a file's name, the name of weights that come with the package, or a pattern
+    that finds some of these.
     """
     if _is_pattern(word):
         return any(map(_is_weights, glob.iglob(word, recursive=True)))  # noqa: PTH207
-    return _is_weights(word)
+    return _is_weights(word) or shipped.meant(word) is not None
 
 
 def _is_weights(path: str) -> bool:
