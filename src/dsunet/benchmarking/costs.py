@@ -116,10 +116,12 @@ def _speeds(configs: Mapping[str, ModelConfig], device: str) -> dict[str, tuple[
             found[name] = None, f"{name} could not be timed: {each.reason}."
             continue
         about = circumstances()
+        count = about["threads"]
+        threads = "1 thread" if count == 1 else f"{count} threads"
         where = about.get("gpu") if each.device != "cpu" else about["processor"]
         found[name] = (
             each.images_per_second,
             f"images/s: one image at a time, {each.precision} on {where or each.device}, "
-            f"{about['threads']} threads; median of {len(each.seconds)}, models in turns.",
+            f"{threads}; median of {len(each.seconds)}, models in turns.",
         )
     return found
