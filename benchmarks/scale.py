@@ -145,18 +145,17 @@ def manifest(folder: Path) -> pa.Table:
 def killed(arguments: list[str], folder: Path, count: int, every: float) -> dict[str, Any]:
     """Runs the command on a cluster; kills actors at random, and the driver once."""
     rng, kills = random.Random(0), 0
-    drivers: list[dict[str, Any]] = []
+    killed_after = 0
     begun = time.perf_counter()
     for attempt in range(2):
         until = time.monotonic() + rng.uniform(0.5, 1.5) * every
         with started([*arguments, *(["--resume"] if attempt else [])], folder) as process:
             while process.poll() is None:
                 time.sleep(1.0)
-                drivers[attempt:] = [{"highest_mib": highest_mib(process.pid)}]
                 done = sum(1 for _ in (folder / "cluster").rglob("*.png"))
                 if attempt == 0 and done > count // 2:
                     process.send_signal(signal.SIGKILL)
-                    drivers[0]["killed_after"] = done
+                    killed_after = done
                 elif time.monotonic() > until and (pids := actors_of(process.pid)):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(rng.choice(pids), signal.SIGKILL)
@@ -164,7 +163,7 @@ def killed(arguments: list[str], folder: Path, count: int, every: float) -> dict
                     until = time.monotonic() + rng.uniform(0.5, 1.5) * every
     return {
         "actors_killed": kills,
-        "drivers": drivers,
+        "driver_killed_after_maps": killed_after,
         "seconds": round(time.perf_counter() - begun, 1),
         "status": process.returncode,
     }
