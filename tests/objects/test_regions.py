@@ -85,6 +85,20 @@ def test_units() -> None:
     assert wide.major_axis == pytest.approx(2 * 4 * math.sqrt((12**2 - 1) / 12))
 
 
+def test_units_of_any_size() -> None:
+    """Of nanometres in metres, and of pixels that are a thousand times wider than high."""
+    shape = blobs(3)
+    plain = find_regions(shape)
+    for side in (1e-9, 1e6):
+        scaled = find_regions(shape, pixel=PixelSize(side, side, "m"))
+        assert [each.longest_axis / side for each in scaled] == pytest.approx(
+            [each.longest_axis for each in plain]
+        )
+    assert find_regions(shape, pixel=PixelSize(1.0, 1e-3, "m"))
+    (dot,) = find_regions(drawn((3, 3, 1, 1)))
+    assert (dot.longest_axis, dot.perimeter, dot.major_axis) == (1.0, 0.0, 0.0)
+
+
 @pytest.mark.parametrize("side", [1.0, 0.25])
 def test_regionprops_says_the_same(side: float) -> None:
     mask = blobs(1)

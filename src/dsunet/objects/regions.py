@@ -131,8 +131,9 @@ def _longest(shape: np.ndarray, pixel: PixelSize) -> float:
         for ends in (first, last):
             pair = np.stack((filled, ends), axis=1)
             points.append(pair if axis == 0 else pair[:, ::-1])
-    scaled = np.concatenate(points) * (pixel.height, pixel.width)
-    return float(pdist(scaled[ConvexHull(scaled).vertices]).max())
+    outline = np.concatenate(points)
+    corners = outline[ConvexHull(outline).vertices] * (pixel.height, pixel.width)
+    return float(pdist(corners).max())
 
 
 def runs_of(coordinates: np.ndarray, size: tuple[int, int]) -> list[int]:
