@@ -151,7 +151,7 @@ def test_what_does_not_fit() -> None:
     costs = Costs(1, 0, 0, 1, 0, 0, 0, 0, 9e9)
     found = rules.misfits(FACTS, 384, CPU, costs, Length(1, 1, 241), 60)
     assert len(found) == 2
-    assert "1 epochs take about 4.0 minutes, more than 1" in found[0]
+    assert "1 epoch would take about 4.0 minutes, more than 1" in found[0]
     assert "9.0 GB, and 8.0 GB are free" in found[1]
     least = steps.choose_epochs(Length(1, 1, 241), 1, 240, True)
     assert "not even one fits into 1 minutes" in least[0].reason

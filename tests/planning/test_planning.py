@@ -299,7 +299,7 @@ def test_real_steps_in_a_process(pictures: Path) -> None:
     costs = costs_of(trial)
     assert costs.image > 0
     assert costs.start > 0.1
-    told_of = any("take about" in finding for finding in plan.findings)
+    told_of = any("would take about" in finding for finding in plan.findings)
     assert plan.seconds <= 1.05 * 30 or told_of
     with pytest.raises(DataError):
         run_trial(replace(tasks[0], split=replace(tasks[0].split, training=[])))

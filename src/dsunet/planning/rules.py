@@ -267,7 +267,8 @@ def misfits(
         found.append(tiny)
     if length.seconds > 1.05 * budget:
         found.append(
-            f"{length.epochs} epochs take about {length.seconds / 60:.1f} minutes, more than "
+            f"{length.epochs} epoch{'s' * (length.epochs > 1)} would take about "
+            f"{length.seconds / 60:.1f} minutes, more than "
             f"{budget / 60:g}: give more `minutes`, or fewer pairs (`limit`)"
         )
     if machine.memory is not None and costs.memory > machine.memory:

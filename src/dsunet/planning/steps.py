@@ -71,7 +71,11 @@ def choose_smoothing(epochs: int, steps: int) -> list[Choice]:
     decay = float(f"{min(0.998, 1 - 1 / reach):.3f}")
     return [
         Choice("warmup_epochs", warm, f"of {epochs}, for AdamW to learn the gradients' sizes"),
-        Choice("average", decay, f"of about the last {round(1 / (1 - decay))} of {steps:,} steps"),
+        Choice(
+            "average",
+            decay,
+            f"of about the last {min(round(1 / (1 - decay)), steps)} of {steps:,} steps",
+        ),
     ]
 
 
@@ -90,6 +94,10 @@ def choose_epochs(length: Length, minutes: float, pairs: int, validated: bool) -
     if validated:
         count = validations(length.epochs, length.val_every)
         choices.append(
-            Choice("val_every", length.val_every, f"{count} times, a tenth of the time at most")
+            Choice(
+                "val_every",
+                length.val_every,
+                f"validations in all: {count}; a tenth of the time, but five where there is room",
+            )
         )
     return choices
