@@ -241,7 +241,6 @@ def as_srun(data: Path, output: Path, machine: str, number: int) -> list[str]:
         "SLURM_JOB_ID": "4711",
         "SLURM_NODELIST": "10.77.0.1,10.77.0.2",
         "SLURM_STEP_NUM_TASKS": "2",
-        "SLURM_STEP_NUM_NODES": "2",
         "SLURM_NTASKS": "2",
         "SLURM_NTASKS_PER_NODE": "1",
         "SLURM_NNODES": "2",
@@ -270,7 +269,7 @@ def test_two_machines(data: Path, whole: Path, tmp_path: Path, machines: tuple[s
 SRUN = """#!/bin/bash
 # two tasks on this machine, as srun starts them
 while [[ $1 == --* ]]; do shift; done
-export SLURM_STEP_NUM_TASKS=2 SLURM_STEP_NUM_NODES=1 SLURM_NTASKS=2 SLURM_NODEID=0
+export SLURM_STEP_NUM_TASKS=2 SLURM_NTASKS=2 SLURM_NODEID=0
 SLURM_PROCID=1 SLURM_LOCALID=1 "$@" &
 SLURM_PROCID=0 SLURM_LOCALID=0 "$@"
 wait $!
