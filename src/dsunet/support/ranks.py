@@ -82,8 +82,8 @@ class Ranks:
             world = int(environment["SLURM_STEP_NUM_TASKS"])
             if "SLURM_NTASKS_PER_NODE" not in environment:
                 raise ConfigError(
-                    f"the SLURM job was asked for with --ntasks={world}, which leaves open how many "
-                    "there are on each machine; ask for --nodes and --ntasks-per-node"
+                    f"the SLURM job was asked for with --ntasks={world}, which leaves open "
+                    "how many there are on each machine; ask for --nodes and --ntasks-per-node"
                 )
             on_machine = int(environment["SLURM_NTASKS_PER_NODE"])
             rank, local = int(environment["SLURM_PROCID"]), int(environment["SLURM_LOCALID"])
