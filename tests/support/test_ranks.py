@@ -16,7 +16,7 @@ TORCHRUN = {
 }
 SRUN = {
     "SLURM_STEP_NUM_TASKS": "8",
-    "SLURM_STEP_NUM_NODES": "2",
+    "SLURM_NTASKS_PER_NODE": "4",
     "SLURM_PROCID": "5",
     "SLURM_LOCALID": "1",
     "SLURM_NTASKS": "8",
@@ -44,6 +44,9 @@ def test_what_has_started_it(environment: dict[str, str], ranks: Ranks) -> None:
 def test_an_environment_that_cannot_be() -> None:
     with pytest.raises(ConfigError, match=r"cannot be understood \('WORLD_SIZE'\)"):
         Ranks.found({"TORCHELASTIC_RUN_ID": "none", "RANK": "0"})
+    spread = {key: value for key, value in SRUN.items() if key != "SLURM_NTASKS_PER_NODE"}
+    with pytest.raises(ConfigError, match=r"--ntasks=8, .* ask for --nodes and --ntasks-per-node"):
+        Ranks.found(spread)
 
 
 @pytest.mark.parametrize("starter", ["torchrun", "srun"])

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -49,13 +50,18 @@ def arguments(data: Path, output: Path | str, *more: str) -> list[str]:
     return ["train", *settings.split(), "--data", str(data), "--output", str(output), *more]
 
 
-def start(command: list[str], environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+def start(
+    command: list[str],
+    environment: dict[str, str] | None = None,
+    before: Callable[[], None] | None = None,
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | (environment or {}),
+        preexec_fn=before,
     )
 
 
@@ -192,11 +198,13 @@ def test_a_broken_image_is_one_line(data: Path, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_one_line(data: Path, tmp_path: Path) -> None:
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000,) * 2)"
-    script = tmp_path / "limited.py"
-    script.write_text(f"{limit}\n{Path(SCRIPT).read_text()}")
+    """The system refuses files of more than two megabytes, which the weights have."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+
     given = arguments(data, tmp_path / "run", *TWO)
-    status, _, errors = ended(start([sys.executable, str(script), *given]))
+    status, _, errors = ended(start([sys.executable, SCRIPT, *given], before=limit))
     assert status == 1
     assert len(errors.strip().splitlines()) == 1, errors
     assert "cannot be written (File too large); what was saved before is whole" in errors
@@ -241,7 +249,6 @@ def as_srun(data: Path, output: Path, machine: str, number: int) -> list[str]:
         "SLURM_JOB_ID": "4711",
         "SLURM_NODELIST": "10.77.0.1,10.77.0.2",
         "SLURM_STEP_NUM_TASKS": "2",
-        "SLURM_STEP_NUM_NODES": "2",
         "SLURM_NTASKS": "2",
         "SLURM_NTASKS_PER_NODE": "1",
         "SLURM_NNODES": "2",
@@ -270,7 +277,7 @@ def test_two_machines(data: Path, whole: Path, tmp_path: Path, machines: tuple[s
 SRUN = """#!/bin/bash
 # two tasks on this machine, as srun starts them
 while [[ $1 == --* ]]; do shift; done
-export SLURM_STEP_NUM_TASKS=2 SLURM_STEP_NUM_NODES=1 SLURM_NTASKS=2 SLURM_NODEID=0
+export SLURM_STEP_NUM_TASKS=2 SLURM_NTASKS=2 SLURM_NODEID=0
 SLURM_PROCID=1 SLURM_LOCALID=1 "$@" &
 SLURM_PROCID=0 SLURM_LOCALID=0 "$@"
 wait $!

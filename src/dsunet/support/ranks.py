@@ -63,6 +63,8 @@ class Ranks:
         """
         try:
             return cls._found(environment)
+        except ConfigError:
+            raise
         except (KeyError, ValueError) as error:
             raise ConfigError(
                 f"the environment variables of torchrun or srun cannot be understood ({error}); "
@@ -78,9 +80,14 @@ class Ranks:
         # of a step with several tasks: in a batch script itself, and in a shell, there is one
         if int(environment.get("SLURM_STEP_NUM_TASKS", 1)) > 1:
             world = int(environment["SLURM_STEP_NUM_TASKS"])
-            nodes = int(environment.get("SLURM_STEP_NUM_NODES", 1))
+            if "SLURM_NTASKS_PER_NODE" not in environment:
+                raise ConfigError(
+                    f"the SLURM job was asked for with --ntasks={world}, which leaves open "
+                    "how many there are on each machine; ask for --nodes and --ntasks-per-node"
+                )
+            on_machine = int(environment["SLURM_NTASKS_PER_NODE"])
             rank, local = int(environment["SLURM_PROCID"]), int(environment["SLURM_LOCALID"])
-            return cls(rank, world, local, world // nodes, "srun")
+            return cls(rank, world, local, on_machine, "srun")
         if STORE in environment and "LOCAL_RANK" in environment:
             local, world = int(environment["LOCAL_RANK"]), int(environment[STORE].split("/")[1])
             return cls(local, world, local, world, "dsunet")
