@@ -256,9 +256,9 @@ class DurableCheckpoints(TorchCheckpointIO):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
     ) -> None:
-        with temporary_beside(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
-            replace_durably(temporary, Path(path))
+        content = io.BytesIO()  # torch says of a full disk only that an iostream has an error
+        torch.save(checkpoint, content)
+        write_atomically(Path(path), content.getvalue())
 
 
 class SafeInterrupt(L.Callback):

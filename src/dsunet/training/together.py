@@ -60,6 +60,7 @@ class Together:
         self.ranks = ranks
         self._start = f"dsunet/{next(_numbers)}/"
         self._ended = threading.Event()
+        self._heard = False  # that somebody has failed, and says why
         self._children: list[subprocess.Popen[bytes]] = []
         if ranks.world == 1:
             return
@@ -198,7 +199,7 @@ class Together:
         """Whether this process is the first to have failed, and so the one that speaks."""
         number = self._count("failed")
         if number is None:  # the first process has gone with the store
-            return self.ranks.rank == 1
+            return self.ranks.rank == 1 and not self._heard
         if number == 1 and self.ranks.is_first:  # the others are to hear of it before it ends
             others = (self._count("here", 0) or 1) - 1
             atexit.register(self._wait_for, "gone", others)
@@ -238,6 +239,7 @@ class Together:
         """Whether another one has gone without a word; `None` while all is well."""
         failed = self._count("failed", 0)
         if failed:
+            self._heard = True
             return False
         lost = failed is None or any(child.poll() for child in self._children)
         return True if lost else None
