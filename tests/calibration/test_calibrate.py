@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import dsunet
@@ -26,9 +27,14 @@ NANO = model_config("dsunet-nano", sam_size=128, dino_size=112)
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network as it is made."""
+    """A network as it is made, but louder, so that maps have more than one value."""
     path = tmp_path_factory.mktemp("weights") / "nano.safetensors"
-    save(dsunet.create_model("dsunet-nano", None, sam_size=128, dino_size=112), path)
+    torch.manual_seed(0)
+    network = dsunet.create_model("dsunet-nano", None, sam_size=128, dino_size=112)
+    with torch.no_grad():
+        for parameter in network.decoder.parameters():
+            parameter.mul_(1.5)
+    save(network, path)
     return path
 
 

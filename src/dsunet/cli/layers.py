@@ -15,7 +15,7 @@ from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, Tr
 
 __all__ = ["BASIC", "FEW", "basics_only", "hidden_at_first"]
 
-FEW = 40
+FEW = 44
 """A command with so many flags, or fewer, shows all of them."""
 
 BASIC = frozenset(

@@ -31,17 +31,17 @@ class LossConfig:
     """Binary cross-entropy: plain mean, as published, or weighted towards boundaries like the
     IoU term, as the published code means it."""
 
-    positive_weight: float | Literal["auto"] = 1.0
-    """How much an object's pixels count in the cross-entropy, where background's count 1: above 1
-    for objects that are rare and missed; `auto` is background's share of the training masks'
-    pixels over the object's, at most 100. The paper has 1."""
-
     output_weights: tuple[float, float, float] = (0.25, 0.5, 1.0)
     """Weights of the coarse, middle and fine output in the total."""
 
     ssim: float = 0.0
     """Weight of a further term on the fine output, 1 − SSIM, which sharpens outlines and leaves
     less half there; the paper has none."""
+
+    positive_weight: float | Literal["auto"] = 1.0
+    """How much an object's pixels count in the cross-entropy, where background's count 1: above 1
+    for objects that are rare and missed; `auto` is background's share of the training masks'
+    pixels over the object's, at most 100. The paper has 1."""
 
     without_object: Literal["iou", "area", "none"] = "iou"
     """What the IoU term is for a picture without an object: `iou`, as published, where it is about
