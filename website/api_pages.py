@@ -19,6 +19,7 @@ ROOMS = {
     "data": "Data",
     "errors": "Errors",
     "metrics": "Measures",
+    "objects": "Objects",
     "predict": "Prediction",
     "visualize": "Pictures",
 }

@@ -124,8 +124,8 @@ def _info(arguments: Namespace) -> int:
         own = [f"{config[field]} as {field}" for field in BLOCKS if ":" in config.get(field, "")]
         named = f"; blocks of somebody's own: {', '.join(own)}" if own else ""
         shown["model"] = f"{config['name']} ({config['pyramid']}{branch}{named})"
-    if "parameters" in about:
-        parameters = about["parameters"]
+    parameters = about.get("parameters")
+    if isinstance(parameters, dict):  # of an exported file, and of an encoder's, it is a number
         share = 100 * parameters["trained"] / parameters["total"]
         shown["parameters"] = {
             "all": f"{parameters['total']:,}, of which {parameters['trained']:,} "
