@@ -155,6 +155,7 @@ def test_what_int8_is_in(tmp_path: Path) -> None:
     assert whole == [False, False, False, True, True, False]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_weights_beside_the_file(
     precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -248,6 +249,7 @@ def test_pictures_with_masks_are_measured(precision: str, pairs: Path, tmp_path:
     assert any(line.startswith("left out: ") and "salient_00000" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_what_it_is_calibrated_on(pairs: Path, tmp_path: Path) -> None:
     made = export_model(deep(), tmp_path / "a.onnx", precision="int8").report["calibration"]
     assert made["from"] == "made"

@@ -227,6 +227,7 @@ def test_a_network_of_ones_own_is_not_kept(pictures: Path) -> None:
     assert "network of your own" in str(obstacle(network, DataConfig(str(pictures))))
 
 
+@pytest.mark.slow
 def test_random_frozen_weights_stay_in_the_files(pictures: Path, tmp_path: Path) -> None:
     """Nobody else has them, so DINOv2 stays in the model though every map is there."""
     data = DataConfig(str(pictures), workers=0, horizontal_flip=0, vertical_flip=0)
@@ -300,6 +301,7 @@ def test_other_settings_have_other_stores(pictures: Path, semantic: Path, tmp_pa
     assert len(names) == 9
 
 
+@pytest.mark.slow
 def test_a_full_disk_does_not_stop_a_training(
     pictures: Path,
     semantic: Path,

@@ -131,6 +131,7 @@ def train_command(output: str, model: str = "mynet:tiny", *more: str) -> list[st
     return ["train", "--model", model, "--output", output, *settings.split(), *more]
 
 
+@pytest.mark.slow
 def test_train_stop_resume_predict_evaluate(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     extra = ("--val-fraction", "0.25")  # seven pairs to train on: four steps an epoch
     assert main(train_command("whole", "mynet:tiny", *extra)) == 0

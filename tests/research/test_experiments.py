@@ -255,6 +255,7 @@ def test_official_files_are_looked_for(sets: Path, tmp_path: Path) -> None:
 # -- from data to tables
 
 
+@pytest.mark.slow
 def test_a_table_from_nothing(sets: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     plan = make_plan("III", sets, out, dataclasses.replace(QUICK, seeds=(0, 1)))
@@ -340,6 +341,7 @@ def test_new_weights_and_masks_are_measured_again(made: Path, tmp_path: Path) ->
     assert all(contents(plan.folder / "scores")[key] != after[key] for key in after)
 
 
+@pytest.mark.slow
 def test_one_failure_does_not_stop_the_others(
     sets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

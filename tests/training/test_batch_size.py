@@ -117,6 +117,7 @@ def test_what_is_calculated_is_what_a_step_keeps() -> None:
     assert need.fixed == pytest.approx(batch_size._PROCESS + 4 * trained, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_checkpointing_is_reckoned_with() -> None:
     network = nano().train()
     plain = memory_of_a_step(network, LossConfig(), Place(CPU))

@@ -595,6 +595,7 @@ def test_a_teacher_moves_the_student(tmp_path: Path) -> None:
     assert fine[inside].mean() < fine[~inside].mean()
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_its_own_teacher_alone(
     weights: Path, pictures: Path, tmp_path: Path
 ) -> None:

@@ -90,6 +90,7 @@ def test_resuming_what_has_not_begun_starts_it(
         dsunet.train(tmp_path / "other", MODEL, data, recipe, resume=True)
 
 
+@pytest.mark.slow
 def test_the_data_are_not_read_again_without_need(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def test_a_run_that_noted_no_content_stays_where_it_is(
         run(folder, moved, epochs=1, resume=True)
 
 
+@pytest.mark.slow
 def test_more_epochs_are_those_of_a_run_that_was_cut(
     data: Path, begun: Path, tmp_path: Path
 ) -> None:

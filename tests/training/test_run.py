@@ -150,6 +150,7 @@ def test_accumulation_loss_and_other_options(pictures: Path, tmp_path: Path) -> 
     assert result.best_epoch == 0
 
 
+@pytest.mark.slow
 def test_early_stop(pictures: Path, tmp_path: Path) -> None:
     """With a learning rate of nothing, S moves by BatchNorm's statistics alone and soon stops."""
     data = {"data": str(pictures), "val_fraction": 0.5, "workers": 0}
@@ -162,6 +163,7 @@ def test_early_stop(pictures: Path, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "last.safetensors").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_last_epoch_is_always_validated(pictures: Path, tmp_path: Path) -> None:
     data = {"data": str(pictures), "val_fraction": 0.5, "workers": 0}
     run(tmp_path / "run", pictures, data=data, epochs=3, val_every=2)

@@ -479,6 +479,7 @@ def test_pooling_is_held_against_the_file(tmp_path: Path) -> None:
         dsunet.load_weights(nano(), tmp_path / "m.safetensors")
 
 
+@pytest.mark.slow
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """info, verify, convert and features, and a half-precision copy."""
     model = dsunet.create_model("dsunet-lite", None, sam_size=64)

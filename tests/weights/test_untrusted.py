@@ -173,6 +173,7 @@ def test_a_file_does_not_choose_what_is_fetched(
         dsunet.load(tmp_path / "a.safetensors")
 
 
+@pytest.mark.slow
 def test_configs_do_not_fill_the_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines = ["a0: &a0 [x, x]"]
     lines += [f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}, *a{n - 1}]" for n in range(1, 30)]
