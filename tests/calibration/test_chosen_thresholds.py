@@ -126,3 +126,18 @@ def test_scores_that_tell_nothing() -> None:
     assert found.image_threshold == 0
     assert found.abstaining is not None
     assert found.abstaining == found.after
+
+
+def test_a_rate_that_only_scores_come_to() -> None:
+    loud = seen(255, 0, empty=True)  # its highest pixels are white, but few
+    few = Observed({}, 255, 0.4)
+    found = chosen(seen(200, 0), seen(220, 0), few, false_alarm_rate=0)
+    assert found.by_image_alone
+    assert found.after.dice == 1
+    assert found.after.detection.alarmed == 1
+    assert found.image_threshold == pytest.approx((0.4 + 200 / 255) / 2)
+    assert found.abstaining is not None
+    assert found.abstaining.detection[:4] == (2, 0, 1, 0)
+    assert found.to_dict()["by"] == "Dice"
+    with pytest.raises(DataError, match="no threshold comes to a false-alarm rate"):
+        chosen(loud, false_alarm_rate=0)

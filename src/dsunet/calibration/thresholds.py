@@ -144,6 +144,9 @@ class Calibration:
     """At the threshold."""
     abstaining: Effect | None
     """At the threshold, with nothing found below the image's threshold."""
+    by_image_alone: bool = False
+    """Whether no threshold of a pixel comes to the wanted false-alarm rate, but that of an image
+    does: then a pixel's is the one where the measure `by` is highest."""
 
     def to_dict(self) -> dict[str, Any]:
         """As weights files have it."""
@@ -154,6 +157,7 @@ class Calibration:
             rule = {"recall": wanted.recall}
         if wanted.false_alarm_rate is not None:
             rule = {"false_alarm_rate": wanted.false_alarm_rate}
+            rule |= {"by": wanted.by} if self.by_image_alone else {}
         told: dict[str, Any] = {
             **rule,
             "threshold": self.threshold,
@@ -198,6 +202,11 @@ def choose(seen: Sequence[Observed], wanted: Wanted, seed: int = 0) -> Calibrati
     curve = _Curve.of(objects, empties, wanted)
     once = np.ones((1, curve.rows.shape[0]))
     cut = int(curve.cuts(once)[0])
+    by_image_alone = cut < 0 and wanted.false_alarm_rate is not None and bool(objects)
+    if by_image_alone:
+        curve = _Curve.of(objects, empties, Wanted(wanted.by))
+        once = np.ones((1, curve.rows.shape[0]))
+        cut = int(curve.cuts(once)[0])
     if cut < 0:
         raise DataError(f"no threshold comes to {wanted.rule}: {curve.nearest()}")
     chance = np.random.default_rng(seed)
@@ -225,6 +234,7 @@ def choose(seen: Sequence[Observed], wanted: Wanted, seed: int = 0) -> Calibrati
         effect_of(seen, 0.5),
         effect_of(seen, threshold),
         None if of_image is None else effect_of(seen, threshold, of_image),
+        by_image_alone,
     )
 
 

@@ -168,6 +168,11 @@ def described(found: Calibration) -> list[str]:
         f"threshold {found.threshold:g} (95 % of bootstrap samples: {low:g} to {high:g}): "
         f"{_effect(found.after)}; at 0.5: {_effect(found.before)}",
     ]
+    if found.by_image_alone:
+        lines.append(
+            "no threshold of a pixel comes to that rate, so it is the one with the best "
+            f"{found.wanted.by}; the image threshold does: predict with --abstain"
+        )
     if found.image_threshold is not None and found.image_interval and found.abstaining:
         low, high = found.image_interval
         lines.append(
