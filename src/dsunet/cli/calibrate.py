@@ -195,8 +195,8 @@ def _effect(effect: Effect) -> str:
 CALIBRATE = Command(
     "Choose the threshold that a model is used with, and keep it with its weights.",
     "  dsunet calibrate RUN\n"
-    "  dsunet calibrate RUN --false-alarm-rate 0.05\n"
-    "  dsunet calibrate model.safetensors --data DIR --by IoU --output calibrated.safetensors\n",
+    "  dsunet calibrate RUN --recall 0.9 --output sensitive.safetensors\n"
+    "  dsunet calibrate RUN --data DIR --list RUN/val.txt --by IoU --output calibrated.safetensors\n",
     _calibrate_arguments,
     _calibrate,
 )
