@@ -196,7 +196,7 @@ CALIBRATE = Command(
     "Choose the threshold that a model is used with, and keep it with its weights.",
     "  dsunet calibrate RUN\n"
     "  dsunet calibrate RUN --recall 0.9 --output sensitive.safetensors\n"
-    "  dsunet calibrate RUN --data DIR --list RUN/val.txt --by IoU --output calibrated.safetensors\n",
+    "  dsunet calibrate RUN --data DIR --list RUN/val.txt --by IoU --output by-iou.safetensors\n",
     _calibrate_arguments,
     _calibrate,
 )
