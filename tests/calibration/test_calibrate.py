@@ -13,13 +13,13 @@ import torch
 from PIL import Image
 
 import dsunet
-from dsunet.calibration import Wanted, calibrate, choose
-from dsunet.calibration.run import look_at
+from dsunet.calibration import Wanted, calibrate, choose, observe
 from dsunet.cli import main
 from dsunet.config import Options, model_config
 from dsunet.data import find_pairs
 from dsunet.errors import CheckpointError, ConfigError, OutputError
 from dsunet.predict import plan_outputs, predict_files
+from dsunet.predict.pairs import segmented
 from dsunet.weights.checkpoint import read_checkpoint, save
 
 NANO = model_config("dsunet-nano", sam_size=128, dino_size=112)
@@ -65,7 +65,8 @@ def calibrated(weights: Path, mixed: Path, tmp_path_factory: pytest.TempPathFact
 
 
 def test_thresholds_are_kept_with_the_weights(weights: Path, mixed: Path, calibrated: Path) -> None:
-    expected = choose(look_at(dsunet.Segmenter(weights, "cpu"), find_pairs(mixed)), Wanted())
+    looked_at = segmented(dsunet.Segmenter(weights, "cpu"), find_pairs(mixed), pytest.fail)
+    expected = choose([observe(one.levels, one.truth) for one in looked_at], Wanted())
     about, tensors = read_checkpoint(calibrated)
     assert about["training"]["calibration"] == expected.to_dict()
     before, own = read_checkpoint(weights)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dsunet.calibration.thresholds import Calibration, Observed
+from dsunet.metrics.cuts import alarm_rates
 from dsunet.support.files import replace_durably, temporary_beside
 from dsunet.visualize.figures import method_style, new_figure
 
@@ -34,8 +35,7 @@ def draw(seen: Sequence[Observed], found: Calibration, path: Path) -> None:
         mean = np.mean([one.curves[name] for one in objects], axis=0)[1:]
         axes[0].plot(thresholds, mean, label=f"mean {name}", **method_style(number)._asdict())
     if empties:
-        highest = np.array([one.highest for one in empties])
-        rate = [(highest >= grey).mean() for grey in range(1, 256)]
+        rate = alarm_rates([one.highest for one in empties])[1:]
         label = f"false alarms of {len(empties)}"
         axes[0].plot(thresholds, rate, label=label, **method_style(3)._asdict())
     axes[0].axvspan(*found.interval, color="0.85", zorder=0, label="95 % interval")

@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from dsunet.calibration.figure import draw
-from dsunet.calibration.thresholds import Calibration, Observed, Wanted, choose, observe
+from dsunet.calibration.thresholds import Calibration, Wanted, choose, observe
 from dsunet.data import Pair
-from dsunet.data.pairs import read_pair
 from dsunet.errors import CheckpointError, DataError, OutputError
-from dsunet.metrics.inputs import Truth
 from dsunet.predict import Segmenter
-from dsunet.running.maps import quantise
+from dsunet.predict.pairs import segmented
 from dsunet.support.files import check_writable
 from dsunet.weights import shipped
 from dsunet.weights.checkpoint import read_checkpoint, read_metadata, write_checkpoint
 from dsunet.weights.exported import is_exported
 
-__all__ = ["calibrate", "look_at", "place_for"]
+__all__ = ["calibrate", "place_for"]
 
 
 def calibrate(
@@ -55,7 +51,9 @@ def calibrate(
     target = place_for(segmenter.weights, output)
     for path in (target, *([Path(figure)] if figure is not None else [])):
         check_writable(path.parent)
-    seen = look_at(segmenter, pairs, on_failure, progress)
+    seen = [
+        observe(one.levels, one.truth) for one in segmented(segmenter, pairs, on_failure, progress)
+    ]
     if not seen:
         raise DataError("no picture could be measured, so there is nothing to choose by")
     found = choose(seen, wanted or Wanted())
@@ -98,31 +96,6 @@ def place_for(weights: Path | None, output: str | Path | None) -> Path:
     if Path(output).is_dir():
         raise OutputError(f"`output` {output} is a folder; name a file")
     return Path(output)
-
-
-def look_at(
-    segmenter: Segmenter,
-    pairs: Sequence[Pair],
-    on_failure: Callable[[str], None] = lambda reason: None,
-    progress: Callable[[int, int], None] | None = None,
-) -> list[Observed]:
-    """What the model's maps say of every picture that can be read; arguments as of `calibrate`."""
-    seen = []
-    for done, pair in enumerate(pairs, 1):
-        try:
-            images = read_pair(pair)
-            ignored = None if images.ignored is None else np.asarray(images.ignored)
-            truth = Truth(np.asarray(images.mask), ignored)
-            if not truth.size:
-                raise DataError(f"{pair.name}: all its pixels are ignored")
-        except DataError as error:
-            on_failure(str(error))
-            continue
-        [probability] = segmenter.probabilities([segmenter.prepare(images.image)])
-        seen.append(observe(quantise(probability), truth))
-        if progress:
-            progress(done, len(pairs))
-    return seen
 
 
 def _keep(found: Calibration, segmenter: Segmenter, weights: Path, target: Path) -> None:

@@ -18,15 +18,15 @@ import numpy as np
 from dsunet.config.checking import require, require_choices
 from dsunet.config.measuring import Measuring
 from dsunet.errors import DataError
-from dsunet.metrics.cuts import MIDDLE, cut_of
+from dsunet.metrics.cuts import MIDDLE, cut_of, threshold_of
 from dsunet.metrics.detection import Detection, auroc
 from dsunet.metrics.inputs import Map, Truth
+from dsunet.metrics.intervals import Interval
 from dsunet.metrics.thresholds import curves
 
 __all__ = [
     "Calibration",
     "Effect",
-    "Interval",
     "Observed",
     "Wanted",
     "choose",
@@ -106,13 +106,6 @@ def observe(levels: np.ndarray, truth: Truth) -> Observed:
     return Observed(found, int(np.flatnonzero(map_.histogram.any(axis=0))[-1]), map_.score)
 
 
-class Interval(NamedTuple):
-    """The middle 95 % of what the bootstrap has chosen."""
-
-    low: float
-    high: float
-
-
 class Effect(NamedTuple):
     """What a threshold comes to on the pictures that it was chosen on."""
 
@@ -135,6 +128,7 @@ class Calibration:
     threshold: float
     """Of a pixel's probability."""
     interval: Interval
+    """The middle 95 % of what the bootstrap has chosen."""
     image_threshold: float | None
     """Of a picture's score; `None` unless there are pictures of both kinds."""
     image_interval: Interval | None
@@ -212,8 +206,8 @@ def choose(seen: Sequence[Observed], wanted: Wanted, seed: int = 0) -> Calibrati
     chance = np.random.default_rng(seed)
     drawn = _draws(chance, curve.rows.shape[0])
     again = curve.cuts(drawn)
-    threshold = _threshold(cut)
-    low, high = np.percentile([_threshold(max(1, c)) for c in again], (2.5, 97.5))
+    threshold = threshold_of(cut)
+    low, high = np.percentile([threshold_of(max(1, int(c))) for c in again], (2.5, 97.5))
     scores = [np.array([one.score for one in kind]) for kind in (objects, empties)]
     of_image: float | None = None
     image_interval: Interval | None = None
@@ -285,11 +279,6 @@ class _Curve(NamedTuple):
 def _draws(chance: np.random.Generator, pictures: int) -> np.ndarray:
     """How often each picture is drawn, for every sample."""
     return chance.multinomial(pictures, np.full(pictures, 1 / pictures), SAMPLES).astype(np.float64)
-
-
-def _threshold(cut: int) -> float:
-    """Three digits are enough to tell grey values apart, and are what a person types."""
-    return round((cut - 0.5) / 255, 3)
 
 
 def _image_threshold(wanted: Wanted, objects: np.ndarray, empties: np.ndarray) -> float:

@@ -318,7 +318,7 @@ def _predict_one(arguments: Namespace, options: Options) -> int:
     if arguments.output != STREAM:
         check_writable(target.parent)
     segmenter = _segmenter(arguments, model)
-    _say([*_whose_weights(arguments, segmenter), *_thresholds(options, segmenter)], sys.stderr)
+    _say(_before(arguments, options, segmenter), sys.stderr)
     image: Source | Remote = (
         Bytes(sys.stdin.buffer.read(), "standard input") if from_stream else images[0]
     )
@@ -365,7 +365,7 @@ def _predict_all(arguments: Namespace, options: Options) -> int:
     )
     _say_what_is_told_apart(jobs)
     segmenter = _segmenter(arguments, model)
-    _say([*_whose_weights(arguments, segmenter), *_thresholds(options, segmenter)], sys.stdout)
+    _say(_before(arguments, options, segmenter), sys.stdout)
     report = Report()
     try:
         with Progress("predicting") as progress:
@@ -381,9 +381,7 @@ def _predict_all(arguments: Namespace, options: Options) -> int:
                 report=report,
             )
     except KeyboardInterrupt:
-        done = f"{report.written + report.skipped} of {len(jobs)} images are done"
-        message = f"interrupted; {done}: the same command with --resume goes on"
-        return fail("dsunet predict", message, 130)
+        return _interrupted(report.written + report.skipped, len(jobs))
     _say_what_was_done(arguments, report, len(jobs))
     return 1 if report.failures else 0
 
@@ -502,6 +500,17 @@ def _whose_weights(arguments: Namespace, segmenter: Segmenter) -> list[str]:
     return [*lines, f"on {segmenter.device}, {segmenter.engine.precision}{by}"]
 
 
+def _before(arguments: Namespace, options: Options, segmenter: Segmenter) -> list[str]:
+    """What is to be said before the first image."""
+    return [*_whose_weights(arguments, segmenter), *_thresholds(options, segmenter)]
+
+
+def _interrupted(done: int, total: int) -> int:
+    """Says how far it has come; gives the exit status."""
+    said = f"interrupted; {done} of {total} images are done: the same command with --resume goes on"
+    return fail("dsunet predict", said, 130)
+
+
 def _thresholds(options: Options, segmenter: Segmenter) -> list[str]:
     """Those that count and that nobody gave here, but the weights."""
     lines = []
@@ -539,7 +548,7 @@ def _predict_on_cluster(arguments: Namespace, options: Options) -> int:
     )
     _say_what_is_told_apart([each.job() for each in planned if each.told_apart])
     segmenter = _segmenter(arguments, model)
-    _say(_whose_weights(arguments, segmenter), sys.stdout)
+    _say(_before(arguments, options, segmenter), sys.stdout)
     report = ClusterReport()
     try:
         with Progress("predicting") as progress:
@@ -558,9 +567,7 @@ def _predict_on_cluster(arguments: Namespace, options: Options) -> int:
                 report=report,
             )
     except KeyboardInterrupt:
-        done = f"{report.written + report.skipped} of {len(planned)} images are done"
-        message = f"interrupted; {done}: the same command with --resume goes on"
-        return fail("dsunet predict", message, 130)
+        return _interrupted(report.written + report.skipped, len(planned))
     for reason in report.reasons:
         print(f"dsunet predict: failed: {visible(with_flags(reason))}", file=sys.stderr)
     if report.failed:

@@ -19,10 +19,12 @@ __all__ = [
     "Alarm",
     "BestThreshold",
     "FalseAlarms",
+    "alarm_rates",
     "best_threshold",
     "cut_of",
     "describe_alarms",
     "describe_threshold",
+    "threshold_of",
 ]
 
 NOTHING_TO_MEASURE = "cannot say anything of such a set: there are only false alarms to count."
@@ -123,6 +125,24 @@ def cut_of(threshold: float) -> int:
     return int(np.searchsorted(np.arange(256) / 255, threshold))
 
 
+def threshold_of(cut: int) -> float:
+    """The threshold at which a grey value is the least one that is object.
+
+    Three digits are enough to tell grey values apart, and are what a person types.
+    """
+    return round((cut - 0.5) / 255, 3)
+
+
+def alarm_rates(highest: Sequence[int]) -> np.ndarray:
+    """The share of pictures without an object that have a false alarm, for each of 256 cuts.
+
+    Args:
+        highest: The largest grey value of each picture's map.
+    """
+    alarmed = np.asarray(highest)[:, None] >= np.arange(256)
+    return np.asarray(alarmed.mean(axis=0))
+
+
 def best_threshold(dice: np.ndarray, alarms: Sequence[Alarm], in_use: float) -> BestThreshold:
     """The threshold with the highest mean Dice coefficient; of several, the nearest to 0.5.
 
@@ -134,8 +154,7 @@ def best_threshold(dice: np.ndarray, alarms: Sequence[Alarm], in_use: float) -> 
     """
     highest = np.flatnonzero(dice[1:] == dice[1:].max()) + 1
     cut = int(highest[np.argmin(np.abs(highest - MIDDLE))])
-    # three digits are enough to tell grey values apart, and are what a person types
-    threshold = round((cut - 0.5) / 255, 3)
+    threshold = threshold_of(cut)
     own = cut_of(in_use)
     at = float(dice[own]) if own < dice.size else 0.0
     alarmed = sum(alarm.highest >= cut for alarm in alarms)

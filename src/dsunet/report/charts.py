@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dsunet.metrics.cuts import Alarm
+from dsunet.metrics.cuts import Alarm, alarm_rates
 from dsunet.visualize.figures import method_style, new_figure
 
 if TYPE_CHECKING:
@@ -35,8 +35,7 @@ def threshold_chart(
         style = method_style(0)
         axes.plot(thresholds, dice[1:256], label="mean Dice", **style._asdict())
     if alarms:
-        highest = np.array([alarm.highest for alarm in alarms])
-        rate = [(highest >= grey).mean() for grey in range(1, 256)]
+        rate = alarm_rates([alarm.highest for alarm in alarms])[1:]
         axes.plot(thresholds, rate, label="false-alarm rate", **method_style(1)._asdict())
     for number, (threshold, name) in enumerate(marks):
         axes.axvline(threshold, color="0.4", linewidth=1, linestyle=("-", ":")[number % 2])

@@ -12,15 +12,13 @@ from PIL import Image
 
 from dsunet.config import MeasuringProtocol
 from dsunet.data import Pair
-from dsunet.data.pairs import PairImages, read_pair
-from dsunet.errors import DataError
+from dsunet.data.pairs import PairImages
 from dsunet.metrics import OWN_MEASURES, Measures, measure
 from dsunet.metrics.cuts import Alarm
-from dsunet.metrics.inputs import Truth
 from dsunet.metrics.packages import cv2
 from dsunet.predict import Segmenter
+from dsunet.predict.pairs import segmented
 from dsunet.report.sizes import Object, objects_of
-from dsunet.running.maps import quantise
 
 __all__ = ["MAP_COLOUR", "TRUTH_COLOUR", "Measured", "Picture", "look_at"]
 
@@ -86,20 +84,9 @@ def look_at(
         progress: Called with the number of pictures done and the number of all.
     """
     found, measures = Measured(), Measures(OWN_MEASURES, protocol, threshold)
-    for done, pair in enumerate(pairs, 1):
-        try:
-            images = read_pair(pair)
-        except DataError as error:
-            found.failures.append(str(error))
-            continue
-        truth = Truth(
-            np.asarray(images.mask), None if images.ignored is None else np.asarray(images.ignored)
-        )
-        if not truth.size:
-            found.failures.append(f"{pair.name}: all its pixels are ignored")
-            continue
-        [probability] = segmenter.probabilities([segmenter.prepare(images.image)])
-        grey = quantise(probability)
+    for pair, images, truth, probability, grey in segmented(
+        segmenter, pairs, found.failures.append, progress
+    ):
         one = measure(grey, truth, OWN_MEASURES, protocol, threshold)
         measures.add(one)
         inside = probability >= threshold
@@ -109,10 +96,8 @@ def look_at(
         found.objects += objects
         picture = Picture(pair.name, one.values, one.alarm, strange, *_drawn(images, grey, inside))
         found.pictures.append(picture)
-        if done % 64 == 0:
+        if len(found.pictures) % 64 == 0:
             found.pictures = _sorted(found.pictures, drawn)
-        if progress:
-            progress(done, len(pairs))
     found.pictures = _sorted(found.pictures, drawn)
     return found, measures
 

@@ -71,6 +71,7 @@ def row_of(outcome: Outcome, source: str, output: str) -> dict[str, Any]:
         *(["several pages or frames; the first was taken"] if outcome.frames else []),
         *([f"taken as sRGB: {outcome.profile_trouble}"] if outcome.profile_trouble else []),
         *(["no object to crop to"] if outcome.whole else []),
+        *(["taken for one without an object"] if outcome.abstained else []),
     ]
     width, height = outcome.size or (None, None)
     return {
