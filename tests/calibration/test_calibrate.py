@@ -175,6 +175,21 @@ def test_a_run_is_calibrated_on_what_it_holds_out(
     assert "--false-alarm-rate needs pictures without an object" in capsys.readouterr().err
 
 
+def test_what_a_run_was_trained_on_is_not_calibrated_by(
+    trained: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where data have moved, say, and all of them are given."""
+    target = tmp_path / "out.safetensors"
+    command = ["calibrate", str(trained), "--data", str(pictures), "--output", str(target)]
+    assert main([*command, "--device", "cpu"]) == 1
+    said = capsys.readouterr().err
+    assert "7 of the 10 pictures" in said
+    assert f"--list {trained / 'val.txt'}" in said
+    assert not target.exists()
+    assert main([*command, "--list", str(trained / "val.txt"), "--device", "cpu"]) == 0
+    assert "chosen on 3 pictures" in capsys.readouterr().out
+
+
 def test_one_broken_picture_does_not_stop_the_others(
     weights: Path, mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,6 +204,29 @@ def test_one_broken_picture_does_not_stop_the_others(
     assert "chosen on 3 pictures with an object and 2 without" in said.out
     assert victim.name in said.err
     assert output.is_file()
+
+
+def test_masks_are_read_as_a_set(
+    weights: Path, mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of numbers of classes a picture with the first one alone would look clear."""
+    data = tmp_path / "data"
+    shutil.copytree(mixed, data)
+    for number, file in enumerate(sorted((data / "masks").iterdir())):
+        with Image.open(file) as mask:
+            found = np.asarray(mask.convert("L")) > 128
+        Image.fromarray(found * np.uint8(1 + number % 3)).save(file)
+    output = tmp_path / "out.safetensors"
+    command = ["calibrate", str(weights), "--data", str(data), "--output", str(output)]
+    assert main([*command, "--device", "cpu"]) == 1
+    assert "unclear what the object is" in capsys.readouterr().err
+    assert not output.exists()
+    assert main([*command, "--object-values", "1,2,3", "--device", "cpu"]) == 0
+    assert "chosen on 4 pictures with an object and 2 without" in capsys.readouterr().out
+    for file in (data / "masks").iterdir():
+        Image.new("L", (5, 9)).save(file)
+    assert main([*command, "--device", "cpu"]) == 1
+    assert "nothing to choose by; the first: " in capsys.readouterr().err
 
 
 def test_what_cannot_be_calibrated(

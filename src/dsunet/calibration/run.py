@@ -51,11 +51,15 @@ def calibrate(
     target = place_for(segmenter.weights, output)
     for path in (target, *([Path(figure)] if figure is not None else [])):
         check_writable(path.parent)
+    lost: list[str] = []
     seen = [
-        observe(one.levels, one.truth) for one in segmented(segmenter, pairs, on_failure, progress)
+        observe(one.levels, one.truth) for one in segmented(segmenter, pairs, lost.append, progress)
     ]
     if not seen:
-        raise DataError("no picture could be measured, so there is nothing to choose by")
+        first = f"; the first: {lost[0]}" if lost else ""
+        raise DataError(f"no picture could be measured, so there is nothing to choose by{first}")
+    for reason in lost:
+        on_failure(reason)
     found = choose(seen, wanted or Wanted())
     if figure is not None:
         draw(seen, found, Path(figure))

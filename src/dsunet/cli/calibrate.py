@@ -19,7 +19,7 @@ from dsunet.cli.parser import (
     reading_of,
 )
 from dsunet.config import DataConfig
-from dsunet.errors import ConfigError
+from dsunet.errors import ConfigError, few
 
 if TYPE_CHECKING:
     from dsunet.calibration import Calibration
@@ -115,6 +115,7 @@ def _material(arguments: Namespace) -> tuple[Segmenter, list[Pair]]:
     """The model, and the pictures to choose by."""
     from dsunet.data.pairs import read_names, select_pairs
     from dsunet.data.split import split_data
+    from dsunet.data.survey import survey
     from dsunet.predict import Segmenter
     from dsunet.report.folder import read_run
 
@@ -144,11 +145,20 @@ def _material(arguments: Namespace) -> tuple[Segmenter, list[Pair]]:
         if arguments.list:
             raise ConfigError("--list names pairs of --data, which is not given")
         return segmenter, list(run.validation(None, segmenter.intensity))
-    reading = dataclasses.asdict(reading_of(arguments))
-    split = split_data(DataConfig(arguments.data, **reading), 0).seen_with(segmenter.intensity)
+    reading = reading_of(arguments)
+    data = DataConfig(arguments.data, **dataclasses.asdict(reading))
+    split = split_data(data, 0).seen_with(segmenter.intensity)
     pairs = split.validation or split.training  # what a data set's own folders hold out, if they do
+    survey([pair.mask for pair in pairs], reading).raise_if_unclear()
     if arguments.list:
-        pairs = select_pairs(pairs, read_names(arguments.list), arguments.list)
+        return segmenter, select_pairs(pairs, read_names(arguments.list), arguments.list)
+    trained = set(read_names(folder / "train.txt")) if run is not None else set()
+    if known := [pair.name for pair in pairs if pair.name in trained]:
+        raise ConfigError(
+            f"{len(known)} of the {len(pairs)} pictures in {arguments.data} have names that the "
+            f"run was trained on ({few(known)}), and thresholds chosen on those are too good; name "
+            f"the others: --list {folder / 'val.txt'}"
+        )
     return segmenter, pairs
 
 
