@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import dsunet
-from dsunet.benchmarking.costs import costs_of, flops_of
+from dsunet.benchmarking.costs import costs_of
+from dsunet.benchmarking.flops import flops_of
 from dsunet.benchmarking.measure import Failure, MatrixRate, Measured
 from dsunet.config import MODEL_PRESETS
 from dsunet.errors import CheckpointError, ConfigError

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from dsunet.benchmarking.circumstances import circumstances
-from dsunet.benchmarking.flops import count_flops
+from dsunet.benchmarking.flops import flops_of
 from dsunet.benchmarking.measure import Failure, measure
 from dsunet.config import MODEL_PRESETS, ModelConfig, Variant
 from dsunet.errors import CheckpointError, ConfigError
@@ -24,7 +24,7 @@ from dsunet.weights.formats import EncoderFile
 from dsunet.weights.identify import config_of
 from dsunet.weights.opened import open_weights
 
-__all__ = ["costs_of", "flops_of"]
+__all__ = ["costs_of"]
 
 
 def costs_of(
@@ -66,17 +66,6 @@ def costs_of(
         method: replace(costs[method], note=f"{method} is a network of your own, and not timed.")
         for method in own
     }
-
-
-def flops_of(network: SegmentationModel) -> int:
-    """FLOPs of predicting one image; on the meta device nothing is computed."""
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    first, second = network.view_sizes
-    image = torch.zeros(1, 3, *first, device=device)
-    other = None if second is None else torch.zeros(1, 3, *second, device=device)
-    network.eval()
-    with torch.no_grad():
-        return count_flops(lambda: network(image, other, outputs="fine"))
 
 
 def _network_of(method: str, model: str) -> tuple[SegmentationModel, ModelConfig | None]:

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch.utils import flop_counter
 
-__all__ = ["count_flops"]
+from dsunet.network.base import SegmentationModel
+
+__all__ = ["count_flops", "flops_of"]
 
 
 def count_flops(work: Callable[[], object]) -> int:
@@ -22,6 +24,17 @@ def count_flops(work: Callable[[], object]) -> int:
     with torch.compiler.set_stance("force_eager"), counter:
         work()
     return int(counter.get_total_flops())
+
+
+def flops_of(network: SegmentationModel) -> int:
+    """Floating-point operations of predicting one image; on the meta device nothing is computed."""
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    first, second = network.view_sizes
+    image = torch.zeros(1, 3, *first, device=device)
+    other = None if second is None else torch.zeros(1, 3, *second, device=device)
+    network.eval()
+    with torch.no_grad():
+        return count_flops(lambda: network(image, other, outputs="fine"))
 
 
 def _own_counts() -> dict[Any, Any]:

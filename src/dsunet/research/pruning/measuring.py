@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from dsunet.benchmarking.flops import count_flops
+from dsunet.benchmarking import flops
 from dsunet.benchmarking.steps import example_views, seconds_of
 from dsunet.config import MeasuringProtocol, ModelConfig
 from dsunet.data import PairDataset
@@ -73,12 +73,9 @@ def evaluate_network(
 
 @functools.lru_cache
 def flops_of(config: ModelConfig) -> int:
-    """Floating-point operations of one prediction, see `count_flops`; no tensor has values."""
-    with torch.device("meta"), torch.no_grad():
-        model = build_model(config).eval()
-        sizes = [size for size in model.view_sizes if size is not None]
-        views = [torch.empty(1, 3, *size) for size in sizes]
-        return count_flops(lambda: model(*views, outputs="fine"))
+    """Floating-point operations of one prediction; no tensor has values."""
+    with torch.device("meta"):
+        return flops.flops_of(build_model(config))
 
 
 def seconds_in_turns(
