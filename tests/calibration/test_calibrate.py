@@ -175,6 +175,26 @@ def test_a_run_is_calibrated_on_what_it_holds_out(
     assert "--false-alarm-rate needs pictures without an object" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_an_exported_file_has_them(calibrated: Path, tmp_path: Path) -> None:
+    exported = tmp_path / "nano.onnx"
+    assert main(["export", str(calibrated), "--output", str(exported)]) == 0
+    before, after = dsunet.Segmenter(calibrated, "cpu"), dsunet.Segmenter(exported)
+    assert after.threshold == before.threshold != 0.5
+    assert after.image_threshold == before.image_threshold
+
+
+@pytest.mark.parametrize(
+    "told", ["none", {"threshold": "0.3"}, {"threshold": 7.0, "image_threshold": float("nan")}]
+)
+def test_thresholds_that_are_none(weights: Path, tmp_path: Path, told: object) -> None:
+    """Of a file that somebody has written by hand."""
+    path = tmp_path / "odd.safetensors"
+    dsunet.save(dsunet.load(weights), path, training={"calibration": told})
+    segmenter = dsunet.Segmenter(path, "cpu")
+    assert (segmenter.threshold, segmenter.image_threshold) == (0.5, None)
+
+
 def test_what_a_run_was_trained_on_is_not_calibrated_by(
     trained: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -441,7 +441,7 @@ def _calibrated(opened: Sequence[Opened]) -> tuple[float, float | None]:
     threshold, of_image = found.get("threshold"), found.get("image_threshold")
     return (
         threshold if isinstance(threshold, float) and 0 <= threshold <= 1 else 0.5,
-        of_image if isinstance(of_image, float) else None,
+        of_image if isinstance(of_image, float) and of_image >= 0 else None,
     )
 
 
