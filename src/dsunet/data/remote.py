@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from dsunet.data.sources import Bytes, is_image_name
+from dsunet.data.sources import Bytes, Source, is_image_name
 from dsunet.errors import DataError, ImageError, perhaps
 from dsunet.support.packages import needing
 
@@ -136,8 +136,8 @@ def find_remote(text: str) -> list[Remote] | None:
     ]
 
 
-def at_hand(place: Path | Remote) -> Path | Bytes:
-    """What can be decoded: a file as it is, of an address its content, as `fetch` gives it."""
+def at_hand(place: Source | Remote) -> Source:
+    """What can be decoded: a source as it is, of an address its content, as `fetch` gives it."""
     return fetch(place) if isinstance(place, Remote) else place
 
 

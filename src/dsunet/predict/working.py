@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from dsunet.config import Options
 from dsunet.data.colour import profile_trouble
 from dsunet.data.images import decode
-from dsunet.data.remote import Remote, fetch
+from dsunet.data.remote import Remote, at_hand
 from dsunet.data.sources import Source
 from dsunet.errors import CustomModelError, ImageError
 from dsunet.predict.encoding import LARGEST, Kept, kept_of
@@ -208,8 +208,7 @@ def read_to_segment(image: Source | Remote, segmenter: Segmenter, options: Optio
     """
     upright = not options.ignore_orientation
     preview = segmenter.largest_side if options.draft else None
-    source = fetch(image) if isinstance(image, Remote) else image
-    decoded = decode(source, preview=preview, intensity=segmenter.intensity)
+    decoded = decode(at_hand(image), preview=preview, intensity=segmenter.intensity)
     taken = Taken(*decoded.as_colours(upright=upright))
     width, height = decoded.seen_size(upright=upright)
     _check_size(width, height, options)
