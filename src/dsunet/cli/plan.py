@@ -121,7 +121,7 @@ PLAN = Command(
     "Look at data and machine, try some steps, and choose how to train, with reasons.",
     "  dsunet plan DIR\n"
     "  dsunet plan DIR --minutes 20 --output plan.yaml\n"
-    "  dsunet train --config plan.yaml --output PLANNED\n",
+    "  dsunet train --config plan.yaml --output MINE\n",
     _plan_arguments,
     _plan,
 )

@@ -227,8 +227,8 @@ def _show(command: str, arguments: Namespace) -> None:
 
 TRAIN = Command(
     "Train a network on a folder of images and masks, or on public sets.",
-    "  dsunet train --data DIR --plan auto --minutes 20 --output RUN\n"
-    "  dsunet train --data DIR --model dsunet-nano --val-fraction 0.2 --output NANO\n"
+    "  dsunet train --data DIR --plan auto --minutes 20 --output PLANNED\n"
+    "  dsunet train --data DIR --model dsunet-nano --val-fraction 0.2 --output RUN\n"
     "  dsunet train --benchmarks ROOT --task cod --limit 100 --model dsunet-nano --output TRIAL\n"
     "  dsunet train --config RUN/config.yaml --output RUN --resume\n",
     _train_arguments,
