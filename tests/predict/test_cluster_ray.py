@@ -34,17 +34,16 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @contextlib.contextmanager
 def driver(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """The command as a process of its own; nothing of it is left afterwards."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "dsunet.cli", "predict", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def an_actor_of(process: subprocess.Popen[str]) -> int:
