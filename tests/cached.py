@@ -33,12 +33,12 @@ def train(
     resume: bool = False,
     **recipe: object,
 ) -> dsunet.training.TrainResult:
-    """Trains for two epochs, unless said otherwise."""
+    """Trains for one epoch, unless said otherwise."""
     return dsunet.train(
         output,
         model,
         DataConfig(str(pictures), **{"val_fraction": 0.3, "workers": 0, **(data or {})}),
-        TrainConfig(**{"epochs": 2, "batch_size": 3, "device": "cpu", **recipe}),
+        TrainConfig(**{"epochs": 1, "batch_size": 3, "device": "cpu", **recipe}),
         weights=None,
         semantic_weights=semantic,
         on_line=(lines if lines is not None else []).append,

@@ -77,6 +77,7 @@ def test_pictures_are_predicted_as_with_torch(folder: Path, tmp_path: Path) -> N
         assert (out / "cutout" / image.name).is_file()
 
 
+@pytest.mark.slow
 def test_measures_and_checks(folder: Path, tmp_path: Path) -> None:
     maps, masks = tmp_path / "maps", folder / "masks"
     assert alone("predict", folder / "images", "--output", maps).returncode == 0

@@ -24,6 +24,7 @@ def net():
 """
 
 
+@pytest.mark.slow
 def test_presets_and_files(tmp_path: Path) -> None:
     found = costs_of({"random": "dsunet-nano"})
     assert found["random"].parameters == 3_002_118

@@ -74,6 +74,7 @@ def test_networks_are_filled_with_usual_values() -> None:
     assert {name for name, p in model.named_parameters() if p.requires_grad} == trained
 
 
+@pytest.mark.slow
 def test_flops_of_the_large_network() -> None:
     """As measured with the authors' code: 1300.9 GFLOP an image, 1013.6 of them in DINOv2."""
     with torch.device("meta"):

@@ -226,6 +226,7 @@ def test_one_broken_picture_does_not_stop_the_others(
     assert output.is_file()
 
 
+@pytest.mark.slow
 def test_masks_are_read_as_a_set(
     weights: Path, mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -249,6 +250,7 @@ def test_masks_are_read_as_a_set(
     assert "nothing to choose by; the first: " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_cannot_be_calibrated(
     weights: Path, mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

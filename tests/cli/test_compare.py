@@ -100,6 +100,7 @@ def directly(method: str) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 def test_the_table_is_pysodmetrics(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for file in Path("poor").iterdir():  # no map that spans the whole range
         Image.fromarray((np.asarray(Image.open(file)) * 0.4 + 30).astype(np.uint8)).save(file)
@@ -142,6 +143,7 @@ def test_every_image(sandbox: Path) -> None:
     assert int(about["object_count"]) >= 1
 
 
+@pytest.mark.slow
 def test_the_grid_has_a_column_of_images_if_there_are_some(sandbox: Path) -> None:
     command = "compare good poor --masks masks --output out --measures S --rows 2".split()
     for more, columns in (([], 3), (["--images", "images"], 4)):
@@ -210,6 +212,7 @@ def test_a_broken_map_counts_for_none(sandbox: Path, capsys: pytest.CaptureFixtu
     assert "1 of 6 images count for no method" in Path("out/table.tex").read_text()
 
 
+@pytest.mark.slow
 def test_a_broken_image_leaves_its_place_empty(
     sandbox: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -274,6 +277,7 @@ def test_bad_input_is_one_line(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="other systems have no such names")
+@pytest.mark.slow
 def test_odd_names(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     methods = [r"$x_{\frac", "_b\x1b[31m\nc", "方法"]
     for old, new in zip(NOISE, methods, strict=True):
@@ -291,6 +295,7 @@ def test_odd_names(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert b"bad\xff," in Path("out/per_image.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_one_method_and_equal_methods_have_no_grid(
     sandbox: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -373,6 +378,7 @@ def test_the_terminals_table_is_cut_into_parts(
         assert any(about.title in head for head in heads)
 
 
+@pytest.mark.slow
 def test_comparing_needs_no_torch(sandbox: Path) -> None:
     code = (
         "import sys; from dsunet.cli import main; "
@@ -476,6 +482,7 @@ def test_many_methods_look_different() -> None:
     assert len({method_style(number) for number in range(40)}) == 40
 
 
+@pytest.mark.slow
 def test_real_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = SHARED / "data" / "duts-te-200"
     if not source.is_dir():

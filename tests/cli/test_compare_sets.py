@@ -48,6 +48,7 @@ def rows_of(path: str) -> dict[str, dict[str, str]]:
         return {row["method"]: row for row in csv.DictReader(file)}
 
 
+@pytest.mark.slow
 def test_columns_are_grouped_by_set(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*CALL.split(), "--output", "out", "--intervals"]) == 0
     shown = capsys.readouterr().out

@@ -66,6 +66,7 @@ def test_functions_take_old_names() -> None:
     assert same.semantic is model.semantic
 
 
+@pytest.mark.slow
 def test_files_keep_their_names(tmp_path: Path) -> None:
     """So that files and other versions of dsunet read each other."""
     model = nano()

@@ -577,6 +577,7 @@ class TestTraining:
             with pytest.raises(ValueError, match=message):
                 DataConfig(**settings)  # type: ignore[arg-type]
 
+    @pytest.mark.slow
     def test_run(self, root: Path, tmp_path: Path) -> None:
         data = DataConfig(benchmarks=str(root), task="cod", limit=6, val_fraction=0.34, workers=0)
         model = model_config("dsunet-nano", sam_size=128, dino_size=112)

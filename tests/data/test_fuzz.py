@@ -55,6 +55,7 @@ def run_cases(
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_broken_files(tmp_path: Path, segmenter: dsunet.Segmenter, times: int) -> None:
     formats = len(variants(synthetic_pair(0, 90)[0]))
     assert formats >= 15

@@ -116,6 +116,7 @@ class TestParts:
         st.floats(0.01, 0.99),
         st.integers(0, 99),
     )
+    @pytest.mark.slow
     def test_held_out_groups_stay_whole(
         self, of: dict[str, int], fraction: float, seed: int
     ) -> None:

@@ -110,6 +110,7 @@ def test_the_report_stands_beside_it(exported: Path) -> None:
     assert sorted(path.name for path in exported.parent.iterdir()) == ["small.json", "small.onnx"]
 
 
+@pytest.mark.slow
 def test_two_views(tmp_path: Path) -> None:
     model = CustomModel(Both(), 128, 96)
     path = export_model(model, tmp_path / "both.onnx").path
@@ -122,6 +123,7 @@ def test_two_views(tmp_path: Path) -> None:
         export_model(model, tmp_path / "other.onnx", dynamic_size=True)
 
 
+@pytest.mark.slow
 def test_another_view(tmp_path: Path, exported: Path) -> None:
     path = export_model(small(), tmp_path / "any.onnx", dynamic_size=True).path
     expected, actual = (

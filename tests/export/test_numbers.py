@@ -141,6 +141,7 @@ def test_a_file_of_smaller_numbers(precision: str, dynamic: bool, tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["x.json", "x.onnx"]
 
 
+@pytest.mark.slow
 def test_what_int8_is_in(tmp_path: Path) -> None:
     """The first three layers and the last stay as they are; the two between are of int8."""
     path = export_model(deep(), tmp_path / "x.onnx", precision="int8").path
@@ -183,6 +184,7 @@ def test_weights_beside_the_file(
             export_model(deep(), tmp_path / "z.onnx", precision=precision)
 
 
+@pytest.mark.slow
 def test_linear_layers_are_not_calibrated(tmp_path: Path) -> None:
     """All of theirs are of int8, and what comes into them is scaled anew for every batch."""
     lines: list[str] = []
@@ -211,6 +213,7 @@ def test_linear_layers_are_not_calibrated(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.slow
 def test_two_views_and_attention(precision: str, tmp_path: Path) -> None:
     model = CustomModel(Attending(), 128, 96)
     done = export_model(model, tmp_path / "x.onnx", precision=precision)

@@ -24,6 +24,7 @@ pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
 
 @pytest.mark.parametrize("name", shipped.SHIPPED)
+@pytest.mark.slow
 def test_it_says_what_the_weights_say(name: str) -> None:
     file = OnnxFile(shipped.exported_of(name))
     network = load(name).float().eval()

@@ -117,11 +117,12 @@ def test_a_hit_and_a_miss_are_the_same(
     assert not files_equal(uncached / name, tmp_path / "hits" / name)
 
 
+@pytest.mark.slow
 def test_without_dinov2_when_every_map_is_there(
     pictures: Path, semantic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is not run, its view is not made, and the files refer to it as ever."""
-    kept = {"feature_cache": str(tmp_path / "cache"), "epochs": 1}
+    kept = {"feature_cache": str(tmp_path / "cache")}
     data = {"horizontal_flip": 1.0, "vertical_flip": 0.0}  # one flip: one epoch fills the cache
     train(tmp_path / "filling", pictures, semantic, data=data, **kept)
     # the memory of DINOv2's weights must not be touched either
@@ -155,7 +156,7 @@ def test_without_dinov2_when_every_map_is_there(
 
 def test_broken_maps_are_made_again(pictures: Path, semantic: Path, tmp_path: Path) -> None:
     """Even in a training that has left DINOv2 out."""
-    kept = {"feature_cache": str(tmp_path / "cache"), "epochs": 1}
+    kept = {"feature_cache": str(tmp_path / "cache")}
     data = {"horizontal_flip": 0.0, "vertical_flip": 0.0}
     train(tmp_path / "first", pictures, semantic, data=data, **kept)
     store = only_store(tmp_path / "cache")

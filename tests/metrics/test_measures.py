@@ -173,10 +173,12 @@ def pairs(draw: st.DrawFn) -> Pair:
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(pairs(), min_size=1, max_size=3))
+@pytest.mark.slow
 def test_any(some: list[Pair]) -> None:
     check(some)
 
 
+@pytest.mark.slow
 def test_real_masks() -> None:
     masks = [
         file

@@ -227,6 +227,7 @@ def test_frozen_tensors_are_left_out_where_they_are_made_alike(
     assert "started with other frozen tensors than mynet:with_frozen" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_frozen_tensors_that_the_network_changes_are_saved(
     work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

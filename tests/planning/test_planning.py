@@ -210,6 +210,7 @@ def steps(cpu: None, monkeypatch: pytest.MonkeyPatch) -> list[Task]:
     return asked
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_train_takes(
     pairs: Path, tmp_path: Path, steps: list[Task], plain: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -228,6 +229,7 @@ def test_the_command_writes_what_train_takes(
     assert {name: kept[name] for name in settings} == settings | {"epochs": 1, "warmup_epochs": 0}
 
 
+@pytest.mark.slow
 def test_train_plans_once(
     pairs: Path, tmp_path: Path, steps: list[Task], plain: None, capsys: pytest.CaptureFixture[str]
 ) -> None:

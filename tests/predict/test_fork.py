@@ -88,6 +88,7 @@ def test_a_forked_process_computes_with_one_thread(settings: list[str]) -> None:
 
 
 @pytest.mark.parametrize("engine", ["onnx", "openvino"])
+@pytest.mark.slow
 def test_a_forked_process_opens_the_file_again(engine: str) -> None:
     pytest.importorskip({"onnx": "onnxruntime"}.get(engine, engine))
     code = FORKED.replace('device="cpu", **settings', f"engine={engine!r}")

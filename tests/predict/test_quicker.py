@@ -367,6 +367,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_command(
     weights: Path, large_photograph: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,7 @@ def copied(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_run_came_to(copied: Path, pictures: Path) -> None:
     before = {path: path.read_bytes() for path in copied.iterdir() if path.is_file()}
     assert make_report(copied, device="cpu") == copied / "report.html"
@@ -107,6 +108,7 @@ def test_fewer_pictures_and_another_place(copied: Path, tmp_path: Path) -> None:
     assert not (copied / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_names_are_text_and_nothing_else(tmp_path: Path) -> None:
     """A file may be called like a piece of a page."""
     write_synthetic(tmp_path / "data", 4, 64)
@@ -121,6 +123,7 @@ def test_names_are_text_and_nothing_else(tmp_path: Path) -> None:
     assert html.escape("<run>") in page.source
 
 
+@pytest.mark.slow
 def test_without_validation(pictures: Path, tmp_path: Path) -> None:
     run(tmp_path / "run", pictures, epochs=1)
     page = Page(make_report(tmp_path / "run"))
@@ -129,6 +132,7 @@ def test_without_validation(pictures: Path, tmp_path: Path) -> None:
     assert "Worst pictures" not in page.text
 
 
+@pytest.mark.slow
 def test_pictures_without_an_object_and_broken_ones(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +155,7 @@ def test_pictures_without_an_object_and_broken_ones(
     assert len(re.findall("<figure>", page.source)) == 2
 
 
+@pytest.mark.slow
 def test_data_that_have_moved(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,6 +198,7 @@ def test_wrong_usage(
     assert len(said.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_training_ends_with_a_report(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +213,7 @@ def test_training_ends_with_a_report(
     assert not (tmp_path / "other" / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_a_report_that_fails_does_not_take_the_training_along(
     pictures: Path,
     tmp_path: Path,
@@ -250,6 +257,7 @@ def test_what_comes_first() -> None:
     assert [picture.name for picture in ordered] == ["alarmed", "bad", "good", "silent"]
 
 
+@pytest.mark.slow
 def test_ignored_pixels_are_in_no_object(tmp_path: Path) -> None:
     """Neither as truth nor as a region of the map."""
     data = tmp_path / "data"

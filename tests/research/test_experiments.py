@@ -435,6 +435,7 @@ def test_what_a_name_means_has_changed(
         run(("My net", "various:one"), ("My-Net", "various:one"))
 
 
+@pytest.mark.slow
 def test_what_lies_on_disk_has_changed(sets: Path, tmp_path: Path) -> None:
     plan = make_plan("III", sets, tmp_path / "out", QUICK, ["ablation-a"])
     image = sets / "DUTS-TE" / "DUTS-TE-Image" / "te03.jpg"
@@ -495,6 +496,7 @@ def test_maps_from_elsewhere(made: Path, tmp_path: Path) -> None:
             added_method(name, spec)
 
 
+@pytest.mark.slow
 def test_dry_run(sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out"
     arguments = ["reproduce", "VIII", "--benchmarks", str(sets), "--output", str(out)]

@@ -217,6 +217,7 @@ def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
         PruneConfig(**settings)
 
 
+@pytest.mark.slow
 def test_large_in_the_pruned_shapes() -> None:
     """The encoders, which pruning leaves alone, have no memory here."""
     with torch.device("meta"):
@@ -370,6 +371,7 @@ def test_blocks_that_cannot_be_dropped() -> None:
         nano(semantic_depth=5)
 
 
+@pytest.mark.slow
 def test_effects_are_those_of_dropping(folder: Path) -> None:
     model = trained(injection="broadcast")
     pairs = find_pairs(folder)[:2]
@@ -572,6 +574,7 @@ def test_the_command(
     assert (out / "pruned.safetensors").read_bytes() == kept
 
 
+@pytest.mark.slow
 def test_without_data(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "narrow"
     command = ["prune", str(run / "best.safetensors"), "--output", str(out), "--device", "cpu"]
@@ -587,6 +590,7 @@ def test_without_data(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_blocks_chosen_by_their_effect(
     run: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,7 @@ def test_by_the_users_word(monkeypatch: pytest.MonkeyPatch) -> None:
         choose_precision("auto", CPU)
 
 
+@pytest.mark.slow
 def test_a_segmenter_is_near_to_itself_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """bfloat16 is computed, or emulated, on every CPU."""
     monkeypatch.setattr(place, "computes_bfloat16", lambda: True)

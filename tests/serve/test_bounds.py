@@ -204,6 +204,7 @@ def test_pages_of_other_origins(tight: Served, photo: bytes) -> None:
         assert got.status_code == (200 if allowed else 403)
 
 
+@pytest.mark.slow
 def test_nothing_of_a_picture_goes_to_the_disk(tmp_path: Path) -> None:
     """Not even while a form of some megabytes is read: there is no place for it."""
     nowhere = tmp_path / "temporary"

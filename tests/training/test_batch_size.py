@@ -199,6 +199,7 @@ def test_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(pieces) == 1000
 
 
+@pytest.mark.slow
 def test_a_run_records_its_numbers_and_goes_on_with_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

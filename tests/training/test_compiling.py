@@ -103,6 +103,7 @@ def test_a_compiled_step_computes_the_same() -> None:
 
 
 @pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.slow
 def test_compiling_leaves_the_names_of_the_state_alone(compiled: bool) -> None:
     model = nano()
     module = SegmentationModule(model, dataclasses.replace(RECIPE, compile=compiled), LossConfig())
@@ -128,6 +129,7 @@ def test_what_cannot_be_compiled_is_said() -> None:
         raise explained(error, Path("run"))
 
 
+@pytest.mark.slow
 def test_only_the_outputs_that_are_trained_are_computed() -> None:
     asked: list[str] = []
 

@@ -550,6 +550,7 @@ def test_heads_are_in_the_resume_state_alone(weights: Path, pictures: Path, tmp_
     assert len((whole.folder / "unlabelled.txt").read_text().split()) == 3
 
 
+@pytest.mark.slow
 def test_heads_are_trained(weights: Path, pictures: Path, tmp_path: Path) -> None:
     settings = {"feature_weight": 1.0, "teacher_weight": 0.0, "truth_weight": 0.0}
     heads = []
@@ -561,6 +562,7 @@ def test_heads_are_trained(weights: Path, pictures: Path, tmp_path: Path) -> Non
     assert (heads[1] - heads[0]).abs().max() > 1e-4
 
 
+@pytest.mark.slow
 def test_a_teacher_that_does_not_count_changes_nothing(pictures: Path, tmp_path: Path) -> None:
     """The same initial weights, order, crops and steps as in a training without one."""
     folder = maps_of(pictures, tmp_path / "maps")
@@ -578,6 +580,7 @@ def test_a_teacher_that_does_not_count_changes_nothing(pictures: Path, tmp_path:
         torch.testing.assert_close(own[name], expected[name], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_teacher_moves_the_student(tmp_path: Path) -> None:
     """On its maps alone the student learns what the maps say, and not what the masks say."""
     pictures, folder = tmp_path / "many", tmp_path / "maps"
@@ -635,6 +638,7 @@ def test_settings() -> None:
             DistillConfig("t", **wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_the_command(pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Several folders without masks, and the written settings read back."""
     maps = maps_of(pictures, tmp_path / "maps" / "probability").parent

@@ -71,6 +71,7 @@ def test_best_is_the_best(trained: Path) -> None:
     assert about["training"]["measures"]["S"] == float(best["S"])
 
 
+@pytest.mark.slow
 def test_resuming_what_has_not_begun_starts_it(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,6 +150,7 @@ def test_two_runs_in_one_folder(pictures: Path, trained: Path, tmp_path: Path) -
         process.kill()
 
 
+@pytest.mark.slow
 def test_damaged_runs(trained: Path, pictures: Path, tmp_path: Path) -> None:
     settings = yaml.safe_load((trained / "config.yaml").read_text())
     data = {key: settings[key] for key in ("data", "val_fraction", "workers")}
@@ -174,6 +176,7 @@ def test_a_quick_check_is_made_up_for(tmp_path: Path) -> None:
         run(tmp_path / "run", tmp_path, data={**data, "check": "full"}, epochs=1, resume=True)
 
 
+@pytest.mark.slow
 def test_resuming_on_changed_data_is_refused(pictures: Path, tmp_path: Path) -> None:
     write_synthetic(tmp_path / "set", 6, 64)
     data = {"data": str(tmp_path / "set"), "val_fraction": 0.3, "workers": 0}

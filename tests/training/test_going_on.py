@@ -36,6 +36,7 @@ def begun(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_data_may_move_but_not_change(data: Path, begun: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(begun, tmp_path / "run")
     moved = shutil.copytree(data, tmp_path / "elsewhere", copy_function=shutil.copy)
@@ -107,6 +108,7 @@ def test_all_other_settings_are_named(data: Path, begun: Path) -> None:
         run(begun, data, epochs=1, lr=0.5, weight_decay=0.25, resume=True)
 
 
+@pytest.mark.slow
 def test_weights_may_be_written_otherwise(
     data: Path, begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +122,7 @@ def test_weights_may_be_written_otherwise(
 
 
 class TestFromARun:
+    @pytest.mark.slow
     def test_its_weights_bring_the_model_and_the_views(
         self, data: Path, begun: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

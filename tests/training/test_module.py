@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("plain")
 
 
 @pytest.mark.parametrize("what", ["loss", pytest.param("gradient", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_the_last_good_weights_are_kept(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:

@@ -92,6 +92,7 @@ def test_a_run_goes_on_inside_an_epoch(
     assert same_metrics(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow
 def test_the_resume_state_takes_no_detour(pictures: Path, tmp_path: Path) -> None:
     """Lightning's own way goes through the folder for temporary files, which may be small."""
     saved = []

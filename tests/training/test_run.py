@@ -23,6 +23,7 @@ from runs import MODEL, run
 pytestmark = pytest.mark.usefixtures("plain")
 
 
+@pytest.mark.slow
 def test_prediction_gives_the_very_measures_of_validation(
     trained: Path, pictures: Path, tmp_path: Path
 ) -> None:
@@ -50,6 +51,7 @@ def test_every_step_trains_batchnorm(trained: Path) -> None:
             assert int(value) == steps, name
 
 
+@pytest.mark.slow
 def test_training_learns(pictures: Path, tmp_path: Path) -> None:
     """Twelve steps on four pictures bring the loss down by a third."""
     names = tmp_path / "few.txt"
@@ -110,6 +112,7 @@ def test_same_seed_same_weights(pictures: Path, tmp_path: Path) -> None:
     assert not all(torch.equal(states[0][name], states[2][name]) for name in states[0])
 
 
+@pytest.mark.slow
 def test_frozen_encoders_are_left_alone(pictures: Path, tmp_path: Path) -> None:
     model = dataclasses.replace(
         MODEL, train_pyramid=False, train_semantic=False, adapter_channels=8
@@ -129,12 +132,14 @@ def test_frozen_encoders_are_left_alone(pictures: Path, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_ablation_without_dinov2_trains(pictures: Path, tmp_path: Path) -> None:
     model = dataclasses.replace(MODEL, injection="none")
     result = run(tmp_path / "run", pictures, model, epochs=1)
     assert dsunet.load(result.weights).semantic is None
 
 
+@pytest.mark.slow
 def test_accumulation_loss_and_other_options(pictures: Path, tmp_path: Path) -> None:
     result = dsunet.train(
         tmp_path / "run",
@@ -171,6 +176,7 @@ def test_the_last_epoch_is_always_validated(pictures: Path, tmp_path: Path) -> N
         assert [bool(row["S"]) for row in csv.DictReader(file)] == [False, True, True]
 
 
+@pytest.mark.slow
 def test_starting_from_a_run(trained: Path, pictures: Path, tmp_path: Path) -> None:
     result = dsunet.train(
         tmp_path / "run",

@@ -83,6 +83,7 @@ def test_a_pixel_counts_where_all_that_it_is_made_of_counts() -> None:
         assert 0 <= first - 100 * side / 256 <= 2
 
 
+@pytest.mark.slow
 def test_a_step_is_that_of_the_resized_batch() -> None:
     model = create_from_config(
         model_config("dsunet-nano", injection="none", sam_size=192), weights=None

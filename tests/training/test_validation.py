@@ -79,6 +79,7 @@ def test_the_measure_that_decides(best_by: str) -> None:
         pytest.param("Dice", 1, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_the_best_epoch_is_by_the_chosen_measure(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best_by: str, best: int
 ) -> None:
@@ -133,6 +134,7 @@ def test_pictures_without_an_object_in_validation(pictures: Path, tmp_path: Path
     assert lines[-1].startswith(f"best threshold: {about['best_threshold']['threshold']:g} (`thres")
 
 
+@pytest.mark.slow
 def test_a_validation_set_of_normals_alone(pictures: Path, tmp_path: Path) -> None:
     held_out = with_normals(pictures, tmp_path / "val", 3, 0)
     lines: list[str] = []
@@ -193,6 +195,7 @@ def test_a_run_of_before_goes_on_by_its_protocol(
 
 
 @pytest.mark.parametrize("average", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
+@pytest.mark.slow
 def test_the_loss_of_validation_is_that_of_training(
     pictures: Path, tmp_path: Path, average: float
 ) -> None:

@@ -75,6 +75,7 @@ def test_load_finds_out_which_model_it_is(name: str, tmp_path: Path) -> None:
         pytest.param("sam2unet-tiny", False, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_round_trip(name: str, include: bool, tmp_path: Path) -> None:
     state = published_state(name=name)
     torch.save(state, tmp_path / "authors.pth")
@@ -92,6 +93,7 @@ def test_round_trip(name: str, include: bool, tmp_path: Path) -> None:
     assert dsunet.load(ours).config.name == name
 
 
+@pytest.mark.slow
 def test_converting_leaves_out_encoders_that_are_elsewhere(tmp_path: Path) -> None:
     state = published_state()
     torch.save(state, tmp_path / "authors.pth")
@@ -123,6 +125,7 @@ def test_converting_leaves_out_encoders_that_are_elsewhere(tmp_path: Path) -> No
     )
 
 
+@pytest.mark.slow
 def test_our_own_model_in_the_authors_format(
     tiny: dsunet.DSUNet, official: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -182,6 +185,7 @@ def test_converting_what_cannot_be(official: dict[str, Path], tmp_path: Path) ->
     assert report.format == "dsunet-state"
 
 
+@pytest.mark.slow
 def test_saving_does_not_destroy_what_it_refers_to(tmp_path: Path, capsys) -> None:
     file = tmp_path / "only.pth"
     torch.save(published_state(), file)
@@ -204,6 +208,7 @@ def test_saving_does_not_destroy_what_it_refers_to(tmp_path: Path, capsys) -> No
     assert file.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_converting_at_another_size(
     tiny: dsunet.DSUNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

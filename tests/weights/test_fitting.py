@@ -38,6 +38,7 @@ def test_load_weights_takes_an_encoder(official: dict[str, Path]) -> None:
         dsunet.load_weights(without, official["semantic"])
 
 
+@pytest.mark.slow
 def test_the_wrong_encoder(official: dict[str, Path], tmp_path: Path) -> None:
     def make(**settings: object) -> None:
         dsunet.create_model("dsunet-tiny", weights=None, **settings)
@@ -71,6 +72,7 @@ def test_the_wrong_encoder(official: dict[str, Path], tmp_path: Path) -> None:
         dsunet.load_weights(model, official["pyramid"])
 
 
+@pytest.mark.slow
 def test_incomplete_and_misshapen_files(official: dict[str, Path], tmp_path: Path) -> None:
     state = made_up(OFFICIAL["dinov2_vits14"])
     gone = {n: t for n, t in state.items() if n != "blocks.3.norm2.bias"}
@@ -92,6 +94,7 @@ def test_incomplete_and_misshapen_files(official: dict[str, Path], tmp_path: Pat
         dsunet.create_model("dsunet-tiny", weights=None, semantic_weights=tmp_path / "odd.pth")
 
 
+@pytest.mark.slow
 def test_causes_are_named(tmp_path: Path) -> None:
     dsunet.save(nano(), tmp_path / "a.safetensors")
     dsunet.save(nano(injection="none"), tmp_path / "none.safetensors")
@@ -137,6 +140,7 @@ def test_a_file_for_other_encoders_is_refused(tiny: dsunet.DSUNet, tmp_path: Pat
         dsunet.load_weights(tiny, tmp_path / "small.safetensors")
 
 
+@pytest.mark.slow
 def test_new_values_are_no_files_any_more(tiny: dsunet.DSUNet, tmp_path: Path) -> None:
     state = {name: tensor + 0.01 for name, tensor in tiny.state_dict().items()}
     assert tiny.pyramid.source is not None
@@ -146,6 +150,7 @@ def test_new_values_are_no_files_any_more(tiny: dsunet.DSUNet, tmp_path: Path) -
     assert torch.equal(logits(dsunet.load(tmp_path / "a.safetensors")), logits(tiny))
 
 
+@pytest.mark.slow
 def test_a_file_that_does_not_fit_changes_nothing(tiny: dsunet.DSUNet, tmp_path: Path) -> None:
     state = published_state(seed=8)
     state["side1.weight"] = torch.zeros(1, 65, 1, 1)
@@ -176,6 +181,7 @@ def test_settings_that_no_shape_shows(settings: dict[str, object], tmp_path: Pat
         )
 
 
+@pytest.mark.slow
 def test_the_release_is_checked_everywhere(official: dict[str, Path], tmp_path: Path) -> None:
     old = sam2_file(tmp_path / "sam2_hiera_tiny.pt", release="2.0")
     model = dsunet.create_model("dsunet-tiny", weights=None, sam_size=128, dino_size=112)
@@ -184,6 +190,7 @@ def test_the_release_is_checked_everywhere(official: dict[str, Path], tmp_path: 
     dsunet.load_weights(model, old, strict=False)
 
 
+@pytest.mark.slow
 def test_unfreezing(tiny: dsunet.DSUNet, official: dict[str, Path], tmp_path: Path) -> None:
     dsunet.save(tiny, tmp_path / "small.safetensors")
     model = dsunet.create_model(

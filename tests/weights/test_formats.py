@@ -144,6 +144,7 @@ def test_sam2_equals_timm_fed_directly(wrapped: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("registers", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_dinov2_equals_timm_fed_directly(registers: bool, tmp_path: Path) -> None:
     file = dinov2_file(tmp_path / "dino.pth", registers=registers)
     name = f"vit_small_patch14_{'reg4_' if registers else ''}dinov2"

@@ -7,6 +7,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 import dsunet
@@ -15,6 +16,7 @@ from helpers import nano
 from weightfiles import OFFICIAL, command, made_up, published_state
 
 
+@pytest.mark.slow
 def test_info(official: dict[str, Path], tmp_path: Path, capsys) -> None:
     dsunet.save(nano(), tmp_path / "a.safetensors", training={"data": "x", "measures": {"S": 0.5}})
     status, out, _ = command(
@@ -46,6 +48,7 @@ def test_info(official: dict[str, Path], tmp_path: Path, capsys) -> None:
     assert (status, len(err.splitlines())) == (1, 1)
 
 
+@pytest.mark.slow
 def test_info_says_where_encoders_are(
     tiny: dsunet.DSUNet, official: dict[str, Path], tmp_path: Path, monkeypatch, capsys
 ) -> None:
@@ -58,6 +61,7 @@ def test_info_says_where_encoders_are(
     assert "sam2_hiera_tiny.fb_r896_2pt1" in out
 
 
+@pytest.mark.slow
 def test_verify(official: dict[str, Path], tmp_path: Path, monkeypatch, capsys) -> None:
     dsunet.save(nano(), tmp_path / "good.safetensors")
     status, out, err = command(capsys, "weights", "verify", tmp_path / "good.safetensors")
@@ -104,6 +108,7 @@ def test_verify(official: dict[str, Path], tmp_path: Path, monkeypatch, capsys) 
     assert "decoder.heads.2.bias is missing" in err
 
 
+@pytest.mark.slow
 def test_verify_compares_with_the_architecture(tmp_path: Path, capsys) -> None:
     state = made_up(OFFICIAL["dinov2_vits14"])
     for name, gone in (

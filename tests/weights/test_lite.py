@@ -60,6 +60,7 @@ def gflop(name: str, side: int) -> float:
     return float(counter.get_total_flops() / 1e9)
 
 
+@pytest.mark.slow
 def test_lite_is_small() -> None:
     """Multiplications and additions counted as two, at 256 px; attention is among what counts."""
     with torch.device("meta"):
@@ -77,6 +78,7 @@ def test_the_counter_counts_attention() -> None:
     assert counter.get_total_flops() == 1024 * 64 * 16 * 2 * 2
 
 
+@pytest.mark.slow
 def test_sizes_rise() -> None:
     configs = [MODEL_PRESETS[name] for name in SIZES]
     assert [config.sam_size for config in configs] == [352, 288, 320]
@@ -350,6 +352,7 @@ class Watched(Formulation):
         return sum(self.distances) / len(self.distances)
 
 
+@pytest.mark.slow
 def test_padding_and_normalisation_are_those_of_training() -> None:
     """With any other the statistics inside the network fit photographs less."""
     folder = SHARED / "data" / "duts-te-200" / "images"
@@ -363,6 +366,7 @@ def test_padding_and_normalisation_are_those_of_training() -> None:
     assert right.distance(images, IMAGENET_MEAN, IMAGENET_STD) > 2 * least
 
 
+@pytest.mark.slow
 def test_the_encoders_weights_come_from_their_package(tmp_path: Path) -> None:
     path = packaged(0)
     model = dsunet.create_model("dsunet-lite", weights="encoders")

@@ -120,6 +120,7 @@ def own() -> CustomSource:
         (lambda: prune("run", "small", PruneConfig(), fine_tune=False), "run", [BEST]),
     ],
 )
+@pytest.mark.slow
 def test_a_path_is_resolved_once_and_a_file_is_read_once(
     seen: tuple[Counter[str], Counter[str]],
     load: Callable[[], object],

@@ -38,6 +38,7 @@ def test_saved_files_find_their_encoders_again(
     assert again.pyramid.source == tiny.pyramid.source  # so that it can be saved as small again
 
 
+@pytest.mark.slow
 def test_without_the_index(
     tiny: dsunet.DSUNet, official: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +104,7 @@ def test_training_facts_stay_with_the_model(tmp_path: Path) -> None:
     assert read_metadata(tmp_path / "b.safetensors")["training"]["measures"] == {"S": 0.5}
 
 
+@pytest.mark.slow
 def test_files_without_fingerprints_are_loaded(
     tiny: dsunet.DSUNet, official: dict[str, Path], tmp_path: Path
 ) -> None:

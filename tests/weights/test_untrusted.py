@@ -47,6 +47,7 @@ def test_pickled_weights_do_not_run(tmp_path: Path) -> None:
     assert not (tmp_path / "mark").exists()
 
 
+@pytest.mark.slow
 def test_a_pickled_resume_state_does_not_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
