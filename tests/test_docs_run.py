@@ -27,6 +27,7 @@ from dsunet.data.synthetic import synthetic_pair, write_synthetic
 from helpers import ROOT, lay_out
 from pages import blocks, commands, examples
 from served import served
+from trials import trial_of
 from weightfiles import dinov2_file, published_state, sam2_file
 
 pytestmark = pytest.mark.slow
@@ -51,7 +52,7 @@ QUICK = {
 
 
 @pytest.fixture
-def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Image.Image, "show", lambda self: None)
     synthetic_pair(0, 64)[0].save("photo.jpg")
@@ -60,6 +61,13 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("new/images").rename("new-images")
     Path("files.txt").write_text("photo.jpg\nnew-images/salient_00000.jpg\n")
     return tmp_path
+
+
+@pytest.fixture
+def sandbox(folder: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where trainings draw nothing at their end, and plans try nothing: README's do."""
+    monkeypatch.setattr("dsunet.planning.plan.run_trial", trial_of)
+    return folder
 
 
 def write_photos(folder: Path, seed: int) -> None:
@@ -142,8 +150,10 @@ def run_page(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
         exec(compile(snippet, page.name, "exec"), {"__name__": "snippet"})
 
 
-def test_readme(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_readme(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_page(ROOT / "README.md", capsys)
+    assert Path("runs/mine/report.html").is_file()
+    assert Path("runs/mine/curves.png").is_file()
     assert Path("out/photo.png").is_file()
     assert Path("scores.json").is_file()
 

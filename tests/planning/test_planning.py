@@ -9,39 +9,15 @@ import pytest
 import yaml
 
 from dsunet.cli import main
-from dsunet.config import DataConfig, ModelConfig, TrainConfig, model_config
+from dsunet.config import DataConfig, TrainConfig, model_config
 from dsunet.errors import ConfigError, DataError, WeightsError
 from dsunet.planning import Plan, Wishes, as_yaml, make_plan, read_plan, told
 from dsunet.planning import machine as machines
 from dsunet.planning.machine import Machine
 from dsunet.planning.trial import Mark, Task, Trial, costs_of, run_trial
+from trials import trial_of
 
 CPU = Machine("cpu", "float32", 2, 1, 8e9)
-
-
-def trial_of(task: Task) -> Trial:
-    """As if an image of 128 px took 0.01 s and all else nothing; 2 GB whatever is done."""
-    request, split = task.request, task.split
-    assert isinstance(request.model, ModelConfig)
-    assert isinstance(request.model.sam_size, int)
-    images, validated = min(task.images, len(split.training)), min(8, len(split.validation))
-    once = 0.01 * images * (request.model.sam_size / 128) ** 2
-    batch = request.recipe.batch_size
-    ends = tuple(Mark(once * n, once * n) for n in (1, 2, 3))
-    return Trial(
-        images=images,
-        validated=validated,
-        batch_size=8 if batch == "auto" else batch,
-        accumulate=1,
-        ready=Mark(0, 0),
-        checked=Mark(0, 0),
-        begun=Mark(0, 0),
-        epochs=ends,
-        seconds=(once, once, once),
-        ended=ends[-1],
-        memory=2e9,
-        line="batch size 8: it takes about 2.0 GB, 8.0 GB are free" if batch == "auto" else "",
-    )
 
 
 @pytest.fixture

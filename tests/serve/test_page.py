@@ -504,6 +504,18 @@ def test_a_few_requests_at_a_time(opened: Callable[..., Page]) -> None:
     assert 1 < most[0] <= 3
 
 
+def test_the_slider_begins_at_the_calibrated_threshold(opened: Callable[..., Page]) -> None:
+    page = opened()
+    page.window.locator("#model").filter(has_text="dsunet-lite").wait_for()
+    assert page.window.locator("#threshold").input_value() == "50"
+    told = {"models": [{"name": "calibrated", "threshold": 0.392}], "limits": {}}
+    page.window.route("**/v1/models", lambda route: route.fulfill(json=told))
+    page.window.reload()
+    page.window.locator("#model").filter(has_text="calibrated").wait_for()
+    assert page.window.locator("#threshold").input_value() == "39"
+    assert page.window.locator("#threshold-value").text_content() == "39 %"
+
+
 def test_a_token_is_asked_for_once(chromium: Any) -> None:
     with served("--workers", 1, DSUNET_TOKEN="open sesame") as guarded:
         page = Page(chromium, guarded.url)

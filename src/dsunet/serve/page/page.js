@@ -1,7 +1,7 @@
 // The page: its pictures, what becomes of each, and the controls.
 
 import { hire } from "./crew.js";
-import { commonlyShown, inTurn, modelName, segment } from "./server.js";
+import { commonlyShown, inTurn, model, segment } from "./server.js";
 import { cut, drawThumb, rendered, reveal, show, WORDS } from "./stage.js";
 import { distinct, zip } from "./zip.js";
 
@@ -382,9 +382,14 @@ panel.addEventListener("submit", (event) => event.preventDefault());
 panel.addEventListener("input", () => {
   element("colour").hidden = chosen("background") !== "colour";
   element("thresholds").hidden = chosen("edge") !== "threshold";
-  element("threshold-value").value = `${element("threshold").value} %`;
+  tellThreshold();
   refresh();
 });
+
+function tellThreshold() {
+  element("threshold-value").value = `${element("threshold").value} %`;
+}
+
 element("download").addEventListener("click", download);
 element("download-all").addEventListener("click", downloadAll);
 element("remove").addEventListener("click", () => remove(current));
@@ -395,4 +400,7 @@ element("again").addEventListener("click", () => {
   work(current);
 });
 
-element("model").textContent = await modelName();
+const { name = "", threshold = 0.5 } = await model();
+element("model").textContent = name;
+element("threshold").value = Math.round(100 * threshold); // what the weights were calibrated to
+tellThreshold();

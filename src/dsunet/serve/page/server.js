@@ -59,16 +59,16 @@ export async function segment(file, options, tell, signal) {
   }
 }
 
-/** The name of the model that the server runs, if it tells; its limit of bytes is kept here. */
-export async function modelName() {
+/** The first model that the server runs: {name, threshold …}, or {}; the server's limit of bytes is kept here. */
+export async function model() {
   try {
     const answer = await ask("v1/models");
-    if (!answer.ok) return "";
+    if (!answer.ok) return {};
     const { models, limits } = await answer.json();
     mostBytes = limits?.max_bytes ?? Infinity;
-    return models?.[0]?.name ?? "";
+    return models?.[0] ?? {};
   } catch {
-    return ""; // the page works without
+    return {}; // the page works without
   }
 }
 
