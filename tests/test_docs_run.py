@@ -24,6 +24,7 @@ from PIL import Image, ImageFilter
 import dsunet.predict
 from dsunet.cli import main
 from dsunet.data.synthetic import synthetic_pair, write_synthetic
+from exports import kept_in
 from helpers import ROOT, lay_out
 from pages import blocks, commands, examples
 from served import served
@@ -63,10 +64,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For files that several pages have made of the same network."""
+    return tmp_path_factory.mktemp("exported")
+
+
 @pytest.fixture
-def sandbox(folder: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+def sandbox(folder: Path, exported: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where trainings draw nothing at their end, and plans try nothing: README's do."""
     monkeypatch.setattr("dsunet.planning.plan.run_trial", trial_of)
+    monkeypatch.setattr("dsunet.export.run.write_onnx", kept_in(exported))
     return folder
 
 
