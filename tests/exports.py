@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import onnx
-from dsunet.network.base import SegmentationModel
 
 from dsunet.export.graph import write_onnx
+from dsunet.network.base import SegmentationModel
 from dsunet.weights.exported import KEY, FileFacts
 
 
