@@ -52,7 +52,9 @@ def test_large_logits_stay_finite() -> None:
     logits = torch.tensor([1000.0, -1000.0, 999.0]).view(1, 3, 1, 1).requires_grad_()
     apart = against_rest(logits, True)
     apart.sum().backward()
-    assert apart.isfinite().all() and logits.grad is not None and logits.grad.isfinite().all()
+    assert apart.isfinite().all()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
 
 
 def test_cross_entropy_by_hand() -> None:
@@ -105,7 +107,8 @@ def test_ignored_pixels_have_no_part_in_the_loss(exclusive: bool) -> None:
     other = class_loss(logits, changed, counted=counted, exclusive=exclusive, ssim=0.0)
     assert torch.equal(one, other)
     (gradient,) = torch.autograd.grad(one, [logits.fine])
-    assert gradient[..., 20:, :].abs().sum() == 0 and gradient[..., :20, :].abs().sum() > 0
+    assert gradient[..., 20:, :].abs().sum() == 0
+    assert gradient[..., :20, :].abs().sum() > 0
 
 
 @pytest.mark.parametrize("ignoring", [False, True])
@@ -121,12 +124,15 @@ def test_the_loss_of_one_class_is_todays_bit_for_bit(ignoring: bool) -> None:
 
 def test_a_model_without_classes_is_todays() -> None:
     usual, named = nano(), nano(classes=("object",))
-    assert "classes" not in usual.config.to_dict() and "exclusive" not in usual.config.to_dict()
-    assert usual.classes == () and not usual.exclusive
+    assert "classes" not in usual.config.to_dict()
+    assert "exclusive" not in usual.config.to_dict()
+    assert usual.classes == ()
+    assert not usual.exclusive
     for (name, own), (other, theirs) in zip(
         usual.state_dict().items(), named.state_dict().items(), strict=True
     ):
-        assert name == other and torch.equal(own, theirs)
+        assert name == other
+        assert torch.equal(own, theirs)
     views = torch.randn(1, 3, 128, 128), torch.randn(1, 3, 112, 112)
     with torch.inference_mode():
         assert torch.equal(usual.eval()(*views).fine, named.eval()(*views).fine)
@@ -137,16 +143,19 @@ def test_heads_have_a_channel_for_each_class() -> None:
     with torch.inference_mode():
         outputs = model(torch.randn(1, 3, 128, 128), torch.randn(1, 3, 112, 112))
     assert [x.shape for x in outputs if x is not None] == [(1, 3, 128, 128)] * 3
-    assert model.classes == CLASSES and model.exclusive
+    assert model.classes == CLASSES
+    assert model.exclusive
     [map_] = probabilities_of(outputs.fine, [(50, 70)], model.classes, model.exclusive)
-    assert map_.shape == (3, 50, 70) and (map_.sum(0) <= 1 + 1e-5).all()
+    assert map_.shape == (3, 50, 70)
+    assert (map_.sum(0) <= 1 + 1e-5).all()
 
 
 def test_maps_of_one_map_stay_maps() -> None:
     logits = torch.randn(1, 1, 32, 32)
     [map_] = probabilities_of(logits, [(20, 30)])
     [named] = probabilities_of(logits, [(20, 30)], ("object",), True)
-    assert map_.shape == (20, 30) and named.shape == (1, 20, 30)
+    assert map_.shape == (20, 30)
+    assert named.shape == (1, 20, 30)
     assert np.array_equal(map_, named[0])
 
 
@@ -169,7 +178,8 @@ def test_names_that_cannot_be(given: object) -> None:
 def test_a_file_says_its_classes() -> None:
     config = ModelConfig(classes=CLASSES, exclusive=False)
     told = config.to_dict()
-    assert told["classes"] == list(CLASSES) and told["exclusive"] is False
+    assert told["classes"] == list(CLASSES)
+    assert told["exclusive"] is False
     assert ModelConfig(**told) == config
 
 

@@ -24,7 +24,9 @@ def one_map(tmp_path: Path) -> Path:
 def test_each_class_starts_as_the_one_map(one_map: Path) -> None:
     model, source = nano(seed=2, classes=CLASSES), dsunet.load(one_map)
     report = dsunet.load_weights(model, one_map)
-    assert sorted(report.repeated) == sorted(HEADS) and not report.missing and not report.resampled
+    assert sorted(report.repeated) == sorted(HEADS)
+    assert not report.missing
+    assert not report.resampled
     own, theirs = model.state_dict(), source.state_dict()
     for name, tensor in theirs.items():
         assert torch.equal(own[name], tensor.expand_as(own[name])), name
@@ -35,20 +37,24 @@ def test_create_model_takes_weights_of_one_map(one_map: Path) -> None:
     model = dsunet.create_model(
         "dsunet-nano", one_map, classes="In,Pa,Sc", sam_size=128, dino_size=112
     )
-    assert sorted(model.repeated_heads) == sorted(HEADS) and model.classes == CLASSES
+    assert sorted(model.repeated_heads) == sorted(HEADS)
+    assert model.classes == CLASSES
 
 
 def test_shipped_weights_become_those_of_classes() -> None:
     model = dsunet.create_model("dsunet-lite", classes=["In", "Pa"])
     head = model.state_dict()[HEADS[0]]
-    assert torch.equal(head[0], head[1]) and model.training_facts["name"].startswith("dsunet-lite")
+    assert torch.equal(head[0], head[1])
+    assert model.training_facts["name"].startswith("dsunet-lite")
 
 
 def test_a_file_of_classes_makes_the_same_model_again(tmp_path: Path) -> None:
     model = nano(seed=3, classes=CLASSES, exclusive=False)
     dsunet.save(model, tmp_path / "three.safetensors")
     again = dsunet.load(tmp_path / "three.safetensors")
-    assert again.config == model.config and not again.exclusive and again.repeated_heads == ()
+    assert again.config == model.config
+    assert not again.exclusive
+    assert again.repeated_heads == ()
     assert all(torch.equal(t, again.state_dict()[n]) for n, t in model.state_dict().items())
 
 

@@ -83,7 +83,7 @@ class ClassReading(MaskReading):
     def background(self) -> tuple[MaskValue, ...]:
         """The values that are background."""
         objects = self.objects
-        usual = [] if self.folders or 0 in objects or (0, 0, 0) in objects else [0]
+        usual = [] if 0 in objects or (0, 0, 0) in objects else [0]
         return (*usual, *self.others)
 
     @property

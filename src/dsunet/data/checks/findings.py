@@ -74,6 +74,14 @@ KINDS: dict[str, Kind] = {
         "most of nearly every picture is object",
         "`invert` exchanges object and background if black is object",
     ),
+    "absent_class": Kind(
+        "warning", "classes that no mask holds", "they are learned from background alone"
+    ),
+    "overlap": Kind(
+        "note",
+        "classes over each other, of which the smaller is on top",
+        "`exclusive` false learns both",
+    ),
     "full_mask": Kind("warning", "masks that are all object", "fine if that is so"),
     "grey_mask": Kind(
         "warning", "masks with much grey between black and white", "is grey a third class?"
