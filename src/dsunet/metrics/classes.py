@@ -73,7 +73,7 @@ class ClassMeasures:
         ]
 
     def summary(self) -> dict[str, float]:
-        """`mIoU`, `mDice`, and `IoU/NAME` and `Dice/NAME` of every class; what is NaN is left out."""
+        """`mIoU`, `mDice`, `IoU/NAME` and `Dice/NAME` of every class; without what is NaN."""
         iou, dice = self.iou(), self.dice()
         named = {"mIoU": mean_of_classes(iou), "mDice": mean_of_classes(dice)}
         for measure, values in (("IoU", iou), ("Dice", dice)):
