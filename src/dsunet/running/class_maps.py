@@ -38,4 +38,5 @@ def class_masks(probability: np.ndarray, exclusive: bool, threshold: float = 0.5
     if not exclusive:
         return probability >= threshold
     index = class_index(probability, exclusive)
-    return index[None] == np.arange(1, len(probability) + 1, dtype=np.uint8)[:, None, None]
+    numbers = np.arange(1, len(probability) + 1, dtype=np.uint8)
+    return np.asarray(index[None] == numbers[:, None, None])

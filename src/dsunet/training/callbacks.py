@@ -42,7 +42,7 @@ OF_BOTH = ("miss_rate", "AUROC", "Dice_all")
 
 def columns_of(classes: Sequence[str]) -> tuple[str, ...]:
     """Those of `metrics.csv`, of a model with these classes; none is the one map."""
-    measures = (*OWN_MEASURES, *WITHOUT_OBJECT, *OF_BOTH)
+    measures: tuple[str, ...] = (*OWN_MEASURES, *WITHOUT_OBJECT, *OF_BOTH)
     if classes:
         each = (f"{measure}/{name}" for measure in ("IoU", "Dice") for name in classes)
         measures = ("mIoU", "mDice", *each)

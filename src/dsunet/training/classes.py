@@ -17,16 +17,16 @@ from dsunet.errors import ConfigError
 from dsunet.network.source import CustomSource
 from dsunet.training.choosing import OF_CLASSES
 
-__all__ = ["check_classes", "with_classes"]
+__all__ = ["check_classes", "named_model"]
 
 
-def with_classes(model: ModelConfig | CustomSource, data: DataConfig) -> ModelConfig | CustomSource:
+def named_model(model: ModelConfig, data: DataConfig) -> ModelConfig:
     """The model with the classes of the data's table, if it names none itself.
 
     Raises:
         DataError: The table cannot be read.
     """
-    if not isinstance(model, ModelConfig) or model.classes or data.class_table is None:
+    if model.classes or data.class_table is None:
         return model
     return replace(model, classes=classes_in(data.class_table))
 

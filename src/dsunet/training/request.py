@@ -16,7 +16,7 @@ from dsunet.errors import ConfigError, DeviceError
 from dsunet.network.source import CustomSource
 from dsunet.running.place import Place
 from dsunet.support.ranks import ALONE, Ranks
-from dsunet.training.classes import check_classes, with_classes
+from dsunet.training.classes import check_classes, named_model
 from dsunet.training.folder import flat_settings, recorded_batch, recorded_loss, recorded_protocol
 from dsunet.training.teacher import check_teacher
 from dsunet.weights.identify import custom_config_of
@@ -96,7 +96,8 @@ def settled(request: Request, going_on: bool) -> Request:
     """
     say = request.say if request.is_first else _unheard
     model = _with_intensity(request.model, request.sources.weights)
-    model = with_classes(model, request.data)
+    if isinstance(model, ModelConfig):
+        model = named_model(model, request.data)
     request = replace(request, going_on=going_on, say=say, model=model)
     if request.recipe.batch_size == "auto" and going_on:
         request = replace(request, recipe=recorded_batch(request.folder, request.recipe))

@@ -113,8 +113,8 @@ def _with_legend(picture: Image.Image, entries: Sequence[tuple[str, np.ndarray]]
     draw = ImageDraw.Draw(sheet)
     for number, row in enumerate(rows):
         left, top = gap, picture.height + gap + number * (size + gap)
-        for name, colour in row:
-            draw.rectangle((left, top, left + size - 1, top + size - 1), fill=colour)
+        for name, tint in row:
+            draw.rectangle((left, top, left + size - 1, top + size - 1), fill=tint)
             draw.text((left + size + gap, top + size // 2), name, (30, 30, 30), font, "lm")
             left += 3 * gap + size + round(draw.textlength(name, font=font))
     return sheet

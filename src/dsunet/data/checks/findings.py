@@ -42,7 +42,7 @@ KINDS: dict[str, Kind] = {
     "mask_values": Kind(
         "error",
         "masks whose values do not say what is object",
-        "tell `object_values` or `ignore_value`, or use 0 and 255",
+        "tell `object_values` or `ignore_value`, use 0 and 255, or name `classes`",
     ),
     "mask_reading": Kind("error", "the masks of the set do not say alike what is object", ""),
     "name": Kind("error", "names with line breaks", "rename them"),
