@@ -217,7 +217,7 @@ class RunFolder(L.Callback):
         if "val_loss" in values:
             parts.append(f"in validation {values['val_loss']:.4f}")
         parts += [f"{name} {values[name]:.4f}" for name in OWN_MEASURES if name in values]
-        if self.classes:
+        if self.classes and "val_loss" in values:
             parts.append(of_classes(values, self.classes))
         if "false_alarm_rate" in values:
             parts.append(f"false alarms {100 * values['false_alarm_rate']:.1f} %")
