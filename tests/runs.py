@@ -44,7 +44,7 @@ def write_classes(folder: Path, count: int, side: int) -> None:
         pixels = rng.integers(90, 110, (side, side, 3), np.uint8)
         index = np.zeros((side, side), np.uint8)
         for value, channel in ((1, 0), (2, 2)):
-            if number % 4 in (0, value):
+            if number % 4 != value:
                 top, left = rng.integers(4, side // 2, 2)
                 square = np.s_[top : top + side // 3, left : left + side // 3]
                 index[square] = value

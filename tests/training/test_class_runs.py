@@ -148,22 +148,22 @@ def test_validation_prediction_and_evaluation_agree(
     assert found.mean["IoU"] == told["mIoU"]
 
 
+@pytest.mark.slow
 def test_independent_classes_from_one_map_go_on_where_they_stopped(
     trained: Path, class_pictures: Path, tmp_path: Path, plain: None
 ) -> None:
     """From weights of one map, in one go and in two."""
     model = dataclasses.replace(NAMED, exclusive=False)
-    data = {"data": str(class_pictures), "workers": 0, "val_fraction": 0.3, "limit": 4}
+    data = {"data": str(class_pictures), "workers": 0, "limit": 2}
     weights = str(trained / "best.safetensors")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     run(whole, class_pictures, model, data, weights=weights, epochs=2)
-    interrupt = "dsunet.training.callbacks.RunFolder._is_enough"
+    enough = "dsunet.training.callbacks.RunFolder._is_enough"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(interrupt, lambda self, epoch, module: epoch == 1)
+        patch.setattr(enough, lambda self, epoch, module: epoch == 1)
         run(parts, class_pictures, model, data, weights=weights, epochs=2)
     result = run(parts, class_pictures, model, data, weights=weights, epochs=2, resume=True)
     assert result.epochs == 2
-    assert "mIoU" in result.measures
     assert states_equal(whole / "last.safetensors", parts / "last.safetensors")
     heads = dsunet.load(parts / "last.safetensors").state_dict()["decoder.heads.2.weight"]
     assert not torch.equal(heads[0], heads[1])  # classes have parted company
