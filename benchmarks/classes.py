@@ -1,6 +1,7 @@
 """Several classes on real pictures: which of three kinds a defect of strip steel is.
 
-    python benchmarks/classes.py --data DIR --work WORK --output benchmarks/classes.json
+    python benchmarks/classes.py --data DIR --work WORK --output benchmarks/classes.json \
+        --figure benchmarks/classes.png
 
 DIR holds `images/` and `masks/` of SD-saliency-900, or of a part of it, whose names begin with the
 kind of the defect: In_ (inclusion), Pa_ (patches) and Sc_ (scratches). WORK gets a data set of the
@@ -30,9 +31,9 @@ from PIL import Image
 from dsunet.data import find_pairs
 from dsunet.data.pairs import read_names, read_pair
 from dsunet.support.files import sha256_of, write_json
-from dsunet.visualize.classes import index_picture
+from dsunet.visualize.classes import class_colours, coloured, index_picture
 from dsunet.weights.shipped import DEFAULT, weights_of
-from measuring import circumstances
+from measuring import circumstances, spread
 
 HERE = Path(__file__).parent
 LISTED = HERE / "steel" / "val.txt"
@@ -108,12 +109,45 @@ def kinds_of_pictures(labels: Path) -> dict[str, dict[str, int]]:
     return {name: dict(counts) for name, counts in table.items()}
 
 
+def draw(labels: Path, masks: Path, path: Path) -> None:
+    """What is predicted in some held-out pictures, in the classes' colours, four of each kind.
+
+    Pictures and masks themselves must not be passed on.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    listed = read_names(LISTED)
+    figure = Figure(figsize=(9, 7.4), dpi=100, layout="constrained")
+    axes = figure.subplots(len(CLASSES), 4)
+    for (kind, start), row in zip(CLASSES.items(), axes, strict=True):
+        own = [name for name in listed if name.startswith(start)]
+        for axis, name in zip(row, spread(own, 4), strict=True):
+            index, true = (np.asarray(Image.open(f / f"{name}.png")) for f in (labels, masks))
+            number = number_of(name)
+            hits = np.count_nonzero((index == number) & (true == number))
+            union = np.count_nonzero((index == number) | (true == number))
+            axis.imshow(coloured(index, len(CLASSES)))
+            axis.set_title(f"{name}, {kind}: IoU {hits / union:.2f}", fontsize=8)
+            axis.tick_params(labelsize=6)
+            axis.set_xlabel("px", fontsize=6)
+    colours = [np.array(each) / 255 for each in class_colours(len(CLASSES))]
+    figure.legend(
+        handles=[Patch(color=c, label=n) for c, n in zip(colours, CLASSES, strict=True)],
+        loc="outside lower center",
+        ncols=len(CLASSES),
+    )
+    figure.suptitle("dsunet-lite, trained for three kinds of defects: predictions", fontsize=10)
+    figure.savefig(path)
+
+
 def main() -> None:
     """Makes the set, trains, measures, and writes the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for flag in ("--data", "--work", "--output"):
         parser.add_argument(flag, type=Path, required=True)
     parser.add_argument("--independent", action="store_true", help="Both kinds of classes.")
+    parser.add_argument("--figure", type=Path, help="Draw predictions here.")
     arguments = parser.parse_args()
     work = arguments.work.resolve()
     make_set(arguments.data, work / "data")
@@ -121,6 +155,8 @@ def main() -> None:
         {"independent": " --exclusive false"} if arguments.independent else {}
     )
     results = {name: measured(work, name, flags) for name, flags in ways.items()}
+    if arguments.figure is not None:
+        draw(work / "exclusive-labels", work / "data" / "masks", arguments.figure)
     write_json(
         arguments.output,
         {

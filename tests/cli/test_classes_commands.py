@@ -8,8 +8,9 @@ import pytest
 
 import dsunet
 from dsunet.cli import main
-from dsunet.config import require_one_class
+from dsunet.config import ServeConfig, require_one_class
 from dsunet.errors import ConfigError
+from dsunet.serve.work import segmenter_of
 from helpers import nano
 
 CLASSES = ("red", "blue")
@@ -30,7 +31,6 @@ REFUSING = {
     "zoom": "predict {pairs}/images --weights {weights} --output {new} --zoom",
     "cutout": "predict {pairs}/images --weights {weights} --output {new} --save cutout",
     "prune": "prune {weights} --data {pairs} --val-fraction 0.5 --output {new}",
-    "serve": "serve --weights {weights} --port 0",
     "convert": "convert {weights} {new}.pth",
     "plan": "plan {pairs} --classes red,blue",
     "train by a plan": "train --data {pairs} --plan auto --classes red,blue --output {new}",
@@ -53,6 +53,11 @@ def test_commands_for_one_map_say_so_in_one_line(
     assert len(said) == 1
     assert "takes networks of one map; this one has 2 classes (red, blue)" in said[0]
     assert not (tmp_path / "new" / "config.yaml").exists()
+
+
+def test_the_service_refuses_before_it_listens(weights: Path) -> None:
+    with pytest.raises(ConfigError, match="the service takes networks of one map"):
+        segmenter_of(ServeConfig(weights=str(weights), device="cpu"))
 
 
 def test_the_line() -> None:
