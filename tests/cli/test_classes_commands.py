@@ -72,7 +72,7 @@ def test_the_line() -> None:
 WORKING = {
     "check": "data check {data} --classes red,blue --sheet {new}.png",
     "info": "info {weights}",
-    "measure": "measure {data}/masks --classes 1=red,2=blue --output {new}",
+    "measure": "measure {data}/masks --classes 1=red,2=blue --output {new}.csv",
 }
 
 

@@ -57,8 +57,9 @@ def test_a_file_has_the_classes_of_its_network(exclusive: bool, tmp_path: Path) 
     data = tmp_path / "data"
     for folder in ("images", "masks"):
         (data / folder).mkdir(parents=True)
-        pixels = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
-        Image.fromarray(pixels).save(data / folder / "a.png")
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 80, 3), np.uint8)
+    Image.fromarray(pixels).save(data / "images" / "a.png")
+    Image.new("L", (80, 64)).save(data / "masks" / "a.png")
     made = export_model(network, tmp_path / "kinds.onnx", pictures=data, on_line=lines.append)
     assert any("S is for models of one map" in line for line in lines)
     pixels = np.random.default_rng(1).integers(0, 256, (90, 120, 3), np.uint8)

@@ -122,7 +122,6 @@ def test_a_run_has_the_measures_of_each_class(of_classes: Path) -> None:
     assert len(told) == 6
     settings = yaml.safe_load((of_classes / "config.yaml").read_text())
     assert settings["classes"] == list(CLASSES)
-    assert "class_table" not in settings
     assert (of_classes / "validation.png").is_file()
     assert (of_classes / "curves.png").is_file()
 
