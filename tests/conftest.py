@@ -7,6 +7,7 @@ Nobody may change these.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import io
 import os
@@ -32,7 +33,7 @@ from dsunet.data.synthetic import write_synthetic
 from dsunet.network.encoders import build_vit
 from dsunet.weights import known
 from dsunet.weights.encoders import read_encoder
-from runs import run
+from runs import MODEL, run, write_classes
 from weightfiles import dinov2_file, sam2_file
 
 
@@ -93,6 +94,23 @@ def trained(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two epochs with validation."""
     output = tmp_path_factory.mktemp("runs") / "run"
     run(output, pictures, data={"data": str(pictures), "val_fraction": 0.3, "workers": 0})
+    return output
+
+
+@pytest.fixture(scope="session")
+def class_pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight pairs whose masks are numbers of two classes, with rows that do not count."""
+    folder = tmp_path_factory.mktemp("classes") / "blocks"
+    write_classes(folder, 8, 64)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def of_classes(class_pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs of a model of the classes red and blue, with validation."""
+    output = tmp_path_factory.mktemp("runs") / "classes"
+    data = {"data": str(class_pictures), "val_fraction": 0.3, "workers": 0}
+    run(output, class_pictures, dataclasses.replace(MODEL, classes=("red", "blue")), data=data)
     return output
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 import dsunet
 from dsunet.config import DataConfig, ModelConfig, TrainConfig, model_config
@@ -31,6 +33,26 @@ def run(
         resume=resume,
         weights=weights,
     )
+
+
+def write_classes(folder: Path, count: int, side: int) -> None:
+    """Pairs with a red square, a blue one or both; the first two rows do not count."""
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for number in range(count):
+        pixels = rng.integers(90, 110, (side, side, 3), np.uint8)
+        index = np.zeros((side, side), np.uint8)
+        for value, channel in ((1, 0), (2, 2)):
+            if number % 4 != value:
+                top, left = rng.integers(4, side // 2, 2)
+                square = np.s_[top : top + side // 3, left : left + side // 3]
+                index[square] = value
+                pixels[square] = 40
+                pixels[(*square, channel)] = 220
+        index[:2] = 255
+        Image.fromarray(pixels).save(folder / "images" / f"p{number}.png")
+        Image.fromarray(index).save(folder / "masks" / f"p{number}.png")
 
 
 def states_equal(first: Path, second: Path) -> bool:

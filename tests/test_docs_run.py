@@ -27,6 +27,7 @@ from dsunet.data.synthetic import synthetic_pair, write_synthetic
 from exports import kept_in
 from helpers import ROOT, lay_out
 from pages import blocks, commands, examples
+from runs import write_classes
 from served import served
 from trials import trial_of
 from weightfiles import dinov2_file, published_state, sam2_file
@@ -178,6 +179,13 @@ def test_own_data(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "prediction.json",
         ".lock",
     }
+
+
+def test_classes(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_classes(Path("data"), 12, 64)
+    run_page(ROOT / "docs" / "classes.md", capsys)
+    assert len(list(Path("labels").glob("*.png"))) == 3
+    assert Path("classes.png").is_file()
 
 
 def test_nothing_there(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from PIL import Image
 from dsunet.cli import main
 from dsunet.config import DataConfig
 from dsunet.data.checks.look import check_data
+from dsunet.data.class_tables import classes_in
 from dsunet.data.labels import importing
 from dsunet.data.labels.formats import read_labels
 from dsunet.data.labels.importing import Imported, import_labels
@@ -357,6 +358,8 @@ class TestImport:
         assert result.overlaps == 1
         stored = json.loads((tmp_path / "by-class" / "labels.json").read_text())
         assert stored["request"]["values"] == {"1": "part", "2": "hole"}
+        assert classes_in(tmp_path / "by-class" / "classes.csv") == ("part", "hole")
+        assert not (tmp_path / "by-number" / "classes.csv").exists()
         with pytest.raises(DataError, match="no class 'holes'; did you mean hole"):
             import_coco(file, folder, tmp_path / "x", classes=["holes"])
         with pytest.raises(DataError, match="no class 'zebra'; known: part, hole"):

@@ -582,6 +582,8 @@ class TestFormat:
         flags = ["data", "import", str(folder), "--output", str(output)]
         assert main([*flags, "--by-class"]) == 0
         said = capsys.readouterr().out
-        assert f"look at them: dsunet data check {output} --object-values 1 --sheet" in said
+        assert (
+            f"look at them: dsunet data check {output} --class-table {output}/classes.csv" in said
+        )
         assert main([*flags, "--classes", ","]) == 1
         assert "--classes names none" in capsys.readouterr().err

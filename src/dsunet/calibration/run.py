@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dsunet.calibration.figure import draw
 from dsunet.calibration.thresholds import Calibration, Wanted, choose, observe
+from dsunet.config import require_one_class
 from dsunet.data import Pair
 from dsunet.errors import CheckpointError, DataError, OutputError
 from dsunet.predict import Segmenter
@@ -45,9 +46,11 @@ def calibrate(
 
     Raises:
         CheckpointError: There is no weights file that thresholds can be kept in.
+        ConfigError: The model is of several classes.
         DataError: No picture can be read, or none of a kind that is needed; or no threshold does.
         OutputError: A file cannot be written.
     """
+    require_one_class(segmenter.classes, "calibration", "labels need no threshold")
     target = place_for(segmenter.weights, output)
     for path in (target, *([Path(figure)] if figure is not None else [])):
         check_writable(path.parent)

@@ -39,6 +39,10 @@ _PREDICT_OPTIONS = {
 _NO_OWN = "the variants that are timed are settings of dsunet's models; name one of them"
 
 
+_NO_SPEED = ("classes", "exclusive")  # a few channels of the last convolutions
+_SETTINGS = [name for name in fields_of(ModelConfig) if name not in _NO_SPEED]
+
+
 def _shared_arguments(parser: Parser, what: str) -> None:
     add_model_argument(
         parser,
@@ -54,9 +58,9 @@ def _shared_arguments(parser: Parser, what: str) -> None:
 
 
 def _model_arguments(parser: Parser) -> None:
-    parser.add_class_arguments(ModelConfig, skip={"name"})
+    parser.add_class_arguments(ModelConfig, skip={"name", *_NO_SPEED})
     # not given means: as the preset has it
-    parser.set_defaults(dict.fromkeys(fields_of(ModelConfig)))
+    parser.set_defaults(dict.fromkeys(_SETTINGS))
 
 
 def _step_arguments(parser: Parser) -> None:
@@ -123,7 +127,7 @@ def _data_arguments(parser: Parser) -> None:
 
 
 def _config(arguments: Namespace) -> ModelConfig:
-    return preset_of(arguments, _NO_OWN, fields_of(ModelConfig))
+    return preset_of(arguments, _NO_OWN, _SETTINGS)
 
 
 def _numbers(flag: str, text: Any) -> list[int]:

@@ -12,6 +12,7 @@ from dsunet.cli.output import Progress, check_outputs, fail, print_failures, pri
 from dsunet.cli.parser import (
     Command,
     Parser,
+    add_classes_argument,
     add_encoder_arguments,
     add_model_argument,
     fields_of,
@@ -53,7 +54,8 @@ def _build_arguments(parser: Parser) -> None:
         if action.dest in {*fields_of(TrainConfig), *fields_of(LossConfig)} - {*_USED}:
             action.help = SUPPRESS
     parser.set_defaults({"feature_cache": "auto"})
-    parser.add_class_arguments(ModelConfig, skip={"name"})
+    parser.add_class_arguments(ModelConfig, skip={"name", "classes"})
+    add_classes_argument(parser, "Of masks with several classes, as in dsunet train")
     parser.set_defaults(dict.fromkeys(fields_of(ModelConfig)))
 
 
@@ -65,6 +67,7 @@ def _build(arguments: Namespace) -> int:
     from dsunet.maps.semantic import build_cache, obstacle, open_cache
     from dsunet.running.inference import lay_out
     from dsunet.running.place import Place
+    from dsunet.training.classes import named_model
     from dsunet.weights.models import create_from_config
 
     if arguments.feature_cache == "off":
@@ -73,7 +76,9 @@ def _build(arguments: Namespace) -> int:
     data = pick(DataConfig, arguments)
     recipe = pick(TrainConfig, arguments)
     place = Place.chosen(recipe.device, recipe.precision)
-    split = split_data(data, recipe.seed).seen_with(config.intensity)
+    config = named_model(config, data)
+    split = split_data(data, recipe.seed, config.classes, config.exclusive)
+    split = split.seen_with(config.intensity)
     torch.manual_seed(recipe.seed)  # random weights are to be those of a training
     model = create_from_config(
         config,

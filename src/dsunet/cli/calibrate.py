@@ -18,7 +18,7 @@ from dsunet.cli.parser import (
     add_reading_arguments,
     reading_of,
 )
-from dsunet.config import DataConfig
+from dsunet.config import DataConfig, require_one_class
 from dsunet.errors import ConfigError, few
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def _material(arguments: Namespace) -> tuple[Segmenter, list[Pair]]:
         segmenter = run.segmenter(arguments.device)
     else:
         segmenter = Segmenter(arguments.weights, arguments.device, **encoders)
+    require_one_class(segmenter.classes, "calibration", "labels need no threshold")
     if arguments.data is None:
         if run is None:
             raise ConfigError(

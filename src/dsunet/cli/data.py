@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, check_outputs, print_line
-from dsunet.cli.parser import Command, Parser, add_intensity, add_model_argument, model_of, pick
+from dsunet.cli.parser import (
+    Command,
+    Parser,
+    add_classes_argument,
+    add_intensity,
+    add_model_argument,
+    model_of,
+    pick,
+)
 from dsunet.config import DataConfig, ModelConfig, as_size
 from dsunet.errors import ConfigError, DataError
 from dsunet.support.files import write_json, write_png
@@ -38,6 +46,8 @@ _OF_ONE_SET = (
     "object_values",
     "ignore_value",
     "invert",
+    "class_table",
+    "classes",
     "sheet",
 )
 
@@ -66,6 +76,16 @@ def _data_check_arguments(parser: Parser) -> None:
         help="Side, or height and width, of the view in pixels, where it is not the model's.",
     )
     add_intensity(parser)
+    add_classes_argument(
+        parser,
+        "Names of the classes of masks with several, separated by commas, as in dsunet train",
+    )
+    parser.add_argument(
+        "--exclusive",
+        type=bool,
+        default=True,
+        help="Of classes: a pixel is of one at most, so that the smaller is on top.",
+    )
 
 
 def _data_check(arguments: Namespace) -> int:
@@ -81,7 +101,8 @@ def _data_check(arguments: Namespace) -> int:
     if found := _public_sets(arguments):
         return _check_public_sets(found, arguments)
     config = pick(DataConfig, arguments)
-    split = split_data(config, arguments.seed).seen_with(model.intensity or "full")
+    split = split_data(config, arguments.seed, _classes(arguments), arguments.exclusive)
+    split = split.seen_with(model.intensity or "full")
     with Progress("checking") as progress:
         size = model.sam_size
         view = None if size is None else as_size(size)
@@ -98,6 +119,15 @@ def _data_check(arguments: Namespace) -> int:
         f"{report.seconds:.1f} s: {errors} errors, {warnings} warnings"
     )
     return 1 if errors else 0
+
+
+def _classes(arguments: Namespace) -> tuple[str, ...]:
+    """Those that are named, or those of the table."""
+    from dsunet.config.classes import as_classes
+    from dsunet.data.class_tables import classes_in
+
+    table = arguments.class_table
+    return as_classes(arguments.classes) or (classes_in(table) if table is not None else ())
 
 
 def _public_sets(arguments: Namespace) -> dict[str, FoundSet]:

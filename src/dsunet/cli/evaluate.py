@@ -11,9 +11,11 @@ from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, check_outputs, print_failures, with_flags
 from dsunet.cli.parser import (
+    GIVEN,
     LIST_HELP,
     Command,
     Parser,
+    add_classes_argument,
     add_max_pixels,
     add_reading_arguments,
     add_sharing_workers,
@@ -26,6 +28,7 @@ from dsunet.errors import ConfigError, few
 
 if TYPE_CHECKING:
     from dsunet.metrics import Evaluation
+    from dsunet.metrics.class_evaluation import ClassEvaluation
     from dsunet.metrics.instances import ObjectScores
 
 __all__ = ["EVALUATE"]
@@ -50,6 +53,18 @@ def _evaluate_arguments(parser: Parser) -> None:
         type=int,
         help="With --objects: leave out objects of maps that have fewer pixels.",
     )
+    add_classes_argument(
+        parser,
+        "Of several classes: their names, separated by commas. The predictions are numbers, 1 for "
+        "the first, as dsunet predict writes labels; the masks are the same, or as --class-table "
+        "or --object-values says; measures are of each class and their mean",
+    )
+    parser.add_argument(
+        "--class_table",
+        type=str,
+        help="CSV file with a line for each class, its name and its value or colour in the masks; "
+        "enough without --classes.",
+    )
     add_sharing_workers(parser)
     parser.add_class_arguments(Measuring)
     add_reading_arguments(parser)
@@ -57,6 +72,8 @@ def _evaluate_arguments(parser: Parser) -> None:
 
 
 def _evaluate(arguments: Namespace) -> int:
+    if arguments.classes is not None or arguments.class_table is not None:
+        return _evaluate_classes(arguments)
     from dsunet.data.pairs import read_names
     from dsunet.metrics import evaluate_folders
 
@@ -92,6 +109,73 @@ def _evaluate(arguments: Namespace) -> int:
         f"could not be measured and do not count ({few(result.failures)})",
     )
     return 1 if result.failures else 0
+
+
+def _evaluate_classes(arguments: Namespace) -> int:
+    """Of several classes."""
+    from dsunet.config.classes import as_classes
+    from dsunet.data.class_tables import reading_of_classes
+    from dsunet.data.pairs import read_names
+    from dsunet.metrics.class_evaluation import evaluate_classes
+
+    given = arguments[GIVEN]
+    for flag in ("objects", "min_area", "protocol", "threshold", "invert"):
+        if flag in given:
+            raise ConfigError(
+                f"`{flag}` is for maps of one object, and there are classes: leave it out"
+            )
+    reading = reading_of_classes(
+        as_classes(arguments.classes),
+        arguments.class_table,
+        arguments.object_values,
+        arguments.ignore_value,
+        exclusive=False,  # a pixel may be of several in folders of each
+    )
+    names = read_names(arguments.list) if arguments.list else None
+    check_outputs(arguments.json, arguments.csv)
+    with Progress("evaluating") as progress:
+        result = evaluate_classes(
+            *(arguments.predictions, arguments.masks, reading, names, progress),
+            workers=sharing_workers(arguments),
+        )
+    _print_classes(result)
+    if arguments.json:
+        result.write_json(Path(arguments.json))
+    if arguments.csv:
+        result.write_csv(Path(arguments.csv))
+    print_failures(
+        "dsunet evaluate",
+        result.failures.values(),
+        f"could not be measured and do not count ({few(result.failures)})",
+    )
+    return 1 if result.failures else 0
+
+
+def _print_classes(result: ClassEvaluation) -> None:
+    """Prints a row for each class, and the mean."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from dsunet.metrics.class_evaluation import OF_PICTURES, OF_SET
+
+    keys = (*OF_SET, *OF_PICTURES)
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("class")
+    table.add_column("images", justify="right")
+    for key in keys:
+        table.add_column(f"{key} {'↓' if key == 'MAE' else '↑'}", justify="right")
+    rows = [(name, result.with_class[name], values) for name, values in result.scores.items()]
+    for name, images, values in [*rows, ("mean", len(result.per_image), result.mean)]:
+        texts = ("–" if math.isnan(values[key]) else f"{values[key]:.4f}" for key in keys)
+        table.add_row(name, str(images), *texts)
+    Console().print(table)
+    print(
+        "IoU and Dice are from the pixels of all pictures together; S, F, E and MAE are means over "
+        "the pictures with the class"
+    )
+    if absent := [name for name, values in result.scores.items() if math.isnan(values["IoU"])]:
+        print(f"neither masks nor predictions hold {few(absent)}: no part in the mean")
 
 
 def _least(arguments: Namespace) -> int:

@@ -68,7 +68,8 @@ def _import_arguments(parser: Parser) -> None:
         "--by_class",
         action="store_true",
         help="Write the class's number, from 1 on, instead of 255, the smaller object on top; "
-        "train on some of them by --object-values.",
+        "train on all of them as classes by --class-table OUTPUT/classes.csv, or on some as one "
+        "object by --object-values.",
     )
     parser.add_argument(
         "--link",
@@ -132,11 +133,12 @@ def _import(arguments: Namespace) -> int:
 
 def _next(output: str, report: Imported) -> str:
     """The command that looks at what was written."""
-    flags = ""
+    from dsunet.data.labels.importing import CLASSES
+
     if any(value != 255 for value in report.values):
-        flags = " --object-values " + ",".join(map(str, report.values))
-    if report.ignored:
-        flags += f" --ignore-value {255 if flags else 128}"
+        flags = f" --class-table {shlex.quote(f'{output}/{CLASSES}')}"
+    else:
+        flags = " --ignore-value 128" if report.ignored else ""
     return f"dsunet data check {shlex.quote(output)}{flags} --sheet sheet.png"
 
 

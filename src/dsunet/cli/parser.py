@@ -30,6 +30,7 @@ __all__ = [
     "Command",
     "Parser",
     "add_blocks_argument",
+    "add_classes_argument",
     "add_encoder_arguments",
     "add_intensity",
     "add_max_pixels",
@@ -370,6 +371,11 @@ def add_intensity(parser: Parser, where: str = "") -> None:
         "16 bits), percentile (of each image, so that 1 % of it is cut), or two numbers, as "
         "0,4095.",
     )
+
+
+def add_classes_argument(parser: Parser, about: str) -> None:
+    """`--classes`, as a text with commas or, in YAML, a list; `about` is its help."""
+    parser.add_argument("--classes", type=tuple[str, ...] | str | None, help=f"{about}.")
 
 
 def add_reading_arguments(parser: Parser) -> None:

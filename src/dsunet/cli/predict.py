@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from jsonargparse import Namespace
 
 from dsunet.cli.output import FOLDS, Progress, fail, print_failures, visible, with_flags
 from dsunet.cli.parser import (
+    GIVEN,
     LIST_HELP,
     PRECISIONS,
     Command,
@@ -89,7 +91,9 @@ def _predict_arguments(parser: Parser) -> None:
         "--save",
         default="probability",
         help="What to write, separated by commas: probability (grey map), binary, overlay, cutout. "
-        "One goes straight into --output, several into a subfolder each.",
+        "One goes straight into --output, several into a subfolder each. Of a model of several "
+        "classes labels (their numbers, with a palette), which is its default, overlay, and "
+        "probability, in a subfolder for each class.",
     )
     parser.add_argument(
         "--threshold",
@@ -318,6 +322,7 @@ def _predict_one(arguments: Namespace, options: Options) -> int:
     if arguments.output != STREAM:
         check_writable(target.parent)
     segmenter = _segmenter(arguments, model)
+    options = _as_usual(arguments, options, segmenter)
     _say(_before(arguments, options, segmenter), sys.stderr)
     image: Source | Remote = (
         Bytes(sys.stdin.buffer.read(), "standard input") if from_stream else images[0]
@@ -365,6 +370,7 @@ def _predict_all(arguments: Namespace, options: Options) -> int:
     )
     _say_what_is_told_apart(jobs)
     segmenter = _segmenter(arguments, model)
+    options = _as_usual(arguments, options, segmenter)
     _say(_before(arguments, options, segmenter), sys.stdout)
     report = Report()
     try:
@@ -420,6 +426,12 @@ def _options(arguments: Namespace) -> Options:
     # of one file the name may say another format, which is looked at there
     check_options(options)
     return options
+
+
+def _as_usual(arguments: Namespace, options: Options, segmenter: Segmenter) -> Options:
+    """Options with what a model of several classes writes where nobody says."""
+    usual = segmenter.classes and "save" not in arguments[GIVEN]
+    return dataclasses.replace(options, save=("labels",)) if usual else options
 
 
 def _model(arguments: Namespace) -> CustomSource | str | list[Member]:
@@ -493,6 +505,9 @@ def _whose_weights(arguments: Namespace, segmenter: Segmenter) -> list[str]:
             f"{arguments.model} has no --weights: its maps are those of the weights that it makes "
             "itself"
         )
+    if segmenter.classes:
+        told = ", ".join(f"{i} {name}" for i, name in enumerate(segmenter.classes, 1))
+        lines.append(f"classes: {told}")
     if segmenter.intensity != "full":
         lines.append(f"values of images from black to white: {segmenter.intensity}")
     runtime = segmenter.engine.runtime
@@ -548,6 +563,7 @@ def _predict_on_cluster(arguments: Namespace, options: Options) -> int:
     )
     _say_what_is_told_apart([each.job() for each in planned if each.told_apart])
     segmenter = _segmenter(arguments, model)
+    options = _as_usual(arguments, options, segmenter)
     _say(_before(arguments, options, segmenter), sys.stdout)
     report = ClusterReport()
     try:

@@ -14,6 +14,7 @@ from jsonargparse import Namespace
 from dsunet.cli.parser import (
     Parser,
     add_blocks_argument,
+    add_classes_argument,
     add_encoder_arguments,
     add_model_argument,
     fields_of,
@@ -67,7 +68,13 @@ def add_recipe_arguments(parser: Parser, *aliases: str, skip: Collection[str] = 
     parser.add_class_arguments(DataConfig, skip=set(skip))
     parser.add_class_arguments(TrainConfig)
     parser.add_class_arguments(LossConfig)
-    parser.add_class_arguments(ModelConfig, skip={"name"})
+    parser.add_class_arguments(ModelConfig, skip={"name", "classes"})
+    add_classes_argument(
+        parser,
+        "Names of the classes of a model of several, separated by commas: one map for each. Their "
+        "values in the masks are 1, 2, 3 … in this order, or as --class-table says, which alone "
+        "is enough",
+    )
     # not given means: as the preset has it
     parser.set_defaults(dict.fromkeys(fields_of(ModelConfig)))
 

@@ -8,6 +8,7 @@ Defaults are the paper's (section IV-C) or, where paper and published code diffe
 docs/architecture.md.
 """
 
+from dsunet.config.classes import ClassReading, require_one_class
 from dsunet.config.data import DataConfig
 from dsunet.config.distill import DistillConfig
 from dsunet.config.masks import MaskReading
@@ -41,6 +42,7 @@ __all__ = [
     "RECIPE_BATCH",
     "ROLES",
     "BestBy",
+    "ClassReading",
     "CustomConfig",
     "DataConfig",
     "DistillConfig",
@@ -61,4 +63,5 @@ __all__ = [
     "as_size",
     "is_hiera",
     "model_config",
+    "require_one_class",
 ]

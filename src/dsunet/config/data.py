@@ -85,6 +85,11 @@ class DataConfig:
     invert: bool = False
     """Object and background are the other way round in the masks: black is object."""
 
+    class_table: str | None = None
+    """CSV file with a line for each class of `classes`: its name and its value or colour in the
+    masks, as scratch,3 or scratch,#ff0000. Without it the values are 1, 2, 3 … in the order of
+    `classes`, or those of `object_values`; 255 is ignored unless `ignore_value` tells another."""
+
     horizontal_flip: float = 0.5
     """Probability of mirroring left and right."""
 
@@ -124,7 +129,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         places = ("data", "images", "masks", "benchmarks", "val", "train_list", "val_list")
-        for field in (*places, "group_by"):
+        for field in (*places, "group_by", "class_table"):
             if getattr(self, field) is not None:  # paths are welcome; settings are kept as text
                 object.__setattr__(self, field, str(getattr(self, field)))
         folders = self.images is not None or self.masks is not None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dsunet.config.checking import require, require_choices
+from dsunet.config.classes import as_classes
 from dsunet.config.intensity import as_intensity
 from dsunet.config.renamed import has_old_names
 from dsunet.errors import perhaps
@@ -159,9 +160,18 @@ class ModelConfig:
     """How attention and the finer map meet in the decoder: concatenation and one convolution
     (published code), or a sum and two convolutions (Fig. 4)."""
 
+    classes: tuple[str, ...] = ()
+    """Names of the classes of a model of several, separated by commas, as `scratch,dent`: one map
+    for each, background apart. None is the paper's one map of the object. See docs/classes.md."""
+
+    exclusive: bool = True
+    """Of `classes`: a pixel is of one class or background (softmax); false lets classes lie over
+    each other (a sigmoid for each)."""
+
     def __post_init__(self) -> None:
         require_choices(self)
         object.__setattr__(self, "intensity", as_intensity(self.intensity))
+        object.__setattr__(self, "classes", as_classes(self.classes))
         for field in ("sam_size", "dino_size"):
             value = getattr(self, field)
             if isinstance(value, list):  # as YAML and JSON give it
@@ -189,6 +199,13 @@ class ModelConfig:
         )
         for field in BLOCKS:
             self._check_block(field)
+        own = self.head or (self.decoder if self.decoder not in _DECODERS else None)
+        require(
+            not (self.classes and own),
+            "classes",
+            ", ".join(self.classes),
+            f"{own}, a block of your own, gives one map: leave one of them out",
+        )
         require(
             self.decoder != "unet" or self.injection == "none",
             "decoder",
@@ -322,4 +339,6 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     for field in BLOCKS:
         if settings.get(field, "") is None:
             del settings[field]
+    if not settings.get("classes", True):
+        del settings["classes"], settings["exclusive"]
     return {key: list(v) if isinstance(v, tuple) else v for key, v in settings.items()}

@@ -12,8 +12,9 @@ class Options:
     """What to write of every image, and how."""
 
     save: tuple[str, ...] = ("probability",)
-    """Of `dsunet.predict.KINDS`: grey probability map, black-and-white mask, overlay, cut-out. One
-    kind goes straight into the output folder, several go into a subfolder each."""
+    """Of `dsunet.predict.KINDS`: grey probability map, black-and-white mask, overlay, cut-out; of a
+    model of several classes probability maps in a folder for each, numbers of classes (`labels`),
+    overlay. One kind goes straight into the output folder, several go into a subfolder each."""
     threshold: float | None = None
     """From which probability a pixel belongs to the object, for binary, overlay and
     `crop_to_object`; `None` is the model's, see `usual_threshold`. A cut-out, whose edges are soft
@@ -52,6 +53,12 @@ class Options:
     """For `abstain`; `None` is the one that the model was calibrated to."""
     usual_threshold: float = 0.5
     """What `threshold` is where nobody says: 0.5, or what the model was calibrated to."""
+    classes: tuple[str, ...] = ()
+    """Names of the model's classes, which the model says; none of a model of one map."""
+
+    def parts(self, kind: str) -> tuple[str, ...]:
+        """The folders that one kind of output is divided into: one for each class's probability."""
+        return self.classes if kind == "probability" and self.classes else ("",)
 
     def refines(self, kind: str) -> bool:
         """Whether edges of one kind of output are refined."""

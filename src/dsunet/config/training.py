@@ -131,8 +131,9 @@ class TrainConfig:
     best_by: BestBy = "S"
     """Measure on the validation set that picks the best epoch: over the pictures with an object,
     or, if there is none, the mean absolute error. `Dice_all` is Dice over all pictures, where one
-    without an object counts 1 if nothing is found, and else 0. Of equal ones the first epoch is the
-    best."""
+    without an object counts 1 if nothing is found, and else 0. Of a model of several classes S, the
+    default, and IoU stand for the mean IoU over the classes, and Dice for the mean Dice; it has no
+    others. Of equal ones the first epoch is the best."""
 
     protocol: MeasuringProtocol = "raw"
     """How validation measures: `raw` measures maps as they are, and pictures without an object

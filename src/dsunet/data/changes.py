@@ -18,7 +18,7 @@ from PIL import Image
 from dsunet.config import IMAGENET_MEAN
 from dsunet.config.augment import CHANGES, MOVING, Change
 
-__all__ = ["Drawn", "change_image", "describe", "draw", "move"]
+__all__ = ["Drawn", "change_image", "describe", "draw", "move", "move_mask"]
 
 _GREY = tuple(round(255 * mean) for mean in IMAGENET_MEAN)
 """What the network sees as zeros."""
@@ -85,27 +85,35 @@ def move(
         ignored: 255 where a pixel is ignored, of the same size; `None` if none is.
         drawn: What happens; those that do not move pixels are left out.
     """
-    amounts = {each.name: each.amount for each in drawn if each.name in MOVING}
-    if not amounts:
+    if not any(each.name in MOVING for each in drawn):
         return image, mask, ignored
+    before = Image.new("L", image.size) if ignored is None else ignored
+    outside = _moved(before, drawn, 255, smooth=False)
+    moved = _moved(image, drawn, _GREY), _moved(mask, drawn, 0)
+    return *moved, outside if outside.getbbox() else None
+
+
+def move_mask(mask: Image.Image, drawn: Sequence[Drawn]) -> Image.Image:
+    """A further mask of a pair, turned and scaled as `move` does with the first."""
+    return _moved(mask, drawn, 0) if any(each.name in MOVING for each in drawn) else mask
+
+
+def _moved(
+    picture: Image.Image, drawn: Sequence[Drawn], fill: Any, *, smooth: bool = True
+) -> Image.Image:
     from torchvision.transforms.v2 import InterpolationMode
 
-    def moved(picture: Image.Image, fill: Any, smooth: bool = True) -> Image.Image:
-        mode = InterpolationMode.BILINEAR if smooth else InterpolationMode.NEAREST
-        turned: Image.Image = _functional().affine(
-            picture,
-            angle=amounts.get("rotate", 0.0),
-            translate=[0, 0],
-            scale=amounts.get("scale", 1.0),
-            shear=[0.0, 0.0],
-            interpolation=mode,
-            fill=fill,
-        )
-        return turned
-
-    before = Image.new("L", image.size) if ignored is None else ignored
-    outside = moved(before, 255, smooth=False)
-    return moved(image, _GREY), moved(mask, 0), outside if outside.getbbox() else None
+    amounts = {each.name: each.amount for each in drawn if each.name in MOVING}
+    turned: Image.Image = _functional().affine(
+        picture,
+        angle=amounts.get("rotate", 0.0),
+        translate=[0, 0],
+        scale=amounts.get("scale", 1.0),
+        shear=[0.0, 0.0],
+        interpolation=InterpolationMode.BILINEAR if smooth else InterpolationMode.NEAREST,
+        fill=fill,
+    )
+    return turned
 
 
 def change_image(

@@ -13,9 +13,9 @@ from torch.utils.data import Dataset, Sampler
 
 from dsunet.config.augment import MOVING, Change
 from dsunet.data.augment import Box, crop_box, vary
-from dsunet.data.changes import Drawn, change_image, draw, move
+from dsunet.data.changes import Drawn, change_image, draw, move, move_mask
 from dsunet.data.images import read_image
-from dsunet.data.pairs import Pair, read_pair, stem_of
+from dsunet.data.pairs import Pair, read_classes, read_pair, stem_of
 from dsunet.data.sources import Source
 from dsunet.data.transform import Transform
 from dsunet.data.views import Views, counted_mask_view, counted_view, make_views, mask_view
@@ -81,8 +81,9 @@ class Teaching(Protocol):
 class Sample(NamedTuple):
     """One pair.
 
-    `sam` 3×H×W and `dino` 3×h×w are the views, `mask` 1×H×W the target in 0..1. `truth` holds the
-    mask at its own size, as H'×W' uint8, for metrics; it is `None` in training. `name` is the stem.
+    `sam` 3×H×W and `dino` 3×h×w are the views, `mask` 1×H×W the target in 0..1, or C×H×W of C
+    classes. `truth` holds the mask at its own size, as H'×W' or C×H'×W' uint8, for metrics; it is
+    `None` in training. `name` is the stem.
 
     With a feature store, `place` says where the image's maps belong in it, and `maps` holds them,
     each C×h'×w', if they are there; `dino` is not made then. `lesson` is what a teacher says.
@@ -229,7 +230,7 @@ class PairDataset(Dataset[Sample]):
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
-        name, image, mask, ignored = self.read(index)
+        name, image, mask, others, ignored = self._read_all(index)
         axes = self.flip_axes(epoch, index)
         # the draws of `vary` once more
         box = crop_box(image.size, self.crop, self._draws(epoch, index, 1)) if self.crop else None
@@ -238,9 +239,12 @@ class PairDataset(Dataset[Sample]):
             image, mask = vary(image, mask, self.crop, self.colour, self._draws(epoch, index, 1))
         if ignored is not None and box is not None:
             ignored = ignored.crop(box)
+        if box is not None:
+            others = [other.crop(box) for other in others]
         if self.changes:
             drawn = self.drawn(epoch, index)
             image, mask, ignored = move(image, mask, ignored, drawn)
+            others = [move_mask(other, drawn) for other in others]
             image, ignored = change_image(image, mask, ignored, drawn, self._largest())
         if self.transform is not None:
             draws = self._draws(epoch, index, 2)
@@ -252,8 +256,18 @@ class PairDataset(Dataset[Sample]):
         else:
             target = counted_mask_view(mask, ignored, self.sam_size)
             counted = counted_view(ignored, self.sam_size).flip(axes)
+        if others:
+            further = [
+                mask_view(other, self.sam_size)
+                if ignored is None
+                else counted_mask_view(other, ignored, self.sam_size)
+                for other in others
+            ]
+            target = torch.cat([target, *further])
         views, target = _flip(views, target, axes)
         truth = np.array(mask) if self.keep_truth else None
+        if truth is not None and self._of_classes(index):
+            truth = np.stack([truth, *map(np.asarray, others)])
         skipped = np.array(ignored) >= 128 if self.keep_truth and ignored is not None else None
         return Sample(
             name, views.sam, views.dino, target, truth, place, maps, lesson, counted, skipped
@@ -262,7 +276,7 @@ class PairDataset(Dataset[Sample]):
     def read(self, index: int) -> tuple[str, Image.Image, Image.Image, Image.Image | None]:
         """Name, image, mask and ignored pixels (as of `Labels`) before any change.
 
-        An unlabelled image's mask is empty.
+        An unlabelled image's mask is empty; of several classes it is what is of any.
         """
         if index < len(self.pairs):
             image, mask, _, ignored = read_pair(self.pairs[index], self.preview)
@@ -270,6 +284,20 @@ class PairDataset(Dataset[Sample]):
         source = self.unlabelled[index - len(self.pairs)]
         image = read_image(source, intensity=self.intensity)
         return stem_of(source), image, Image.new("L", image.size), None
+
+    def _of_classes(self, index: int) -> bool:
+        return index < len(self.pairs) and self.pairs[index].is_of_classes
+
+    def _read_all(
+        self, index: int
+    ) -> tuple[str, Image.Image, Image.Image, list[Image.Image], Image.Image | None]:
+        """As `read`; of several classes the first one's mask, and then a list of the others'."""
+        if not self._of_classes(index):
+            name, image, mask, ignored = self.read(index)
+            return name, image, mask, [], ignored
+        found = read_classes(self.pairs[index], self.preview)
+        first, *others = found.masks
+        return self.pairs[index].name, found.image, first, others, found.ignored
 
     def _lesson(
         self, index: int, image: Image.Image, box: Box | None, axes: list[int]

@@ -12,7 +12,8 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from dsunet.config import MaskReading
+from dsunet.config import ClassReading, MaskReading
+from dsunet.data.class_masks import ClassValues, class_values_of, joined_values
 from dsunet.data.masks import Stored, labels_of, stored_values
 from dsunet.data.pixels import (
     ORIENTATION,
@@ -26,6 +27,7 @@ from dsunet.data.pixels import (
 )
 from dsunet.data.sources import (
     Bytes,
+    ClassMasks,
     EmptyMask,
     Source,
     foreign_content,
@@ -36,6 +38,7 @@ from dsunet.data.sources import (
 from dsunet.errors import ImageError, ImageFormatError, ImageSizeError
 
 __all__ = [
+    "ClassLabels",
     "Decoded",
     "Header",
     "Labels",
@@ -121,6 +124,15 @@ class Labels(NamedTuple):
     count."""
 
 
+class ClassLabels(NamedTuple):
+    """What a mask of several classes says of every pixel."""
+
+    masks: tuple[Image.Image, ...]
+    """As of `Labels`, one for each class."""
+    ignored: Image.Image | None = None
+    """As of `Labels`."""
+
+
 @dataclass(frozen=True)
 class Decoded(Header):
     """The first page or frame of an image file, as it is stored."""
@@ -154,20 +166,37 @@ class Decoded(Header):
         return self.as_labels(upright=upright).mask
 
     def as_labels(self, reading: MaskReading | None = None, *, upright: bool = True) -> Labels:
-        """See `read_labels`; raises `ImageError` as that does."""
-        found = self._convert(lambda pixels: labels_of(self._stored(pixels), reading))
+        """See `read_labels`; raises `ImageError` as that does.
+
+        By a `ClassReading` object is what is of any class.
+        """
+        if isinstance(reading, ClassReading):
+            found = self.class_values(reading).union()
+        else:
+            found = self._convert(lambda pixels: labels_of(self._stored(pixels), reading))
         turns = self.orientation if upright else 1
-        mask = turn(Image.fromarray(found.mask), turns)
-        if found.ignored is None or not found.ignored.any():
-            return Labels(mask)
-        return Labels(mask, turn(Image.fromarray(found.ignored.astype(np.uint8) * 255), turns))
+        return Labels(turn(Image.fromarray(found.mask), turns), _turned(found.ignored, turns))
 
-    def as_stored(self) -> Stored:
-        """The values of a mask as they are stored; raises `ImageError` as `read_mask` does."""
-        return self._convert(self._stored)
+    def as_classes(self, reading: ClassReading, *, upright: bool = True) -> ClassLabels:
+        """A mask for each class, see `class_values_of`; raises `ImageError` as that does."""
+        found = self.class_values(reading)
+        turns = self.orientation if upright else 1
+        masks = tuple(turn(Image.fromarray(mask), turns) for mask in found.masks)
+        return ClassLabels(masks, _turned(found.ignored, turns))
 
-    def _stored(self, pixels: Image.Image) -> Stored:
-        return stored_values(pixels, lossy=self.format in _LOSSY)
+    def class_values(self, reading: ClassReading) -> ClassValues:
+        """The same as arrays, not turned yet."""
+        return self._convert(lambda pixels: class_values_of(self._stored(pixels, True), reading))
+
+    def as_stored(self, *, indices: bool = False) -> Stored:
+        """The values of a mask as they are stored; raises `ImageError` as `read_mask` does.
+
+        With `indices` those of a palette, even of one of greys.
+        """
+        return self._convert(lambda pixels: self._stored(pixels, indices))
+
+    def _stored(self, pixels: Image.Image, indices: bool = False) -> Stored:
+        return stored_values(pixels, lossy=self.format in _LOSSY, indices=indices)
 
     def as_map(self) -> np.ndarray:
         """H×W uint8, see `read_map`; raises `ImageError` as that does."""
@@ -182,6 +211,28 @@ class Decoded(Header):
             raise ImageError(
                 f"{self.source}: its pixels cannot be used ({error}); save it as RGB or grey"
             ) from error
+
+
+def _turned(ignored: np.ndarray | None, turns: int) -> Image.Image | None:
+    """Ignored pixels as of `Labels`."""
+    if ignored is None or not ignored.any():
+        return None
+    return turn(Image.fromarray(ignored.astype(np.uint8) * 255), turns)
+
+
+@dataclass(frozen=True)
+class _DecodedClasses(Decoded):
+    """A mask whose classes have files of their own; its pixels say nothing."""
+
+    parts: tuple[Decoded | None, ...] = ()
+
+    def class_values(self, reading: ClassReading) -> ClassValues:
+        stored = [None if part is None else part.as_stored() for part in self.parts]
+        return self._convert(lambda _: joined_values(stored, reading))
+
+    def as_stored(self, *, indices: bool = False) -> Stored:
+        there = [part.as_labels(upright=False).mask for part in self.parts if part is not None]
+        return Stored("grey", np.max([np.asarray(each) for each in there], 0).astype(np.int32))
 
 
 @cache
@@ -211,6 +262,8 @@ def decode(source: Source, *, preview: int | None = None, intensity: str = "full
     if isinstance(source, EmptyMask):
         header = _empty_header(source)
         return Decoded(**vars(header), pixels=Image.new("L", header.size))
+    if isinstance(source, ClassMasks):
+        return _decode_classes(source)
     try:
         with open_source(source) as file:
             return _read(source, file, preview, intensity)
@@ -218,6 +271,22 @@ def decode(source: Source, *, preview: int | None = None, intensity: str = "full
         raise type(error)(f"{source}: {error}") from error
     except Exception as error:  # Pillow's decoders raise many kinds
         raise _unreadable(source, error) from error
+
+
+def _decode_classes(source: ClassMasks) -> Decoded:
+    """The files of all classes, which need one size and one orientation."""
+    parts = tuple(None if part is None else decode(part) for part in source.parts)
+    first, *others = [part for part in parts if part is not None]
+    for other in others:
+        if (other.size, other.orientation) != (first.size, first.orientation):
+            sizes = " and ".join("×".join(map(str, each.seen_size())) for each in (first, other))
+            raise ImageError(
+                f"{first.source} and {other.source} are masks of one picture, but have {sizes} px; "
+                "make the sizes equal"
+            )
+    header = {"size": first.size, "format": first.format, "orientation": first.orientation}
+    frames = any(part.frames for part in parts if part is not None)
+    return _DecodedClasses(source, **header, frames=frames, pixels=first.pixels, parts=parts)  # type: ignore[arg-type]
 
 
 def _read(source: Source, file: BinaryIO, preview: int | None, intensity: str) -> Decoded:
@@ -435,6 +504,8 @@ def read_header(source: Source) -> Header:
     """
     if isinstance(source, EmptyMask):
         return _empty_header(source)
+    if isinstance(source, ClassMasks):
+        return replace(read_header(source.files[0]), source=source)
     try:
         with open_source(source) as file, Image.open(file, formats=known_formats()) as image:
             return _header(source, image)

@@ -19,7 +19,15 @@ from dsunet.data.levels import classes_of, flat_counts, may_be_flat, tally
 from dsunet.data.pixels import SIXTEEN_BIT, WITH_ALPHA, scale_16_bit
 from dsunet.errors import ImageError
 
-__all__ = ["MaskLabels", "Stored", "labels_of", "listed", "offered", "stored_values"]
+__all__ = [
+    "MaskLabels",
+    "Stored",
+    "labels_of",
+    "listed",
+    "offered",
+    "places_of",
+    "stored_values",
+]
 
 _COLOURFUL = 24  # how far apart the channels of a pixel are that is no grey
 _COLOURFUL_LOSSY = 64
@@ -60,7 +68,7 @@ class Stored:
         return {_unpacked(code): n for code, n in packed.items()}
 
 
-def stored_values(image: Image.Image, *, lossy: bool = False) -> Stored:
+def stored_values(image: Image.Image, *, lossy: bool = False, indices: bool = False) -> Stored:
     """The values of a mask as they are stored, before anybody says what they mean.
 
     A palette of greys is grey, and so is RGB whose channels are alike. What is transparent is
@@ -69,12 +77,13 @@ def stored_values(image: Image.Image, *, lossy: bool = False) -> Stored:
     Args:
         image: Of any mode.
         lossy: Whether its format changes values.
+        indices: Take a palette's indices, even if it is one of greys.
 
     Raises:
         ImageError: Floating-point values of unknown range.
     """
     if image.mode == "P":
-        return _palette(image)
+        return _palette(image, indices)
     if image.mode == "1":
         return Stored("grey", np.asarray(image).astype(np.int32) * 255)
     if image.mode == "L":
@@ -101,13 +110,13 @@ def stored_values(image: Image.Image, *, lossy: bool = False) -> Stored:
     return _rgb(np.asarray(image.convert("RGB")), lossy)
 
 
-def _palette(image: Image.Image) -> Stored:
+def _palette(image: Image.Image, always: bool) -> Stored:
     indices = np.asarray(image).astype(np.int32)
     colours = np.array(image.getpalette("RGB") or []).reshape(-1, 3).astype(np.uint8)
     if len(colours) <= indices.max(initial=0):
         missing = int(indices.max(initial=0)) + 1 - len(colours)
         colours = np.concatenate([colours, np.zeros((missing, 3), np.uint8)])
-    elif (colours == colours[:, :1]).all():
+    elif not always and (colours == colours[:, :1]).all():
         return Stored("grey", colours[indices, 0].astype(np.int32))
     return Stored("palette", indices, palette=colours)
 
@@ -156,7 +165,7 @@ def labels_of(stored: Stored, reading: MaskReading | None = None) -> MaskLabels:
             f"it holds colours ({listed(stored.counts())}), but `object_values` or `ignore_value` "
             "is a number; give colours such as #00ff00"
         )
-    places = _places(stored, told)
+    places = places_of(stored, told)
     met = frozenset(value for value, place in zip(told, places, strict=True) if place.any())
     ignored = places[-1] if skipped is not None else None
     if objects:
@@ -171,8 +180,8 @@ def labels_of(stored: Stored, reading: MaskReading | None = None) -> MaskLabels:
     return MaskLabels(mask, ignored, group, met)
 
 
-def _places(stored: Stored, told: Sequence[MaskValue]) -> list[np.ndarray]:
-    """Where each told value is, H×W bool each."""
+def places_of(stored: Stored, told: Sequence[MaskValue]) -> list[np.ndarray]:
+    """Where each told value is, H×W bool each; of a lossy file the nearest that is near."""
     if stored.lossy:
         pixels = stored.values if stored.values.ndim == 3 else np.stack([stored.values] * 3, 2)
         anchors = [np.array((value,) * 3 if isinstance(value, int) else value) for value in told]

@@ -20,7 +20,14 @@ from dsunet.data.folders import (
 from dsunet.data.pairs import Pair, by_stem, group_files
 from dsunet.data.patterns import Name, Pattern, find_pattern, find_pattern_inside
 from dsunet.data.places import advice, no_pairs
-from dsunet.data.sources import IMAGE_SUFFIXES, EmptyMask, Source, name_of, same_content
+from dsunet.data.sources import (
+    IMAGE_SUFFIXES,
+    ClassMasks,
+    EmptyMask,
+    Source,
+    name_of,
+    same_content,
+)
 from dsunet.errors import DataError, few
 
 __all__ = ["Pairing", "find_pairs", "holds_both", "masks_of", "pair_files", "pair_up"]
@@ -113,6 +120,7 @@ def pair_up(
     mask_suffix: str | None = None,
     missing_masks: Literal["error", "empty"] = "error",
     part: Literal["train", "val"] = "train",
+    classes: Sequence[str] = (),
 ) -> Pairing:
     """As `find_pairs`, but tells of orphans and duplicates instead of raising.
 
@@ -123,6 +131,8 @@ def pair_up(
         mask_suffix: What masks' stems have behind their images'.
         missing_masks: What of an image without a mask.
         part: Which part is meant of a set that folders divide; see `parts_of`.
+        classes: If the folder of masks has folders of these names, each holds the masks of its
+            class, and a pair's mask is made of them (`ClassMasks`).
 
     Raises:
         DataError: A folder is missing or empty, an archive is unsafe or none, no name tells masks
@@ -142,14 +152,74 @@ def pair_up(
                 masks=chosen.masks,
                 mask_suffix=mask_suffix,
                 missing_masks=missing_masks,
+                classes=classes,
             )
         except DataError as error:
             if data is not None and (more := advice(Path(data))):  # most likely the reason
                 raise DataError(f"{data} holds {more}") from error
             raise
     _check_suffix(mask_suffix)
-    found = _paired(_place(data, images, masks), mask_suffix, missing_masks == "empty")
-    return _without_own_masks(found)
+    place, fill = _place(data, images, masks), missing_masks == "empty"
+    if place.images is not None and place.masks is not None and _has_one(place.masks, classes):
+        return _of_classes(place.images, place.masks, mask_suffix, fill, classes)
+    return _without_own_masks(_paired(place, mask_suffix, fill))
+
+
+def _has_one(folder: Path, classes: Sequence[str]) -> bool:
+    """Whether there is a folder for one of the classes."""
+    return any((folder / name).is_dir() for name in classes)
+
+
+def _of_classes(
+    images: Path, masks: Path, mask_suffix: str | None, fill: bool, classes: Sequence[str]
+) -> Pairing:
+    """Of masks that lie in a folder for each class; a picture without a class has no file there."""
+    lacking = [name for name in classes if not (masks / name).is_dir()]
+    if lacking:
+        raise DataError(
+            f"{masks} has folders of classes, but none for {few(lacking)}; add "
+            "folders, or name the classes that are there (`classes`)"
+        )
+    pictures = list_below(images, without=masks)
+    each = {
+        name: _without_own_masks(
+            _of_two(pictures, list_below(masks / name), mask_suffix, False, str(masks / name))
+        )
+        for name in classes
+    }
+    parts: dict[str, list[Source | None]] = {}
+    sources: dict[str, Source] = {}
+    for number, found in enumerate(each.values()):
+        for pair in found.pairs:
+            sources[pair.name] = pair.image
+            parts.setdefault(pair.name, [None] * len(classes))[number] = pair.mask
+    with_mask = set(sources.values())
+    lone = {
+        source: stem if folder in ("", ".") else f"{folder}/{stem}"
+        for (folder, stem), source in pictures.files
+        if source not in with_mask
+    }
+    pairs = [
+        Pair(name, sources[name], ClassMasks(tuple(files)))  # type: ignore[arg-type]
+        for name, files in sorted(parts.items())
+    ]
+    if fill and pairs:
+        pairs += [Pair(name, source, EmptyMask(source)) for source, name in lone.items()]
+        pairs.sort(key=lambda pair: pair.name)
+    first = next(iter(each.values()))
+    counts = ", ".join(f"{name} {len(found.pairs)}" for name, found in each.items())
+    names = {masks / name for name in classes}
+    return Pairing(
+        pairs,
+        [] if fill and pairs else [*lone],
+        [mask for found in each.values() for mask in found.lone_masks],
+        [*dict.fromkeys(tuple(group) for found in each.values() for group in found.duplicates)],  # type: ignore[list-item]
+        first.unsafe_names,
+        [*pictures.others, *(p for p in sorted(masks.iterdir()) if p not in names)],
+        [pair for found in each.values() for pair in found.own_masks],
+        [*lone] if fill and pairs else [],
+        [f"masks lie in a folder for each class ({counts})"],
+    )
 
 
 def _place(data: str | Path | None, images: str | Path | None, masks: str | Path | None) -> Place:

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
-from dsunet.config import MaskReading
+from dsunet.config import ClassReading, MaskReading
 from dsunet.data.folders import list_folder, list_images, stem_of
 from dsunet.data.images import Header, decode
 from dsunet.data.sources import EmptyMask, Source
@@ -20,6 +20,7 @@ from dsunet.support.files import decode_text
 
 __all__ = [
     "Pair",
+    "PairClasses",
     "PairImages",
     "by_stem",
     "choose_orientation",
@@ -27,6 +28,7 @@ __all__ = [
     "list_folder",
     "list_images",
     "match_by_stem",
+    "read_classes",
     "read_names",
     "read_pair",
     "resolve_names",
@@ -52,8 +54,23 @@ class Pair:
     """Which values of the image are black and white, see `dsunet.config.ModelConfig`."""
 
     def __post_init__(self) -> None:
-        if isinstance(self.mask, EmptyMask):  # which has no values
+        if isinstance(self.mask, EmptyMask) and not self.is_of_classes:  # which has no values
             object.__setattr__(self, "reading", MaskReading())
+
+    @property
+    def is_of_classes(self) -> bool:
+        """Whether its mask says which of several classes a pixel is of."""
+        return isinstance(self.reading, ClassReading)
+
+
+class PairClasses(NamedTuple):
+    """A pair whose mask is of several classes, decoded; as `PairImages`."""
+
+    image: Image.Image
+    masks: tuple[Image.Image, ...]
+    """One for each class."""
+    upright: bool
+    ignored: Image.Image | None = None
 
 
 class PairImages(NamedTuple):
@@ -87,6 +104,16 @@ def read_pair(pair: Pair, preview: int | None = None) -> PairImages:
     upright, mask_upright = choose_orientation(image, mask)
     labels = mask.as_labels(pair.reading, upright=mask_upright)
     return PairImages(image.as_image(upright=upright), labels.mask, upright, labels.ignored)
+
+
+def read_classes(pair: Pair, preview: int | None = None) -> PairClasses:
+    """As `read_pair`, of a pair whose reading is a `ClassReading`."""
+    assert isinstance(pair.reading, ClassReading)
+    image = decode(pair.image, preview=preview, intensity=pair.intensity)
+    mask = decode(pair.mask)
+    upright, mask_upright = choose_orientation(image, mask)
+    labels = mask.as_classes(pair.reading, upright=mask_upright)
+    return PairClasses(image.as_image(upright=upright), labels.masks, upright, labels.ignored)
 
 
 def choose_orientation(image: Header, mask: Header) -> tuple[bool, bool]:

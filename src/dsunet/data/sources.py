@@ -16,6 +16,7 @@ from dsunet.support.files import stamp_of
 __all__ = [
     "IMAGE_SUFFIXES",
     "Bytes",
+    "ClassMasks",
     "EmptyMask",
     "Source",
     "TarMember",
@@ -100,7 +101,24 @@ class EmptyMask:
         return f"the empty mask of {self.image}"
 
 
-Source = Path | TarMember | Bytes | EmptyMask
+@dataclass(frozen=True)
+class ClassMasks:
+    """A mask whose classes have files of their own."""
+
+    parts: tuple[Path | TarMember | Bytes | None, ...]
+    """The files in the order of the classes, one at least; `None` for a class without one."""
+
+    @property
+    def files(self) -> list[Path | TarMember | Bytes]:
+        """Those that there are."""
+        return [part for part in self.parts if part is not None]
+
+    def __str__(self) -> str:
+        more = f" and {len(self.files) - 1} more of other classes" if len(self.files) > 1 else ""
+        return f"{self.files[0]}{more}"
+
+
+Source = Path | TarMember | Bytes | EmptyMask | ClassMasks
 
 
 def is_image_name(name: str) -> bool:
@@ -112,13 +130,20 @@ def name_of(source: Source) -> str:
     """A source's file name, without folders."""
     if isinstance(source, EmptyMask):
         return name_of(source.image)
+    if isinstance(source, ClassMasks):
+        return name_of(source.files[0])
     return source.name if isinstance(source, Path) else source.name.rsplit("/", 1)[-1]
 
 
 def open_source(source: Source) -> BinaryIO:
-    """Opens a source for reading; of an archive the member alone is read."""
+    """Opens a source for reading; of an archive the member alone is read.
+
+    Files of several classes come one after the other, each with its size in front.
+    """
     if isinstance(source, EmptyMask):
         return io.BytesIO()
+    if isinstance(source, ClassMasks):
+        return io.BytesIO(b"".join(map(_with_size, source.parts)))
     if isinstance(source, Bytes):
         return io.BytesIO(source.content)
     if isinstance(source, Path):
@@ -128,6 +153,14 @@ def open_source(source: Source) -> BinaryIO:
     with open(source.archive, "rb") as file:
         file.seek(source.offset)
         return io.BytesIO(file.read(source.size))
+
+
+def _with_size(part: Path | TarMember | Bytes | None) -> bytes:
+    if part is None:
+        return b"-"
+    with open_source(part) as file:
+        content = file.read()
+    return b"%d\n" % len(content) + content
 
 
 def content_sum(source: Source) -> bytes:
@@ -146,6 +179,9 @@ def content_stamp(source: Source) -> tuple[int, int]:
         return 0, 0
     if isinstance(source, Bytes):
         return len(source.content), 0
+    if isinstance(source, ClassMasks):
+        stamps = [content_stamp(part) for part in source.files]
+        return sum(size for size, _ in stamps), max(changed for _, changed in stamps)
     return stamp_of(source.archive if isinstance(source, TarMember) else source).of_content
 
 

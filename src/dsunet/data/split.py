@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from dsunet.config import DataConfig, MaskReading
+from dsunet.config import ClassReading, DataConfig, MaskReading
 from dsunet.data.catalogue.find import joined_pairs, training_sets
 from dsunet.data.catalogue.sets import task_named
+from dsunet.data.class_tables import class_reading
 from dsunet.data.folders import parts_of
 from dsunet.data.grouping import folds, groups_of, held_out, strata_of
 from dsunet.data.pairing import Pairing, pair_up
 from dsunet.data.pairs import Pair, read_names, select_pairs, split_pairs
-from dsunet.data.sources import Source, content_stamp, content_sum
-from dsunet.errors import DataError, ImageError, few
+from dsunet.data.sources import ClassMasks, Source, content_stamp, content_sum
+from dsunet.errors import ConfigError, DataError, ImageError, few
 from dsunet.support.files import encode_text
 
 __all__ = ["Split", "data_name", "split_data"]
@@ -91,8 +93,13 @@ def _piece_of(source: Source) -> bytes:
         return b""  # a dangling link, say; the check will tell
 
 
-def split_data(config: DataConfig, seed: int) -> Split:
+def split_data(
+    config: DataConfig, seed: int, classes: Sequence[str] = (), exclusive: bool = True
+) -> Split:
     """Finds the pairs that the settings mean.
+
+    With `classes` the masks say which of them a pixel is of, by values or by a folder for each
+    below the masks'.
 
     Files without a partner and duplicate stems are left out here and told of in `pairings`, unless
     a training list says which pairs count. Of a set that folders divide (see `parts_of`), its
@@ -102,11 +109,13 @@ def split_data(config: DataConfig, seed: int) -> Split:
     Raises:
         DataError: A folder or list is missing or empty, a list names unknown pairs, or too few
             pairs are left to split.
+        ConfigError: Settings about classes do not go together.
     """
-    sets, pairings = _sets(config)
+    reading = _reading(config, classes, exclusive)
+    sets, pairings = _sets(config, classes)
     said: list[str] = []
     try:
-        training, validation = _choose(config, seed, sets, said)
+        training, validation = _choose(config, seed, sets, said, reading)
     except DataError as error:
         troubles = [trouble for pairing in pairings if (trouble := pairing.trouble())]
         if troubles:  # most likely the reason
@@ -116,14 +125,16 @@ def split_data(config: DataConfig, seed: int) -> Split:
         pairings = [Pairing(said=each.said) for each in pairings]
     if said:
         pairings.append(Pairing(said=said))
-    if (separate := _separate_validation(config)) is not None:
+    if (separate := _separate_validation(config, classes)) is not None:
         pairings.append(separate)
         validation = separate.pairs
     held_out = {pair.image for pair in validation}
     training = [[pair for pair in part if pair.image not in held_out] for part in training]
     if config.limit is not None:
         training = _first(training, config.limit)
-    reading = config.reading
+    if isinstance(reading, ClassReading):
+        every = (pair.mask for part in (*training, validation) for pair in part)
+        reading = replace(reading, folders=any(isinstance(mask, ClassMasks) for mask in every))
     return Split(
         [replace(pair, reading=reading) for part in training for pair in part],
         [replace(pair, reading=reading) for pair in validation],
@@ -133,7 +144,19 @@ def split_data(config: DataConfig, seed: int) -> Split:
     )
 
 
-def _sets(config: DataConfig) -> tuple[list[list[Pair]], list[Pairing]]:
+def _reading(config: DataConfig, classes: Sequence[str], exclusive: bool) -> MaskReading:
+    """What the masks' values mean."""
+    if classes:
+        return class_reading(config, classes, exclusive)
+    if config.class_table is not None:
+        raise ConfigError(
+            f"`class_table` {config.class_table} is for models of several classes, and this one "
+            "has none; leave it out, or tell by `object_values` what is object"
+        )
+    return config.reading
+
+
+def _sets(config: DataConfig, classes: Sequence[str]) -> tuple[list[list[Pair]], list[Pairing]]:
     """The pairs of each set to train on, and how its files paired up."""
     if config.benchmarks is not None and config.task is not None:
         found = training_sets(config.benchmarks, config.task)
@@ -144,6 +167,7 @@ def _sets(config: DataConfig) -> tuple[list[list[Pair]], list[Pairing]]:
         masks=config.masks,
         mask_suffix=config.mask_suffix,
         missing_masks=config.missing_masks,
+        classes=classes,
     )
     if parts := parts_of(config.data, config.images, config.masks):
         pairing.said.append(_said_of_parts(config, list(parts)))
@@ -170,7 +194,7 @@ def _uses_val(config: DataConfig) -> bool:
     return given == (None, None, None) and config.val_fraction == 0
 
 
-def _separate_validation(config: DataConfig) -> Pairing | None:
+def _separate_validation(config: DataConfig, classes: Sequence[str]) -> Pairing | None:
     """The validation pairs that lie apart from those to train on, if any do."""
     place: dict[str, str | None]
     if config.val is not None:
@@ -184,12 +208,20 @@ def _separate_validation(config: DataConfig) -> Pairing | None:
     else:
         return None
     return pair_up(
-        **place, mask_suffix=config.mask_suffix, missing_masks=config.missing_masks, part="val"
+        **place,
+        mask_suffix=config.mask_suffix,
+        missing_masks=config.missing_masks,
+        part="val",
+        classes=classes,
     )
 
 
 def _choose(
-    config: DataConfig, seed: int, sets: list[list[Pair]], said: list[str]
+    config: DataConfig,
+    seed: int,
+    sets: list[list[Pair]],
+    said: list[str],
+    reading: MaskReading,
 ) -> tuple[list[list[Pair]], list[Pair]]:
     """Training pairs of each set, and validation pairs of all; `said` gets how they were chosen."""
     every = [pair for pairs in sets for pair in pairs]
@@ -203,19 +235,19 @@ def _choose(
         if config.limit is not None:
             sets = _first(sets, config.limit)
         pool = [pair for pairs in sets for pair in pairs]
-        training, validation = _held_out(config, seed, pool, said)
+        training, validation = _held_out(config, seed, pool, said, reading)
         return _among(sets, training), validation
     return sets, []
 
 
 def _held_out(
-    config: DataConfig, seed: int, pool: list[Pair], said: list[str]
+    config: DataConfig, seed: int, pool: list[Pair], said: list[str], reading: MaskReading
 ) -> tuple[list[Pair], list[Pair]]:
     """Training and validation pairs of those that are to be divided; `said` gets how."""
     names = [pair.name for pair in pool]
     groups = groups_of(names, config.group_by) if config.group_by and names else None
     by = config.stratify
-    strata = None if by is None else strata_of(pool, by, config.reading)
+    strata = None if by is None else strata_of(pool, by, reading)
     if config.folds is not None:
         number, count = config.folds
         chosen = folds(names, count, seed, groups, strata)[number - 1]

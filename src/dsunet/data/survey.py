@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dsunet.config import MaskReading
+from dsunet.config import ClassReading, MaskReading
 from dsunet.config.masks import MaskValue, value_name
 from dsunet.data.images import Decoded, decode
 from dsunet.data.levels import classes_of, flat_counts, may_be_flat, tally
@@ -49,6 +49,8 @@ class MaskSeen:
     """Whether its white is 65535."""
     trouble: str = ""
     """Why it cannot be read as told or by itself."""
+    overlaps: bool = False
+    """Whether classes that exclude each other lay over each other."""
 
 
 @dataclass
@@ -70,6 +72,10 @@ class Survey:
     troubles: list[tuple[str, str]] = field(default_factory=list)
     """Masks that say nothing clear, and why."""
     met: set[MaskValue] = field(default_factory=set)
+    of_classes: Counter[str] = field(default_factory=Counter)
+    """By a `ClassReading`, how many masks hold each class."""
+    overlapping: list[str] = field(default_factory=list)
+    """Masks with classes over each other that exclude each other."""
     _greys: Counter[int] = field(default_factory=Counter, repr=False)
     _flat: Counter[int] = field(default_factory=Counter, repr=False)
     _lossy: bool = field(default=False, repr=False)
@@ -82,6 +88,10 @@ class Survey:
         if len(self.counts) > 4 * _MANY:
             self.counts = Counter(dict(self.counts.most_common(_MANY)))
         self.met |= seen.met
+        if isinstance(self.reading, ClassReading):
+            told = zip(self.reading.objects, self.reading.names, strict=True)
+            self.of_classes.update(name for value, name in told if value in seen.met)
+            self.overlapping += [seen.name] * seen.overlaps
         if seen.share is not None:
             self.shares.append(seen.share)
         if seen.trouble:
@@ -97,6 +107,8 @@ class Survey:
 
     def unclear(self) -> str:
         """Why the masks cannot be read, in one line; empty if they can."""
+        if isinstance(self.reading, ClassReading):
+            return self._no_classes(self.reading)
         told = [*self.reading.objects]
         if self.reading.ignored is not None:
             told.append(self.reading.ignored)
@@ -130,6 +142,24 @@ class Survey:
             )
         return ""
 
+    def _no_classes(self, reading: ClassReading) -> str:
+        """Why masks of classes cannot be read."""
+        if self.troubles:
+            name, trouble = self.troubles[0]
+            return f"{len(self.troubles)} of {self.masks} masks are unclear ({name}: {trouble})"
+        if not self.masks or self.of_classes:
+            return ""
+        return (
+            f"no mask holds a class ({reading.listed()}); the {self.masks} masks hold "
+            f"{listed(self.counts)}: tell by `class_table` which value or colour is which class"
+        )
+
+    @property
+    def absent_classes(self) -> list[str]:
+        """Classes that no mask holds."""
+        names = self.reading.names if isinstance(self.reading, ClassReading) else ()
+        return [name for name in names if not self.of_classes[name]] if self.masks else []
+
     def raise_if_unclear(self) -> None:
         """Raises `DataError` if the masks cannot be read, with what to do, see `unclear`."""
         if why := self.unclear():
@@ -161,6 +191,8 @@ class Survey:
     def _way(self) -> str:
         if self.unclear():
             return "unclear"
+        if isinstance(self.reading, ClassReading):
+            return self._classes_told(self.reading)
         if self.reading.object_values is not None:
             way = f"{self.reading.object_values}, as told"
         else:
@@ -169,6 +201,13 @@ class Survey:
         if self.reading.ignore_value is not None:
             way += f"; {self.reading.ignore_value} is ignored"
         return way + ("; object and background exchanged" if self.reading.invert else "")
+
+    def _classes_told(self, reading: ClassReading) -> str:
+        told = "files of their own" if reading.folders else reading.listed()
+        each = ", ".join(f"{name} in {self.of_classes[name]}" for name in reading.names)
+        ignored = reading.skipped
+        skipped = "" if ignored is None else f"; {value_name(ignored)} is ignored"
+        return f"classes, by {told}: {each} of the {self.masks} masks{skipped}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -233,16 +272,22 @@ def look_at_mask(mask: Decoded, reading: MaskReading) -> tuple[MaskSeen, MaskLab
     Raises:
         ImageError: Its pixels cannot be used at all.
     """
-    stored = mask.as_stored()
+    of_classes = isinstance(reading, ClassReading)
+    stored = mask.as_stored(indices=of_classes)
     counts = stored.counts()
     if len(counts) > _MANY:
         counts = dict(Counter(counts).most_common(_MANY))
     share, group, met, trouble = None, "", frozenset[MaskValue](), ""
     labels: MaskLabels | None = None
+    overlaps = False
     try:
-        labels = labels_of(stored, reading)
+        if isinstance(reading, ClassReading):
+            found = mask.class_values(reading)
+            labels, overlaps = found.union(), found.overlaps
+        else:
+            labels = labels_of(stored, reading)
     except ImageError as error:
-        trouble = str(error)
+        trouble = str(error).removeprefix(f"{mask.source}: ")
     else:
         is_object = labels.mask >= 128
         counted = is_object if labels.ignored is None else is_object[~labels.ignored]
@@ -259,6 +304,7 @@ def look_at_mask(mask: Decoded, reading: MaskReading) -> tuple[MaskSeen, MaskLab
         stored.lossy,
         stored.largest > 255,
         trouble,
+        overlaps,
     )
     return seen, labels
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from dsunet.errors import ConfigError, CustomModelError, MissingPackageError
 from dsunet.export.limits import ExportFormat
 from dsunet.network.base import SegmentationModel
+from dsunet.network.classes import class_probabilities
 from dsunet.weights.exported import INPUTS, KEY, OUTPUTS, FileFacts
 
 __all__ = ["OPSET", "quietly", "require_packages", "write_onnx"]
@@ -53,7 +54,7 @@ class _OneView(nn.Module):
 
     def forward(self, sam_image: Tensor) -> tuple[Tensor, Tensor]:
         logits = self.network(sam_image, outputs="fine").fine
-        return torch.sigmoid(logits), logits
+        return class_probabilities(logits, self.network.exclusive), logits
 
 
 class _TwoViews(_OneView):
@@ -63,7 +64,7 @@ class _TwoViews(_OneView):
         self, sam_image: Tensor, dino_image: Tensor
     ) -> tuple[Tensor, Tensor]:
         logits = self.network(sam_image, dino_image, outputs="fine").fine
-        return torch.sigmoid(logits), logits
+        return class_probabilities(logits, self.network.exclusive), logits
 
 
 def write_onnx(

@@ -153,7 +153,9 @@ def export_model(
         on_line(f"comparing on {len(cases)} pictures in batches of {', '.join(map(str, BATCHES))}")
         apart = compare(network, lambda *views: file(*views)[0], facts, cases)
         structure = None
-        if material.pairs:
+        if material.pairs and facts.classes:
+            on_line("S is for models of one map: pictures alone are compared")
+        elif material.pairs:
             on_line(f"measuring S on {len(material.pairs)} pairs")
             structure = compare_structure(
                 network, lambda *views: file(*views)[1], facts, material.pairs, on_line
@@ -248,6 +250,8 @@ def facts_of(
         dynamic_size=dynamic_size,
         multiple=getattr(next(iter(network.encoders.values()), None), "multiple", 32),
         intensity=network.intensity,
+        classes=network.classes,
+        exclusive=network.exclusive,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         weights_sha256=None if weights is None else sha256_of(weights),
         training=network.training_facts,

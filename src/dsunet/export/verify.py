@@ -14,6 +14,7 @@ from dsunet.data.views import image_view
 from dsunet.errors import ExportError
 from dsunet.export.material import Case
 from dsunet.network.base import SegmentationModel
+from dsunet.network.classes import class_probabilities
 from dsunet.weights.exported import FileFacts
 
 __all__ = ["BATCHES", "Difference", "check_file", "compare"]
@@ -81,7 +82,9 @@ def compare(
         # one by one: for the network a batch's size makes no difference
         expected = np.concatenate(
             [
-                torch.sigmoid(network(*(v[i : i + 1] for v in views), outputs="fine").fine).numpy()
+                class_probabilities(
+                    network(*(v[i : i + 1] for v in views), outputs="fine").fine, network.exclusive
+                ).numpy()
                 for i in range(len(cases))
             ]
         )

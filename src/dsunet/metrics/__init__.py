@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from dsunet.support.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from dsunet.metrics.class_evaluation import ClassEvaluation as ClassEvaluation
+    from dsunet.metrics.class_evaluation import evaluate_classes as evaluate_classes
     from dsunet.metrics.comparison import compare_folders as compare_folders
     from dsunet.metrics.cuts import BestThreshold as BestThreshold
     from dsunet.metrics.cuts import FalseAlarms as FalseAlarms
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__, __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "class_evaluation": ["ClassEvaluation", "evaluate_classes"],
         "comparison": ["compare_folders"],
         "cuts": ["BestThreshold", "FalseAlarms"],
         "definitions": ["ALL_MEASURES", "CURVES", "MEASURES", "OWN_MEASURES", "Measure"],

@@ -36,7 +36,7 @@ class Semantics(NamedTuple):
 
 
 class SegmentationModel(nn.Module):
-    """A network that turns one or two views of an image into logits of the object.
+    """A network that turns one or two views of an image into logits of the object, or of classes.
 
     What only some networks can do is a method, too; those that cannot say so by its default.
 
@@ -47,6 +47,7 @@ class SegmentationModel(nn.Module):
         left_out: Frozen tensors that a file need not hold, because whoever builds the model makes
             the same ones; encoders with a `source` are told apart by it, not here.
         frozen: What identifies the tensors in `left_out`.
+        repeated_heads: Tensors of heads that weights of one map have filled for each class alike.
         only_predicts: Why it can neither be trained nor saved; empty for every usual model.
     """
 
@@ -56,6 +57,7 @@ class SegmentationModel(nn.Module):
     left_out: frozenset[str] = frozenset()
     frozen: EncoderReference | None = None
     only_predicts: str = ""
+    repeated_heads: tuple[str, ...] = ()
 
     def train(self, mode: bool = True) -> Self:
         """As of every module, but for copies made for prediction alone, which refuse."""
@@ -109,6 +111,16 @@ class SegmentationModel(nn.Module):
     def intensity(self) -> str:
         """Which stored values of pictures are black and white for it, see `ModelConfig`."""
         return "full" if self.config is None else self.config.intensity
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of its classes, one for each channel of its logits; none for the one map."""
+        return self.config.classes if isinstance(self.config, ModelConfig) else ()
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a pixel has one of several classes at most, see `dsunet.network.classes`."""
+        return isinstance(self.config, ModelConfig) and self.config.exclusive and bool(self.classes)
 
     # -- what it consists of
 

@@ -131,6 +131,7 @@ def build_decoder(config: ModelConfig, in_channels: Sequence[int]) -> Decoder | 
         config.decoder_channels,
         pooling=config.attention_pooling and own is None,
         spare=1 if config.decoder == "unet" and own is None else 0,
+        classes=max(1, len(config.classes)),
         receptive_field=maker(config, "receptive_field") or ReceptiveFieldBlock,
         head=maker(config, "head"),
     )

@@ -18,6 +18,8 @@ __all__ = ["Decoder", "SegmentationLogits", "SpatialFeatureFusion", "UpsamplingF
 class SegmentationLogits(NamedTuple):
     """The network's three outputs D1, D2, D3, each B×1×H×W logits at the input's size.
 
+    Of a network of C classes, each B×C×H×W.
+
     `coarse` and `middle` are `None` when only the fine output was asked for.
     """
 

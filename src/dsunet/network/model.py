@@ -92,7 +92,8 @@ class DSUNet(SegmentationModel):
             outputs: `all`, or `fine` to leave out the two coarser outputs.
 
         Returns:
-            `SegmentationLogits(coarse, middle, fine)`, each B×1×H×W.
+            `SegmentationLogits(coarse, middle, fine)`, each B×1×H×W; of a model of C classes
+            B×C×H×W, see `dsunet.network.classes`.
 
         Raises:
             InputSizeError: A size does not fit, or no input for DINOv2 is given.

@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dsunet.config import RECIPE_BATCH, ModelConfig, as_size, model_config
+from dsunet.config import RECIPE_BATCH, ModelConfig, as_size, model_config, require_one_class
+from dsunet.config.classes import as_classes
+from dsunet.data.class_tables import classes_in
 from dsunet.data.limits import pixels_allowed
 from dsunet.data.split import split_data
 from dsunet.errors import ConfigError, DataError, WeightsError
@@ -55,6 +57,10 @@ def make_plan(
     Raises:
         DsunetError: Data, weights or device cannot be used; each says why.
     """
+    named = wishes.model_settings.get("classes") or getattr(wishes.model, "classes", ())
+    if wishes.data.class_table is not None and not named:
+        named = classes_in(wishes.data.class_table)
+    require_one_class(as_classes(named), "a plan", "train without one")
     with pixels_allowed(wishes.data.max_pixels):
         return _Planning(wishes, say, attempt or run_trial, clock).plan(progress)
 

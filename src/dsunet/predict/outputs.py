@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
 
-from dsunet.config import Options
+from dsunet.config import Options, require_one_class
 from dsunet.errors import ConfigError, perhaps
 from dsunet.predict.encoding import FORMATS, Kept, encode
 from dsunet.predict.pictures import Segmentation, parse_colour
+from dsunet.visualize.classes import index_picture
 
-__all__ = ["KINDS", "OUTPUTS", "check_options", "made"]
+__all__ = ["KINDS", "OUTPUTS", "check_classes", "check_options", "made"]
 
 
 def _probability(result: Segmentation, options: Options) -> Image.Image:
@@ -31,11 +32,16 @@ def _cutout(result: Segmentation, options: Options) -> Image.Image:
     return result.cutout(options.threshold, options.background)
 
 
+def _labels(result: Segmentation, options: Options) -> Image.Image:
+    return index_picture(result.labels_from(options.threshold), len(result.classes))
+
+
 OUTPUTS: dict[str, Callable[[Segmentation, Options], Image.Image]] = {
     "probability": _probability,
     "binary": _binary,
     "overlay": _overlay,
     "cutout": _cutout,
+    "labels": _labels,
 }
 """By the names that `dsunet predict --save` takes: what makes the picture to write."""
 
@@ -48,6 +54,7 @@ def made(
     options: Options,
     box: tuple[int, int, int, int] | None = None,
     kept: Kept = Kept(),  # noqa: B008 -- never changed
+    part: str = "",
 ) -> bytes:
     """The file of one kind of output.
 
@@ -57,9 +64,44 @@ def made(
         options: What to write; `crop_to_object` is the caller's, who gives the box.
         box: What to crop to: left, top, right, bottom in pixels.
         kept: What to tell of the image's file.
+        part: Of `Options.parts`: the class that is meant, if one is.
     """
-    picture = OUTPUTS[kind](result, options)
+    picture = OUTPUTS[kind](result.of(part) if part else result, options)
     return encode(picture.crop(box) if box else picture, options.format, kept)
+
+
+def check_classes(options: Options, classes: Sequence[str], exclusive: bool) -> None:
+    """Refuses options that are for models of one map, or of several classes, where it is another.
+
+    Args:
+        options: What to write.
+        classes: The model's, none of a model of one map.
+        exclusive: Whether a pixel has one of them at most.
+
+    Raises:
+        ConfigError: Such are among them.
+    """
+    if not classes:
+        if "labels" in options.save:
+            raise ConfigError(
+                "labels are numbers of classes, and this model gives one map; `save` binary"
+            )
+        return
+    for asked, what, instead in (
+        ("binary" in options.save, "`save` binary", "`save` labels"),
+        ("cutout" in options.save, "`save` cutout", "`save` labels or overlay"),
+        (options.refine, "`refine`", "leave it out"),
+        (options.crop_to_object, "`crop_to_object`", "leave it out"),
+        (options.abstain, "`abstain`", "leave it out"),
+        (options.benchmark_normalization, "`benchmark_normalization`", "leave it out"),
+    ):
+        if asked:
+            require_one_class(classes, what, instead)
+    if options.threshold is not None and exclusive:
+        raise ConfigError(
+            f"`threshold` is {options.threshold}, but the classes of this model exclude each other "
+            "(exclusive), so that the most probable one counts; leave it out"
+        )
 
 
 def check_options(options: Options) -> None:
@@ -89,6 +131,11 @@ def check_options(options: Options) -> None:
         raise ConfigError("`background` is for cut-outs alone; `save` cutout, or leave it out")
     if options.keep_gps and not options.keep_exif:
         raise ConfigError("`keep_gps` keeps the place in EXIF; give `keep_exif` too")
+    if "labels" in kinds and options.format != "png":
+        raise ConfigError(
+            f"`format` is {options.format}, but labels are numbers with a palette, which png has; "
+            "leave it out"
+        )
     if options.format != "jpg":
         return
     if lossy := sorted(kinds & {"probability", "binary"}):

@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageColor
 
+from dsunet.config import require_one_class
 from dsunet.data.pixels import over_white
-from dsunet.errors import ConfigError
+from dsunet.errors import ConfigError, few
 from dsunet.metrics.detection import score_of_map
 from dsunet.predict.edges import refined
 from dsunet.predict.foreground import foreground
+from dsunet.running.class_maps import class_index
 from dsunet.running.maps import quantise
 from dsunet.visualize import cutout, overlay
+from dsunet.visualize.classes import class_overlay
 from dsunet.visualize.overlay import opacity
 
 __all__ = ["Segmentation", "parse_colour"]
@@ -27,7 +30,7 @@ class Segmentation:
     """RGB, turned as its EXIF orientation says; colours of what is transparent as they are stored.
     """
     probability: np.ndarray
-    """H×W float32 in 0..1, at the image's own size."""
+    """H×W float32 in 0..1, at the image's own size; of several classes C×H×W, one for each."""
     alpha: np.ndarray | None = None
     """The image's own opacity, H×W uint8; `None` if it is opaque everywhere."""
     view: tuple[int, int] | None = None
@@ -40,10 +43,50 @@ class Segmentation:
     was calibrated to."""
     image_threshold: float | None = None
     """From which `score` there is an object; `None` unless the model was calibrated to tell."""
+    classes: tuple[str, ...] = ()
+    """Names of the classes, of a model of several; what is about one object is refused then, and
+    `labels` and `of` are there instead."""
+    exclusive: bool = False
+    """Whether a pixel has one of these at most, which their probabilities are of then."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The class of every pixel: H×W uint8, 0 for background and 1 to C for the classes.
+
+        See `dsunet.running.class_maps.class_index`; without classes 1 is the object.
+        """
+        return self.labels_from()
+
+    def labels_from(self, threshold: float | None = None) -> np.ndarray:
+        """The same; of classes that do not exclude each other, and of one object, from a threshold.
+
+        Args:
+            threshold: The probability; by default the model's.
+        """
+        if not self.classes:
+            return self.binary(threshold).astype(np.uint8)
+        least = self.threshold if threshold is None else threshold
+        return class_index(self.probability, self.exclusive, least)
+
+    def of(self, name: str) -> Segmentation:
+        """What was found of one class, as of a model of one map.
+
+        Raises:
+            ConfigError: There is no such class.
+        """
+        if name not in self.classes:
+            known = few(list(self.classes), 20) if self.classes else "none, as it has one map"
+            raise ConfigError(f"there is no class {name!r}; the model's are {known}")
+        own = self.probability[self.classes.index(name)]
+        return replace(self, probability=own, classes=(), exclusive=False)
+
+    def _require_one(self, what: str) -> None:
+        require_one_class(self.classes, what, "take `labels`, or one class by `of`")
 
     @property
     def score(self) -> float:
         """How sure the map is that there is an object in the image, 0 to 1, see `image_score`."""
+        self._require_one("`score`")
         return score_of_map(quantise(self.probability))
 
     @property
@@ -52,6 +95,7 @@ class Segmentation:
 
         Without one, whether a pixel reaches `threshold`.
         """
+        self._require_one("`has_object`")
         if self.image_threshold is None:
             return bool(self.probability.max(initial=0) >= self.threshold)
         return self.score >= self.image_threshold
@@ -65,6 +109,7 @@ class Segmentation:
         Raises:
             ConfigError: There is none.
         """
+        self._require_one("`abstaining`")
         least = self.image_threshold if image_threshold is None else image_threshold
         if least is None:
             raise ConfigError(
@@ -81,15 +126,18 @@ class Segmentation:
         The map is no probability any more, but how much of a pixel is object; see
         `dsunet.predict.edges`.
         """
+        self._require_one("`refined`")
         edges = refined(self.probability, self.image, self.view)
         return replace(self, probability=edges, is_refined=True)
 
     def binary(self, threshold: float | None = None) -> np.ndarray:
         """The object: H×W bool, true from `threshold` on, by default the model's."""
+        self._require_one("`binary`")
         return self.probability >= (self.threshold if threshold is None else threshold)
 
     def map(self, *, benchmark_normalization: bool = False) -> np.ndarray:
         """The probability as H×W uint8, see `dsunet.running.inference.quantise`."""
+        self._require_one("`map`")
         return quantise(self.probability, benchmark_normalization=benchmark_normalization)
 
     def box(self, threshold: float | None = None) -> tuple[int, int, int, int] | None:
@@ -111,10 +159,17 @@ class Segmentation:
             threshold: From which probability a pixel belongs to the object; by default the
                 model's.
             crop: To the object's `box`, if there is one.
+
+        Returns:
+            Of several classes, each in its colour, with a legend in a strip below.
         """
         least = self.threshold if threshold is None else threshold
         alpha = None if self.alpha is None else Image.fromarray(self.alpha)
         picture = over_white(self.image, alpha)
+        if self.classes:
+            if crop:
+                self._require_one("`crop`")
+            return class_overlay(picture, self.labels_from(threshold), self.classes)
         return self._cropped(overlay(picture, self.probability, least), least, crop)
 
     def cutout(
@@ -138,6 +193,7 @@ class Segmentation:
         Raises:
             ConfigError: `background` is no colour.
         """
+        self._require_one("`cutout`")
         colour = parse_colour(background)
         image = self.image
         if self.is_refined:  # an image's own opacity has its own colours already

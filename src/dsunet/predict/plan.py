@@ -263,6 +263,11 @@ def output_path(
     save: Sequence[str],
     name: str | Path,
     format: str = "png",  # noqa: A002
+    part: str = "",
 ) -> Path:
-    """Where one output of a job's name goes: one kind directly, several in a subfolder each."""
-    return (folder / kind if len(save) > 1 else folder) / Path(name).with_suffix(f".{format}")
+    """Where one output of a job's name goes: one kind directly, several in a subfolder each.
+
+    `part` is one of `Options.parts`, which have folders below that.
+    """
+    place = folder / kind if len(save) > 1 else folder
+    return place / part / Path(name).with_suffix(f".{format}")

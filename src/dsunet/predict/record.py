@@ -8,7 +8,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -53,10 +53,7 @@ def begin(
     """
     for place in {folder, *folders_of(folder, names(), options)}:
         clear_temporaries(place)
-    outputs = (
-        output_path(folder, kind, options.save, name, options.format)
-        for name, kind in itertools.product(names(), options.save)
-    )
+    outputs = (path for name in names() for path in _outputs_of(folder, options, name))
     made, note, failures = way_of(segmenter, options), folder / NOTE, folder / FAILURES
     if not note.is_file():
         _refuse_to_overwrite(itertools.chain([failures, folder / MANIFEST], outputs))
@@ -78,10 +75,14 @@ def begin(
 def folders_of(folder: Path, names: Iterable[str | Path], options: Options) -> set[Path]:
     """The folders that outputs of these names go to."""
     below = {os.path.dirname(name) for name in names}  # noqa: PTH120 -- of millions
-    return {
-        output_path(folder, kind, options.save, Path(place, "any")).parent
-        for place, kind in itertools.product(below, options.save)
-    }
+    return {path.parent for place in below for path in _outputs_of(folder, options, f"{place}/any")}
+
+
+def _outputs_of(folder: Path, options: Options, name: str | Path) -> Iterator[Path]:
+    """The files that are written of one image."""
+    for kind in options.save:
+        for part in options.parts(kind):
+            yield output_path(folder, kind, options.save, name, options.format, part)
 
 
 def add_failures(folder: Path, rows: Iterable[tuple[object, str]], *, first: bool) -> None:
@@ -97,7 +98,7 @@ def add_failures(folder: Path, rows: Iterable[tuple[object, str]], *, first: boo
 
 def way_of(segmenter: Segmenter, options: Options) -> dict[str, Any]:
     """What the outputs depend on."""
-    return {
+    way: dict[str, Any] = {
         "weights": _told([str(file) for file in segmenter.files]),
         **segmenter.engine.identity(),
         **segmenter.settings,
@@ -111,7 +112,11 @@ def way_of(segmenter: Segmenter, options: Options) -> dict[str, Any]:
         "threshold": options.object_from,
         "usual_threshold": None,  # which the one above is, if it counts
         "cut_at_threshold": options.threshold is not None and "cutout" in options.save,
+        "classes": list(options.classes),
     }
+    if not options.classes:  # which say nothing of one map
+        del way["classes"]
+    return way
 
 
 def _told(files: list[str]) -> str | list[str] | None:
@@ -149,10 +154,7 @@ def is_done(folder: Path, options: Options, job: Job, since: int | None) -> bool
     if since is None or job.trouble:
         return False
     try:
-        times = [
-            output_path(folder, kind, options.save, job.name, options.format).stat().st_mtime_ns
-            for kind in options.save
-        ]
+        times = [each.stat().st_mtime_ns for each in _outputs_of(folder, options, job.name)]
     except OSError:
         return False
     return min(times) >= since

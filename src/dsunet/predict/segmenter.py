@@ -22,6 +22,7 @@ from dsunet.predict.engines.models import Given, Looks, Opened
 from dsunet.predict.inputs import Given as Picture
 from dsunet.predict.inputs import Taken, as_taken, several
 from dsunet.predict.members import Member, as_members
+from dsunet.predict.outputs import check_classes
 from dsunet.predict.pictures import Segmentation
 from dsunet.support.imports import resolve
 from dsunet.support.processes import work_after_fork
@@ -276,6 +277,16 @@ class Segmenter:
         self.engine.original = network
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the model's classes; none of a model of one map."""
+        return self.engine.classes
+
+    @property
+    def exclusive(self) -> bool:
+        """Whether a pixel has one of the classes at most."""
+        return self.engine.exclusive
+
+    @property
     def settings(self) -> dict[str, bool]:
         """Which of `fold_batchnorm`, `int8` and `compile` were asked for."""
         return dict(self.engine.settings)
@@ -390,14 +401,18 @@ class Segmenter:
             self.view,
             threshold=self.threshold,
             image_threshold=self.image_threshold,
+            classes=self.classes,
+            exclusive=self.exclusive,
         )
 
     def filled(self, options: Options) -> Options:
-        """Options, with what only the model knows: the thresholds that it was calibrated to.
+        """Options, with what only the model knows: classes, and calibrated thresholds.
 
         Raises:
-            ConfigError: It is to abstain, but nobody says below which score.
+            ConfigError: It is to abstain, but nobody says below which score; or options are for
+                models of one map, or of several classes, and this one is another.
         """
+        check_classes(options, self.classes, self.exclusive)
         image_threshold = options.image_threshold
         if options.abstain and image_threshold is None:
             image_threshold = self.image_threshold
@@ -411,6 +426,7 @@ class Segmenter:
             options,
             usual_threshold=self.threshold,
             image_threshold=image_threshold if options.abstain else None,
+            classes=self.classes,
         )
 
     def prepare(self, picture: Image.Image, size: Size | None = None) -> Any:
@@ -424,6 +440,8 @@ class Segmenter:
 
     def probabilities(self, prepared: Sequence[Any]) -> list[np.ndarray]:
         """Probability maps of some images, each H×W float32 at its image's own size.
+
+        Of a model of C classes C×H×W.
 
         Raises:
             CustomModelError: What a model of your own gives is no map.

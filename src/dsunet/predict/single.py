@@ -123,6 +123,11 @@ def predict_one(segmenter: Segmenter, image: Source | Remote, options: Options) 
     check_options(options)
     options = segmenter.filled(options)
     check_draft(options, segmenter)
+    if len(options.parts(options.save[0])) > 1:
+        raise OutputError(
+            f"probability has a map for each class ({', '.join(options.classes)}), and one file "
+            "is to be written; name a folder as `output`, or `save` labels or overlay"
+        )
     read = read_to_segment(image, segmenter, options)
     [probability] = segmenter.probabilities([read.prepared])
     result = segmenter.segmentation(read.taken, probability)
@@ -131,7 +136,8 @@ def predict_one(segmenter: Segmenter, image: Source | Remote, options: Options) 
     if options.refines(options.save[0]):
         result = result.refined()
     box = result.box(options.object_from) if options.crop_to_object else None
-    file = Made(made(options.save[0], result, options, box, read.kept))
+    [part] = options.parts(options.save[0])
+    file = Made(made(options.save[0], result, options, box, read.kept, part))
     file.whole = options.crop_to_object and box is None
     file.empty = options.abstain and not result.probability.any()
     file.frames, file.profile_trouble = read.frames, read.profile_trouble

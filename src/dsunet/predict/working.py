@@ -157,10 +157,14 @@ class Working:
                 box = result.box(options.object_from)
                 whole = whole or box is None
             for kind in options.save:
-                if options.refines(kind) == refine:
-                    path = output_path(self.folder, kind, options.save, job.name, options.format)
-                    write_atomically(path, made(kind, result, options, box, image.kept))
-        height, width = result.probability.shape
+                if options.refines(kind) != refine:
+                    continue
+                for part in options.parts(kind):
+                    path = output_path(
+                        self.folder, kind, options.save, job.name, options.format, part
+                    )
+                    write_atomically(path, made(kind, result, options, box, image.kept, part))
+        height, width = result.probability.shape[-2:]
         return Outcome(
             job,
             size=(width, height),

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from dsunet.config import BLOCKS, DataConfig, MeasuringProtocol
+from dsunet.config.classes import as_classes
 from dsunet.config.renamed import todays
 from dsunet.data import Pair
 from dsunet.data.split import split_data
@@ -49,6 +50,11 @@ class Run:
     def threshold(self) -> float:
         """From which probability on a pixel was object."""
         return float(self.settings.get("threshold", 0.5))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The classes of the model, if it has some."""
+        return as_classes(self.settings.get("classes"))
 
     @property
     def validates(self) -> bool:

@@ -74,7 +74,7 @@ def make_report(
     path.parent.mkdir(parents=True, exist_ok=True)
     check_writable(path.parent)
     found, measures = Measured(), Measures(OWN_MEASURES, read.protocol, read.threshold)
-    if read.validates:
+    if read.validates and not read.classes:
         segmenter = read.segmenter(device)
         pairs = read.validation(data, segmenter.intensity)
         found, measures = look_at(
@@ -119,7 +119,10 @@ def _content(run: Run, found: Measured, measures: Measures, pictures: int) -> di
         "validation_pairs": run.about.get("validation_pairs"),
         "epoch": epoch,
         "epochs": run.history[-1]["epoch"],
-        "scores": _scores(measures) if found.pictures else [],
+        "scores": _class_scores(run)
+        if run.classes
+        else (_scores(measures) if found.pictures else []),
+        "of_classes": bool(run.classes),
         "protocol": run.protocol,
         "threshold": run.threshold,
         "best": best,
@@ -163,6 +166,16 @@ def _scores(measures: Measures) -> list[tuple[str, str, bool]]:
         (ALL_MEASURES[key].title, f"{values[key]:.3f}", ALL_MEASURES[key].higher_is_better)
         for key in OWN_MEASURES
         if key in values
+    ]
+
+
+def _class_scores(run: Run) -> list[tuple[str, str, bool]]:
+    """As `_scores`, of the classes of a run, as the weights say."""
+    measures: Mapping[str, Any] = run.about.get("measures") or {}
+    titles = {"mIoU": "mean IoU", "mDice": "mean Dice"}
+    return [
+        (titles.get(key, key.replace("/", " ")), f"{value:.3f}", True)
+        for key, value in measures.items()
     ]
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from dsunet.network.base import SegmentationModel
+from dsunet.network.classes import class_probabilities
 from dsunet.network.layers import resize_bilinear
 
 __all__ = ["forward_views", "lay_out", "predict_probabilities", "probabilities_of"]
@@ -70,19 +71,32 @@ def predict_probabilities(
         flips: Segment the mirrored views, too, and take the mean of both logits; not with `maps`.
 
     Returns:
-        B arrays H'×W', float32 in 0..1.
+        B arrays H'×W', float32 in 0..1; of a network of C classes C×H'×W'.
     """
     logits = forward_views(model, sam, dino, maps, outputs="fine").fine.float()
     if flips:
         mirrored = None if dino is None else dino.flip(-1)
         other = forward_views(model, sam.flip(-1), mirrored, outputs="fine").fine.float()
         logits = (logits + other.flip(-1)) / 2
-    return probabilities_of(logits, sizes)
+    return probabilities_of(logits, sizes, model.classes, model.exclusive)
 
 
-def probabilities_of(logits: Tensor, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
-    """As `predict_probabilities`, from the network's fine logits, B×1×H×W float32."""
-    return [
-        torch.sigmoid(resize_bilinear(one[None], size))[0, 0].cpu().numpy()
+def probabilities_of(
+    logits: Tensor,
+    sizes: Sequence[tuple[int, int]],
+    classes: Sequence[str] = (),
+    exclusive: bool = False,
+) -> list[np.ndarray]:
+    """As `predict_probabilities`, from the network's fine logits, B×1×H×W or B×C×H×W float32.
+
+    Args:
+        logits: The logits.
+        sizes: Height and width in pixels of each of the B images.
+        classes: Names of the network's classes, if it has some.
+        exclusive: Whether a pixel has one of them at most.
+    """
+    maps = (
+        class_probabilities(resize_bilinear(one[None], size), exclusive)[0].cpu().numpy()
         for one, size in zip(logits, sizes, strict=True)
-    ]
+    )
+    return [each if classes else each[0] for each in maps]

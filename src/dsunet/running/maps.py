@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["map_of_logits", "quantise"]
+__all__ = ["class_maps_of_logits", "map_of_logits", "quantise"]
 
 VALUES = (
     1 << 18
@@ -41,6 +41,38 @@ def map_of_logits(logits: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         np.negative(np.abs(values), out=lower)
         np.exp(lower, out=lower)  # at most 1, whatever the logit is
         np.divide(np.where(values < 0, lower, np.float32(1)), 1 + lower, out=result[part])
+    return result
+
+
+def class_maps_of_logits(logits: np.ndarray, size: tuple[int, int], exclusive: bool) -> np.ndarray:
+    """The probability of each class at every pixel of an image, from a network's fine logits.
+
+    Resized as `map_of_logits` does, before the softmax over background, whose logit is 0, and the
+    classes; or before the sigmoid of each.
+
+    Args:
+        logits: C×h×w float32.
+        size: Height and width in pixels of the image.
+        exclusive: Whether a pixel has one class at most.
+
+    Returns:
+        C×H×W float32 in 0..1.
+    """
+    if not exclusive or len(logits) == 1:
+        return np.stack([map_of_logits(each, size) for each in logits])
+    height, width = size
+    top, bottom, down = _between(logits.shape[1], height)
+    left, right, across = _between(logits.shape[2], width)
+    wide = logits[..., left] + (logits[..., right] - logits[..., left]) * across
+    result = np.empty((len(logits), height, width), np.float32)
+    rows = max(1, VALUES // (width * len(logits)))
+    for start in range(0, height, rows):
+        part = slice(start, start + rows)
+        upper = wide[:, top[part]]
+        values = upper + (wide[:, bottom[part]] - upper) * down[part, None]
+        largest = np.maximum(values.max(0), 0)
+        values = np.exp(values - largest)
+        result[:, part] = values / (values.sum(0) + np.exp(-largest))
     return result
 
 

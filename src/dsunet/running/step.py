@@ -9,8 +9,8 @@ from typing import Any, Literal, NamedTuple
 from torch import Tensor
 
 from dsunet.config import LossConfig
+from dsunet.network.classes import class_loss
 from dsunet.network.decoder import SegmentationLogits
-from dsunet.network.losses import deep_supervision_loss, similarity_loss
 from dsunet.running.depthwise import DepthwiseGradients
 from dsunet.running.inference import forward_views
 from dsunet.running.place import Place
@@ -22,7 +22,7 @@ class Given(NamedTuple):
     """What a network gives in training."""
 
     logits: SegmentationLogits
-    """Of every output, B×1×H×W, float32 whatever was computed in."""
+    """Of every output, B×1×H×W or B×C×H×W, float32 whatever was computed in."""
     levels: Sequence[Tensor]
     """What entered the decoder, B×C×h×w each, from a network that gives that, too."""
 
@@ -69,26 +69,31 @@ def in_float32(logits: SegmentationLogits) -> SegmentationLogits:
 
 
 def loss_of(
-    logits: SegmentationLogits, masks: Tensor, loss: LossConfig, counted: Tensor | None = None
+    logits: SegmentationLogits,
+    masks: Tensor,
+    loss: LossConfig,
+    counted: Tensor | None = None,
+    exclusive: bool = False,
 ) -> Tensor:
     """The second half of a step: the loss over the outputs that there are.
 
     Args:
-        logits: B×1×H×W each; models of somebody's own may have the fine output alone.
-        masks: B×1×H×W in 0..1.
+        logits: B×C×H×W each, C is 1 but for a network of several classes; models of somebody's own
+            may have the fine output alone.
+        masks: B×C×H×W in 0..1.
         loss: The loss, with the weight of every output.
         counted: B×1×H×W, 0 where a pixel is ignored, else 1; `None`: all count.
+        exclusive: Whether a pixel has one of several classes at most.
     """
     coarse, middle, fine = loss.output_weights
     there = (coarse * (logits.coarse is not None), middle * (logits.middle is not None), fine)
     positive = loss.positive_weight
     assert positive != "auto"  # which a training makes a number of before it starts
-    total = deep_supervision_loss(
-        logits, masks, loss.bce, there, counted, loss.without_object, positive
+    return class_loss(
+        *(logits, masks, loss.bce, there, counted, loss.without_object, positive),
+        exclusive=exclusive,
+        ssim=loss.ssim,
     )
-    if loss.ssim:
-        total = total + loss.ssim * similarity_loss(logits.fine, masks, counted)
-    return total
 
 
 def training_loss(
@@ -101,7 +106,8 @@ def training_loss(
     maps: Sequence[Tensor] | None = None,
     place: Place | None = None,
     counted: Tensor | None = None,
+    exclusive: bool = False,
 ) -> Tensor:
     """Both halves of a step; arguments as of `way_there` and `loss_of`."""
     given = way_there(network, sam, dino, loss, maps=maps, place=place)
-    return loss_of(given.logits, masks, loss, counted)
+    return loss_of(given.logits, masks, loss, counted, exclusive)

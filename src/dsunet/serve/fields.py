@@ -13,7 +13,7 @@ from dsunet.serve.refusals import Refusal
 
 __all__ = ["ANSWERS", "FIELDS", "OUTPUTS", "Ask", "parse"]
 
-OUTPUTS = (*KINDS, "json")
+OUTPUTS = (*(kind for kind in KINDS if kind != "labels"), "json")  # which are of classes
 """What a request can ask for."""
 
 FIELDS = (

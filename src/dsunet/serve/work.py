@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dsunet.config import ServeConfig
+from dsunet.config import ServeConfig, require_one_class
 from dsunet.data.limits import pixels_allowed
 from dsunet.data.sources import Bytes
 from dsunet.errors import ConfigError, DsunetError, ImageError, ImageFormatError, ImageSizeError
@@ -72,7 +72,9 @@ def segmenter_of(config: ServeConfig) -> Segmenter:
     """
     model = config.weights or shipped.DEFAULT
     engine = config.engine or ("onnx" if shipped.meant(model) is not None else "auto")
-    return Segmenter(model, config.device, engine=engine)
+    segmenter = Segmenter(model, config.device, engine=engine)
+    require_one_class(segmenter.classes, "the service", "predict by dsunet predict")
+    return segmenter
 
 
 def work(connection: Connection, config: ServeConfig, workers: int) -> None:

@@ -224,13 +224,16 @@ def _forward_and_backward(
     size, second = network.view_sizes
     device = place.device
     sam = torch.zeros(batch, 3, *size, device=device)
-    target = torch.zeros(batch, 1, *size, device=device)
+    target = torch.zeros(batch, max(1, len(network.classes)), *size, device=device)
     dino, maps = None, None
     if network.absent_parameters:
         maps = [torch.zeros(batch, *s, device=device) for s in network.semantic_shapes()]
     elif second is not None:
         dino = torch.zeros(batch, 3, *second, device=device)
-    torch.autograd.backward(training_loss(network, sam, dino, target, loss, maps=maps, place=place))
+    total = training_loss(
+        network, sam, dino, target, loss, maps=maps, place=place, exclusive=network.exclusive
+    )
+    torch.autograd.backward(total)
 
 
 def _gigabytes(size: float) -> str:

@@ -7,7 +7,7 @@ import io
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -17,16 +17,20 @@ import numpy as np
 import torch
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from PIL import Image
 
+from dsunet.data.class_masks import index_of
 from dsunet.data.dataset import PairDataset, collate
-from dsunet.data.pairs import read_pair
+from dsunet.data.pairs import Pair, read_classes, read_pair
 from dsunet.metrics import OWN_MEASURES
+from dsunet.running.class_maps import class_index
 from dsunet.running.maps import quantise
 from dsunet.running.place import Place, choose_precision
 from dsunet.support.files import replace_durably, temporary_beside, write_atomically, write_png
 from dsunet.training.choosing import FALLBACK, deciding, is_better
 from dsunet.training.module import SegmentationModule
 from dsunet.visualize import overlay, panel
+from dsunet.visualize.classes import class_overlay, coloured
 from dsunet.visualize.curves import plot_curves
 from dsunet.weights.checkpoint import save
 
@@ -34,13 +38,15 @@ __all__ = ["DurableCheckpoints", "RunFolder", "SafeInterrupt"]
 
 WITHOUT_OBJECT = ("false_alarm_rate", "false_alarm_area", "MAE_without_object")
 OF_BOTH = ("miss_rate", "AUROC", "Dice_all")
-COLUMNS = (
-    *("epoch", "loss", "val_loss"),
-    *OWN_MEASURES,
-    *WITHOUT_OBJECT,
-    *OF_BOTH,
-    *("lr", "seconds"),
-)
+
+
+def columns_of(classes: Sequence[str]) -> tuple[str, ...]:
+    """Those of `metrics.csv`, of a model with these classes; none is the one map."""
+    measures: tuple[str, ...] = (*OWN_MEASURES, *WITHOUT_OBJECT, *OF_BOTH)
+    if classes:
+        each = (f"{measure}/{name}" for measure in ("IoU", "Dice") for name in classes)
+        measures = ("mIoU", "mDice", *each)
+    return ("epoch", "loss", "val_loss", *measures, "lr", "seconds")
 
 
 class RunFolder(L.Callback):
@@ -56,6 +62,7 @@ class RunFolder(L.Callback):
         facts: Written into every weights file beside the measures.
         print_line: Called with one line per epoch.
         interrupt: Says whether to stop after this step.
+        classes: Names of the model's classes, if it has some.
     """
 
     def __init__(
@@ -65,8 +72,10 @@ class RunFolder(L.Callback):
         facts: dict[str, Any],
         print_line: Callable[[str], None],
         interrupt: SafeInterrupt,
+        classes: Sequence[str] = (),
     ) -> None:
         self.folder = folder
+        self.classes = tuple(classes)
         self.validation = validation
         self.facts = facts
         self.print_line = print_line
@@ -185,7 +194,7 @@ class RunFolder(L.Callback):
 
     def _write_history(self) -> None:
         text = io.StringIO()
-        writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+        writer = csv.DictWriter(text, columns_of(self.classes), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.history)
         write_atomically(self.folder / "metrics.csv", text.getvalue().encode())
@@ -208,6 +217,8 @@ class RunFolder(L.Callback):
         if "val_loss" in values:
             parts.append(f"in validation {values['val_loss']:.4f}")
         parts += [f"{name} {values[name]:.4f}" for name in OWN_MEASURES if name in values]
+        if self.classes and "val_loss" in values:
+            parts.append(of_classes(values, self.classes))
         if "false_alarm_rate" in values:
             parts.append(f"false alarms {100 * values['false_alarm_rate']:.1f} %")
         if "miss_rate" in values:
@@ -226,13 +237,11 @@ class RunFolder(L.Callback):
         module.evaluated.eval()
         rows = []
         for number in chosen:
-            image, mask, _, _ = read_pair(pairs[number])
             batch = collate([self.validation[0, number]])
             with place.autocast():
                 batch = module.transfer_batch_to_device(batch, device, 0)
                 probability = module.predict(batch)[0]
-            tinted = overlay(image, probability, module.recipe.threshold)
-            rows.append((image, np.asarray(mask), quantise(probability), tinted))
+            rows.append(_panel_row(pairs[number], probability, module))
         module.train()
         sheet = panel(
             rows,
@@ -290,6 +299,32 @@ class SafeInterrupt(L.Callback):
         if self.noted:
             raise KeyboardInterrupt
         self.noted = True
+
+
+def of_classes(values: Mapping[str, Any], classes: Sequence[str]) -> str:
+    """Mean IoU and Dice, and IoU and Dice of each class, in words; without a value a dash."""
+
+    def told(name: str) -> str:
+        return f"{values[name]:.4f}" if name in values else "–"
+
+    each = ", ".join(f"{n} {told(f'IoU/{n}')} and {told(f'Dice/{n}')}" for n in classes)
+    return f"mIoU {told('mIoU')}  mDice {told('mDice')}  ({each})"
+
+
+def _panel_row(
+    pair: Pair, probability: np.ndarray, module: SegmentationModule
+) -> tuple[Image.Image | np.ndarray, ...]:
+    """A picture, its truth, what is predicted, and both over each other."""
+    threshold, classes = module.recipe.threshold, module.model.classes
+    if not classes:
+        image, mask, _, _ = read_pair(pair)
+        tinted = overlay(image, probability, threshold)
+        return image, np.asarray(mask), quantise(probability), tinted
+    read = read_classes(pair)
+    truth = index_of(np.stack([np.asarray(mask) for mask in read.masks]))
+    found = class_index(probability, module.model.exclusive, threshold)
+    tinted = class_overlay(read.image, found, classes)
+    return read.image, coloured(truth, len(classes)), coloured(found, len(classes)), tinted
 
 
 def _validate_at_the_end(trainer: L.Trainer) -> None:

@@ -63,8 +63,12 @@ def flat_settings(
     settings = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
     flat = {"model": settings.pop("name"), **sources, **settings}
     flat.pop("target", None)  # of a model of the user's own, which its name stands for
+    if not flat.get("classes", True):  # which say nothing of the one map
+        del flat["classes"], flat["exclusive"]
     for part in (data, recipe, loss):
         flat |= dataclasses.asdict(part)
+    if "classes" not in flat and flat["class_table"] is None:
+        del flat["class_table"]
     if distill is not None:
         flat |= dataclasses.asdict(distill)
     return {key: list(v) if isinstance(v, tuple) else v for key, v in flat.items()}

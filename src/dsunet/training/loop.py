@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 import lightning as L
 
+from dsunet.config import ModelConfig
 from dsunet.network.base import SegmentationModel
 from dsunet.network.counting import parameter_counts
 from dsunet.training.building import Built
 from dsunet.training.callbacks import RunFolder, SafeInterrupt
+from dsunet.training.choosing import OF_CLASSES
 from dsunet.training.folder import facts, position_of, write_environment
 from dsunet.training.loaders import Loaders, make_loaders
 from dsunet.training.material import Material
@@ -62,7 +64,9 @@ def run_loop(request: Request, material: Material, built: Built, together: Toget
         interrupted=lambda: interrupt.noted,
     )
     about = _about(request, material, built)
-    run_folder = RunFolder(folder, loaders.pictures, about, request.say, interrupt)
+    run_folder = RunFolder(
+        folder, loaders.pictures, about, request.say, interrupt, built.network.classes
+    )
     strategy = strategy_for(built.network, recipe, request.loss, request.distill)
     trainer = make_trainer(
         run_folder, interrupt, recipe, place, strategy, together, request.progress_bar
@@ -113,11 +117,22 @@ def _say_start(request: Request, material: Material, network: SegmentationModel)
             "starts from the trained weights that come with dsunet, not from random ones "
             f"(`weights` none); about them: dsunet info {network.training_facts['name']}"
         )
+    if network.repeated_heads and not request.going_on:
+        request.say(
+            f"the heads of the one map that the weights have are copied to each of the "
+            f"{len(network.classes)} classes ({', '.join(network.classes)})"
+        )
 
 
 def _how_measured(request: Request) -> str:
     """What validation says, for those who compare it with other figures."""
     recipe = request.recipe
+    if isinstance(request.model, ModelConfig) and request.model.classes:
+        at = "" if request.model.exclusive else f" at {recipe.threshold:g} (`threshold`)"
+        return (
+            f"validation has IoU and Dice of each class{at}, from the pixels of all pictures; best "
+            f"epoch by {OF_CLASSES[recipe.best_by]} (`best_by`)"
+        )
     if recipe.protocol == "benchmark":
         how = (
             "stretches each map to its full range and averages over all pictures, as the paper does"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dsunet.config import as_size
+from dsunet.config import ModelConfig, as_size
 from dsunet.data.dataset import PairDataset
 from dsunet.data.sources import name_of
 from dsunet.data.split import Split, split_data
@@ -53,7 +53,9 @@ def find_material(request: Request) -> Material:
         TrainingError: The recipe needs a compiler, and there is none.
     """
     data, recipe, distill = request.data, request.recipe, request.distill
-    split = split_data(data, recipe.seed).seen_with(request.model.intensity or "full")
+    model = request.model
+    named = (model.classes, model.exclusive) if isinstance(model, ModelConfig) else ()
+    split = split_data(data, recipe.seed, *named).seen_with(model.intensity or "full")
     if recipe.early_stop is not None and not split.validation:
         raise ConfigError(
             "early_stop needs a validation set: give `val`, `val_list`, `val_fraction` or `fold`"

@@ -19,8 +19,10 @@ from dsunet.data.dataset import Batch
 from dsunet.errors import CheckpointError, TrainingError
 from dsunet.maps.semantic import FeatureCache
 from dsunet.metrics import OWN_MEASURES, BestThreshold, ImageMeasures, Measures
+from dsunet.metrics.classes import ClassMeasures, class_counts
 from dsunet.network.base import SegmentationModel
 from dsunet.network.decoder import SegmentationLogits
+from dsunet.running.class_maps import class_masks
 from dsunet.running.inference import forward_views, predict_probabilities, probabilities_of
 from dsunet.running.maps import quantise
 from dsunet.running.memory import give_back
@@ -73,8 +75,9 @@ class SegmentationModule(L.LightningModule):
         self.recipe = config
         self.loss_config = loss
         self.average = WeightAverage(model, config.average) if config.average else None
-        self.measures: Measures | None = None
+        self.measures: Measures | ClassMeasures | None = None
         self._measured: list[ImageMeasures | None] = []  # of this process's pictures, in order
+        self._counted: list[np.ndarray] = []  # the same of several classes
         self.latest: dict[str, float] = {}
         self.best_threshold: BestThreshold | None = None  # at the latest validation
         self.validation_loss: float | None = None  # mean over the pictures of the latest validation
@@ -105,7 +108,7 @@ class SegmentationModule(L.LightningModule):
         maps = self._semantics(batch)
         given = way_there(network, batch.sam, batch.dino, self.loss_config, maps=maps)
         loss = (
-            loss_of(given.logits, batch.mask, self.loss_config, batch.counted)
+            self._loss_of(given.logits, batch)
             if self.distillation is None or batch.lesson is None
             else self._distilled_loss(self.distillation, given, batch)
         )
@@ -121,6 +124,10 @@ class SegmentationModule(L.LightningModule):
         self.log("loss", loss, prog_bar=True, on_step=True, batch_size=len(batch.sam))
         # the gradient of all is the mean of those of each process
         return loss if weight == 1 else loss * weight
+
+    def _loss_of(self, logits: SegmentationLogits, batch: Batch) -> Tensor:
+        exclusive = self.model.exclusive
+        return loss_of(logits, batch.mask, self.loss_config, batch.counted, exclusive)
 
     def _distilled_loss(self, distillation: Distillation, given: Given, batch: Batch) -> Tensor:
         """Truth, of the images that have it, and teacher; each image weighs the same in a term.
@@ -239,8 +246,13 @@ class SegmentationModule(L.LightningModule):
         self._loss_sum, self._loss_count = torch.zeros(()), 0
 
     def on_validation_epoch_start(self) -> None:
-        self.measures = Measures(OWN_MEASURES, self.recipe.protocol, self.recipe.threshold)
-        self._measured, self._validation_losses = [], []
+        recipe, classes = self.recipe, self.model.classes
+        self.measures = (
+            ClassMeasures(classes)
+            if classes
+            else Measures(OWN_MEASURES, recipe.protocol, recipe.threshold)
+        )
+        self._measured, self._counted, self._validation_losses = [], [], []
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         assert self.measures is not None
@@ -254,23 +266,35 @@ class SegmentationModule(L.LightningModule):
             if truth is not None
         ]
         logits = self.validated_logits(batch)
-        loss = loss_of(logits, batch.mask, self.loss_config, batch.counted)
+        loss = self._loss_of(logits, batch)
         self._validation_losses += [float(loss)] * len(batch.sam)
-        maps = probabilities_of(logits.fine, _sizes(batch))
+        model = self.model
+        maps = probabilities_of(logits.fine, _sizes(batch), model.classes, model.exclusive)
         for probability, (truth, apart) in zip(maps, truths, strict=True):
-            self._measured.append(self.measures.of(quantise(probability), truth, apart))
+            if isinstance(self.measures, ClassMeasures):
+                found = class_masks(probability, model.exclusive, self.recipe.threshold)
+                self._counted.append(class_counts(found, truth >= 128, apart))
+            else:
+                self._measured.append(self.measures.of(quantise(probability), truth, apart))
 
     def on_validation_epoch_end(self) -> None:
         assert self.measures is not None
-        for one in self._of_all(self._measured):
-            if one is not None:
-                self.measures.add(one)
+        best_threshold = None
+        if isinstance(self.measures, ClassMeasures):
+            for counts in self._of_all(self._counted):
+                if counts is not None:
+                    self.measures.add(counts)
+        else:
+            for one in self._of_all(self._measured):
+                if one is not None:
+                    self.measures.add(one)
+            best_threshold = self.measures.best_threshold()
         losses = [loss for loss in self._of_all(self._validation_losses) if loss is not None]
         # what the first process finds, so that all decide alike
         self.latest, self.best_threshold, self.validation_loss = self.trainer.strategy.broadcast(
-            (self.measures.summary(), self.measures.best_threshold(), float(np.mean(losses)))
+            (self.measures.summary(), best_threshold, float(np.mean(losses)))
         )
-        self.measures, self._measured = None, []
+        self.measures, self._measured, self._counted = None, [], []
         self.log("val_loss", self.validation_loss, sync_dist=False)
         # logged in float64 by the callback that writes metrics.csv; torch keeps float32 here
         self.log_dict(self.latest, prog_bar=True, sync_dist=False)
@@ -360,4 +384,4 @@ class SegmentationModule(L.LightningModule):
 
 def _sizes(batch: Batch) -> list[tuple[int, int]]:
     """Height and width of a batch's truths."""
-    return [(truth.shape[0], truth.shape[1]) for truth in batch.truths if truth is not None]
+    return [(truth.shape[-2], truth.shape[-1]) for truth in batch.truths if truth is not None]

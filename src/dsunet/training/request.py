@@ -16,6 +16,7 @@ from dsunet.errors import ConfigError, DeviceError
 from dsunet.network.source import CustomSource
 from dsunet.running.place import Place
 from dsunet.support.ranks import ALONE, Ranks
+from dsunet.training.classes import check_classes, named_model
 from dsunet.training.folder import flat_settings, recorded_batch, recorded_loss, recorded_protocol
 from dsunet.training.teacher import check_teacher
 from dsunet.weights.identify import custom_config_of
@@ -95,6 +96,8 @@ def settled(request: Request, going_on: bool) -> Request:
     """
     say = request.say if request.is_first else _unheard
     model = _with_intensity(request.model, request.sources.weights)
+    if isinstance(model, ModelConfig):
+        model = named_model(model, request.data)
     request = replace(request, going_on=going_on, say=say, model=model)
     if request.recipe.batch_size == "auto" and going_on:
         request = replace(request, recipe=recorded_batch(request.folder, request.recipe))
@@ -102,6 +105,7 @@ def settled(request: Request, going_on: bool) -> Request:
         request = replace(request, loss=recorded_loss(request.folder, request.loss))
     if going_on:
         request = replace(request, recipe=recorded_protocol(request.folder, request.recipe))
+    check_classes(request.model, request.data, request.recipe, request.loss, request.distill)
     if request.distill is not None:
         if request.data.transform is not None:
             raise ConfigError(

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from dsunet.config import DistillConfig, TrainConfig
+from dsunet.config import DistillConfig, TrainConfig, require_one_class
 from dsunet.config.renamed import as_on_disk
 from dsunet.data.dataset import PairDataset
 from dsunet.data.pairs import Pair, list_folder
@@ -287,6 +287,7 @@ def _load(config: DistillConfig) -> SegmentationModel:
             f"{config.teacher} is a function of an image; let dsunet predict --model write its maps"
             ", and give their folder as `teacher`"
         )
+    require_one_class(made.classes, "a teacher", "distil from a model of one map")
     return made.eval()
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from dsunet.visualize.classes import class_colours
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +22,8 @@ SHOWN = {
     "MAE": {"label": "MAE", "color": "tab:red"},
     "Dice": {"label": "Dice", "color": "tab:purple"},
     "IoU": {"label": "IoU", "color": "tab:brown"},
+    "mIoU": {"label": "mean IoU", "color": "tab:brown"},
+    "mDice": {"label": "mean Dice", "color": "tab:purple"},
     "false_alarm_rate": {"label": "false alarms", "color": "black", "linestyle": "--"},
     "MAE_without_object": {
         "label": "MAE without\nobject",
@@ -27,6 +32,9 @@ SHOWN = {
     },
 }
 """Columns of validation, in the order of the legend, each with how it is drawn."""
+
+OF_CLASS = "IoU/"
+"""How the columns of single classes begin that are drawn, thinner, in the classes' colours."""
 
 
 def plot_curves(metrics: Path, output: Path) -> None:
@@ -54,7 +62,9 @@ def curves_figure(rows: Sequence[Mapping[str, str]], best_epoch: int = 0) -> Fig
         points = [(int(row["epoch"]), float(row[name])) for row in rows if row.get(name)]
         return [x for x, _ in points], [y for _, y in points]
 
-    shown = [name for name in SHOWN if series(name)[0]]
+    how = {name: about for name, about in SHOWN.items() if series(name)[0]}
+    how |= _of_classes(dict.fromkeys(itertools.chain(*rows)))
+    shown = list(how)
     measured = bool(shown)
     figure = Figure(figsize=(10 if measured else 5, 3.6), layout="constrained")
     axes = figure.subplots(1, 2 if measured else 1, squeeze=False)[0]
@@ -67,8 +77,7 @@ def curves_figure(rows: Sequence[Mapping[str, str]], best_epoch: int = 0) -> Fig
     axes[0].set_ylim(bottom=0)
     if measured:
         for name in shown:
-            about = SHOWN[name]
-            axes[1].plot(*series(name), marker="." if len(rows) < 40 else None, **about)
+            axes[1].plot(*series(name), marker="." if len(rows) < 40 else None, **how[name])
         axes[1].set(xlabel="epoch", title="Validation", ylim=(0, 1))
         if best_epoch:
             label = f"best epoch: {best_epoch}"
@@ -78,3 +87,13 @@ def curves_figure(rows: Sequence[Mapping[str, str]], best_epoch: int = 0) -> Fig
         axis.grid(alpha=0.3)
         axis.xaxis.get_major_locator().set_params(integer=True)
     return figure
+
+
+def _of_classes(columns: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """How the columns of single classes are drawn."""
+    names = [name for name in columns if name.startswith(OF_CLASS)]
+    colours = (tuple(value / 255 for value in each) for each in class_colours(len(names)))
+    return {
+        name: {"label": f"IoU {name.removeprefix(OF_CLASS)}", "color": colour, "linewidth": 1}
+        for name, colour in zip(names, colours, strict=True)
+    }

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from dsunet.config import IMAGENET_MEAN, IMAGENET_STD
+from dsunet.config import IMAGENET_MEAN, IMAGENET_STD, ClassReading
 from dsunet.data.changes import describe
+from dsunet.data.class_masks import index_of
 from dsunet.data.dataset import PairDataset
-from dsunet.data.pairs import read_pair
+from dsunet.data.pairs import Pair, read_classes, read_pair
 from dsunet.errors import DsunetError
+from dsunet.visualize.classes import class_overlay, coloured
 from dsunet.visualize.overlay import overlay
 from dsunet.visualize.panel import panel
 
@@ -36,12 +38,12 @@ def data_sheet(
     for index in indices:
         pair = dataset.pairs[index]
         try:
-            (image, mask, upright, _), sample = read_pair(pair), dataset[0, index]
+            sample = dataset[0, index]
+            view = _as_picture(sample.sam)
+            image, mask, upright, shown = _drawn(pair, view, sample.mask.numpy())
         except DsunetError:
             continue
-        view = _as_picture(sample.sam)
-        target = sample.mask[0].numpy()
-        rows.append((image, mask, view, overlay(view, target)))
+        rows.append((image, mask, view, shown))
         stored = "" if upright else ", as stored"
         size = f"{image.width} x {image.height}{stored}"
         flipped = _describe_flips(dataset, index)
@@ -52,6 +54,19 @@ def data_sheet(
     if not rows:
         raise DsunetError("no pair can be read, so there is nothing to draw")
     return panel(rows, ("image", "mask", "the model's view", "with its target"), captions)
+
+
+def _drawn(
+    pair: Pair, view: Image.Image, target: np.ndarray
+) -> tuple[Image.Image, Image.Image, bool, Image.Image]:
+    """Image, mask, whether it is upright, and the view with its target, C×H×W in 0..1."""
+    if not isinstance(pair.reading, ClassReading):
+        image, mask, upright, _ = read_pair(pair)
+        return image, mask, upright, overlay(view, target[0])
+    read, names = read_classes(pair), pair.reading.names
+    index = index_of(np.stack([np.asarray(mask) for mask in read.masks]))
+    tinted = class_overlay(view, index_of((target * 255).astype(np.uint8)), names)
+    return read.image, coloured(index, len(names)), read.upright, tinted
 
 
 def _as_picture(view: torch.Tensor) -> Image.Image:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dsunet.config import BLOCKS, ModelConfig, Role, model_config
+from dsunet.config import BLOCKS, ModelConfig, Role, model_config, require_one_class
 from dsunet.config.renamed import takes_old_names
 from dsunet.errors import CheckpointError, ConfigError, WeightsError
 from dsunet.network.encoders import STORED, in_trunk
@@ -205,6 +205,7 @@ def _to_authors(
     file: ModelFile, target: Path, given: Mapping[Role, str | Path | None]
 ) -> list[str]:
     config = config_of(file)
+    require_one_class(config.classes, "the authors' format", "name a .safetensors file")
     rules, kind = (SAM2_UNET, "sam2-unet") if config.decoder == "unet" else (DSU_NET, "dsu-net")
     _check_expressible(config)
     tensors = dict(file.tensors)

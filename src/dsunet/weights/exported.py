@@ -77,11 +77,18 @@ class FileFacts:
     """The page about weights that come with dsunet, in Markdown."""
     made_by: Mapping[str, str] = field(default_factory=dict)
     """Versions of what made the file."""
+    classes: tuple[str, ...] = ()
+    """Names of the model's classes, one for each channel; none of a model of one map."""
+    exclusive: bool = False
+    """Whether a pixel has one of these at most, by a softmax in which background's logit is 0."""
 
     def to_json(self) -> str:
         """As it stands in a file."""
+        facts = asdict(self)
+        if not self.classes:
+            del facts["classes"], facts["exclusive"]
         return json.dumps(
-            {"form": FORM, **asdict(self), "preprocessing": PREPROCESSING}, ensure_ascii=False
+            {"form": FORM, **facts, "preprocessing": PREPROCESSING}, ensure_ascii=False
         )
 
 
@@ -112,7 +119,8 @@ def read_facts(metadata: Mapping[str, str], file: object) -> FileFacts:
             given.pop("preprocessing")
             first, second = given.pop("views")
             views = (_size(first), None if second is None else _size(second))
-            return FileFacts(views=views, **given)
+            classes = tuple(map(str, given.pop("classes", ())))
+            return FileFacts(views=views, classes=classes, **given)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(
             f"what {file} says about itself cannot be read ({error}); export the model again"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dsunet.config import BLOCKS, ROLES, ModelConfig, Role
-from dsunet.errors import CheckpointError
+from dsunet.errors import CheckpointError, few
 from dsunet.network.encoders import STORED, in_trunk
 from dsunet.weights.checkpoint import state_to_save
 from dsunet.weights.encoders import check_encoder, reference_to
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["LoadReport", "fill_model", "load_weights"]
 
 POSITIONS = "dinov2.trunk.pos_embed"
+_HEADS = "decoder.heads."
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class LoadReport:
     """Position embeddings that were brought to another grid."""
     version: str | None = None
     """SAM 2 release of a SAM 2 file: `2.1`, `2.0`, or `None` if the file does not tell."""
+    repeated: tuple[str, ...] = ()
+    """Tensors of heads whose one channel was copied to each class's."""
 
 
 def load_weights(model: DSUNet, path: str | Path | Weights, *, strict: bool = True) -> LoadReport:
@@ -85,7 +88,9 @@ def fill_model(
 ) -> LoadReport:
     """Copies a file's tensors into a model by name.
 
-    A frozen encoder whose weights are from elsewhere may be absent as a whole.
+    A frozen encoder whose weights are from elsewhere may be absent as a whole. Heads of one map
+    become those of a model of several classes by being copied to each of them, which the report
+    says (`repeated`); classes part company in training.
 
     Args:
         model: The model.
@@ -107,6 +112,7 @@ def fill_model(
         raise CheckpointError(f"{file.path} does not fit the model: {differences.explain()}")
     if strict:
         _require_the_same(model, file, filled)
+    _require_the_same_classes(model, file)
     ready = {
         name: _ready(name, own[name], file, model, held)
         for name in loaded
@@ -114,6 +120,7 @@ def fill_model(
     }
     for name, value in ready.items():  # now that all of them fit
         own[name].copy_(value)
+    repeated = tuple(name for name in ready if _is_repeated(name, own[name], file))
     for role, encoder in model.encoders.items():
         if role in held and role not in filled:  # it holds the file's values now
             foreign = file.about is None and not encoder.trainable and not missing
@@ -127,7 +134,12 @@ def fill_model(
         unexpected,
         tuple(file.ignored),
         _frozen(model, loaded),
-        tuple(name for name, value in ready.items() if value is not file.tensors[name]),
+        tuple(
+            name
+            for name, value in ready.items()
+            if value is not file.tensors[name] and name not in repeated
+        ),
+        repeated=repeated,
     )
 
 
@@ -160,6 +172,8 @@ def _ready(
     if name == POSITIONS:
         vit, grid = model.encoders["semantic"].trunk, held["semantic"].grid
         value = fit_positions(value, vit, _interpolation(model), grid)
+    if _is_repeated(name, own, file):
+        value = value.expand_as(own)
     if value.shape != own.shape:
         raise CheckpointError(
             f"{file.path} does not fit the model: {name} is {tuple(file.tensors[name].shape)} "
@@ -167,6 +181,32 @@ def _ready(
             "for"
         )
     return value
+
+
+def _is_repeated(name: str, own: Tensor, file: ModelFile) -> bool:
+    """Whether a head's tensor has one channel in the file, and several in the model."""
+    value = file.tensors[name]
+    return (
+        name.startswith(_HEADS)
+        and not _classes_in(file)
+        and len(value) == 1 < len(own)
+        and value.shape[1:] == own.shape[1:]
+    )
+
+
+def _classes_in(file: ModelFile) -> list[str]:
+    return list(file.about["model"].get("classes", ())) if file.about else []
+
+
+def _require_the_same_classes(model: SegmentationModel, file: ModelFile) -> None:
+    """Raises unless a file is of the model's very classes, or of one map, which can become any."""
+    was, now = _classes_in(file), list(model.classes)
+    if was and was != now:
+        has = f"the classes {few(now)}" if now else "no classes"
+        raise CheckpointError(
+            f"{file.path} was trained for the classes {few(was)}, but the model has {has}; give "
+            "the file's, in their order, or start from weights of one map"
+        )
 
 
 def _require_the_same(model: SegmentationModel, file: ModelFile, filled: Iterable[Role]) -> None:

@@ -182,7 +182,8 @@ def _why_not_shipped(config: ModelConfig) -> str:
     if config.name not in shipped.SHIPPED:
         return f"trained weights come with dsunet for {', '.join(shipped.SHIPPED)} alone"
     preset = MODEL_PRESETS[config.name]
-    free = ("sam_size", "dino_size", "train_pyramid")  # which do not change the tensors
+    # which do not change the tensors, or only repeat the heads'
+    free = ("sam_size", "dino_size", "train_pyramid", "classes", "exclusive")
     alike = dataclasses.replace(preset, **{name: getattr(config, name) for name in free})
     different = [
         field.name
@@ -234,7 +235,8 @@ def _build_from(file: ModelFile, config: ModelConfig, given: Mapping[Role, str |
             encoders[role] = find_encoder(reference, role, config, file.path, path)
     # a file of ours with an encoder in it stays one that needs no other
     model = build_filled(config, encoders, carried=held if file.about else ())
-    fill_model(model, file, filled=list(encoders))
+    report = fill_model(model, file, filled=list(encoders))
+    model.repeated_heads = report.repeated
     return model
 
 

@@ -42,7 +42,7 @@ KINDS: dict[str, Kind] = {
     "mask_values": Kind(
         "error",
         "masks whose values do not say what is object",
-        "tell `object_values` or `ignore_value`, or use 0 and 255",
+        "tell `object_values` or `ignore_value`, use 0 and 255, or name `classes`",
     ),
     "mask_reading": Kind("error", "the masks of the set do not say alike what is object", ""),
     "name": Kind("error", "names with line breaks", "rename them"),
@@ -73,6 +73,14 @@ KINDS: dict[str, Kind] = {
         "warning",
         "most of nearly every picture is object",
         "`invert` exchanges object and background if black is object",
+    ),
+    "absent_class": Kind(
+        "warning", "classes that no mask holds", "they are learned from background alone"
+    ),
+    "overlap": Kind(
+        "note",
+        "classes over each other, of which the smaller is on top",
+        "`exclusive` false learns both",
     ),
     "full_mask": Kind("warning", "masks that are all object", "fine if that is so"),
     "grey_mask": Kind(

@@ -158,6 +158,10 @@ def survey_findings(values: Survey) -> Iterator[Finding]:
     """What is odd about the values of all masks together."""
     if not values.troubles and (why := values.unclear()):  # else each is told of by itself
         yield Finding("mask_reading", (), why)
+    if absent := values.absent_classes:
+        yield Finding("absent_class", (), ", ".join(absent))
+    if alike := values.overlapping:
+        yield Finding("overlap", tuple(alike), f"{len(alike)} masks ({few(alike)})")
     if values.mostly_object:
         middle = 100 * float(np.median(values.shares))
         yield Finding(

@@ -42,10 +42,12 @@ from dsunet.support.files import (
     write_json,
 )
 
-__all__ = ["FAILURES", "IGNORED", "Imported", "import_labels"]
+__all__ = ["CLASSES", "FAILURES", "IGNORED", "Imported", "import_labels"]
 
 FAILURES = "failures.csv"
 """Pictures that were left out, each with the reason."""
+CLASSES = "classes.csv"
+"""With `by_class`, the table of the classes' values, see `dsunet.data.class_tables`."""
 IGNORED = 128
 """The value of pixels that do not count, in masks of 0 and 255."""
 _IGNORED_BY_CLASS = 255
@@ -112,13 +114,15 @@ def import_labels(
     pixels do not count. With `by_class` they have the class's number, from 1 on, in the order of
     the classes; of shapes over each other the smaller is on top, and 255 does not count. Every file
     is whole or not there; after an interruption the same call goes on. The folder also gets
-    `labels.json` (what came from where) and, if pictures had to be left out, `failures.csv`.
+    `labels.json` (what came from where), with `by_class` `classes.csv` (a table of the values), and
+    `failures.csv` if pictures had to be left out.
 
     Args:
         found: What `read_labels` gives.
         output: A new or empty folder, or one that the same import began to fill.
         classes: Names or numbers of the classes to take, or values of masks; all if not given.
-        by_class: Give each class a value of its own, to be read with `object_values`.
+        by_class: Give each class a value of its own, for a model of several classes, or to be read
+            with `object_values`.
         link: Make hard links to the pictures instead of copies, where the file system can.
         progress: Called with the number of pictures done and the number of all.
         report: Is kept up to date while it goes on, for whoever interrupts it.
@@ -471,6 +475,8 @@ class _Import:
         }
         content = {"complete": True, "request": self._request(), "pictures": pictures}
         write_json(self.root / MANIFEST, content)
+        if self.wanted.by_class:
+            _write_table(self.root / CLASSES, self.wanted.meaning())
 
 
 def _write(target: Path, content: bytes) -> None:
@@ -536,6 +542,14 @@ def _embedded(picture: Picture) -> Bytes:
         return Bytes(base64.b64decode(picture.content, validate=True), picture.name)
     except (binascii.Error, ValueError) as error:
         raise DataError(f"the picture in its file of labels is no base64 ({error})") from error
+
+
+def _write_table(file: Path, values: dict[int, str]) -> None:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["name", "value"])
+    rows.writerows([name, value] for value, name in values.items())
+    write_atomically(file, encode_text(text.getvalue()))
 
 
 def _write_failures(file: Path, failures: Sequence[tuple[str, str]]) -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from PIL import Image
 
 import dsunet
-from dsunet.config import Options
+from dsunet.config import Options, require_one_class
 from dsunet.errors import ConfigError, DeviceError, DsunetError, OutputError
 from dsunet.predict.files import check_draft, check_folder
 from dsunet.predict.outputs import check_options
@@ -114,6 +114,7 @@ def predict_on_cluster(
     """
     options, report = options or Options(), report or ClusterReport()
     check_options(options)
+    require_one_class(segmenter.classes, "`cluster`", "leave it out")
     options = segmenter.filled(options)
     check_draft(options, segmenter)
     if cpus < 1 or (actors is not None and actors < 1):

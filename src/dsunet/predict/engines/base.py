@@ -33,6 +33,8 @@ class Engine(ABC, Generic[_Prepared]):
         settings: Which quicker copies were asked for, by name.
         batches: Whether several images go in one pass; otherwise what goes wrong with one image
             says nothing of the others.
+        classes: Names of the model's classes; none of a model of one map.
+        exclusive: Whether a pixel has one of these at most.
         takes_weights: Whether there is anything that weights from a file could be put into.
         out_of_memory: What it raises where its device has too little memory.
     """
@@ -46,6 +48,8 @@ class Engine(ABC, Generic[_Prepared]):
     settings: Mapping[str, bool]
     batches: bool = False
     takes_weights: bool = False
+    classes: tuple[str, ...] = ()
+    exclusive: bool = False
     out_of_memory: tuple[type[BaseException], ...] = ()
 
     @property
@@ -99,6 +103,8 @@ class Engine(ABC, Generic[_Prepared]):
     @abstractmethod
     def probabilities(self, prepared: Sequence[_Prepared]) -> list[np.ndarray]:
         """Probability maps of some images: H×W float32 in 0..1, each at its image's own size.
+
+        Of a model of C classes C×H×W.
 
         Raises:
             CustomModelError: What a model of the user's own gives is no map.

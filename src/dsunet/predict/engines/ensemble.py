@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from dsunet.errors import ConfigError
 from dsunet.predict.engines.base import Engine, Size
 
 if TYPE_CHECKING:
@@ -26,12 +27,27 @@ class EnsembleEngine(Engine[tuple[Any, ...]]):
 
     Args:
         members: The engines, two at least.
+
+    Raises:
+        ConfigError: They are not of the same classes.
     """
 
     def __init__(self, members: Sequence[Engine[Any]]) -> None:
         self.members = tuple(members)
         self.name = ", ".join(dict.fromkeys(each.name for each in members))
         self.runtime = ", ".join(dict.fromkeys(each.runtime for each in members if each.runtime))
+        kinds = {(each.classes, each.exclusive and bool(each.classes)) for each in members}
+        if len(kinds) > 1:
+            told = "; ".join(
+                f"{each.name}: {', '.join(each.classes) or 'one map'}"
+                + (" (exclusive)" if each.exclusive else "")
+                for each in members
+            )
+            raise ConfigError(
+                f"the members of an ensemble have different classes ({told}); give models of the "
+                "same ones, in the same order"
+            )
+        [(self.classes, self.exclusive)] = kinds
         self.batches = all(each.batches for each in members)
         self.takes_weights = any(each.takes_weights for each in members)
         self.out_of_memory = tuple({kind for each in members for kind in each.out_of_memory})

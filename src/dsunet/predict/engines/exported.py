@@ -16,7 +16,7 @@ from PIL import Image
 from dsunet.data.pixel_views import image_array
 from dsunet.errors import CheckpointError, ConfigError, DeviceError, MissingPackageError
 from dsunet.predict.engines.base import Engine, Size
-from dsunet.running.maps import map_of_logits
+from dsunet.running.maps import class_maps_of_logits, map_of_logits
 from dsunet.support.files import sha256_of
 from dsunet.support.processes import available_cores
 from dsunet.weights.exported import INPUTS, FileFacts
@@ -71,7 +71,7 @@ class ExportedFile(ABC):
         """Probability and logits."""
 
     def __call__(self, *views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Probability and logits, each B×1×H×W float32, of B×3×H×W float32 views."""
+        """Probability and logits, each B×C×H×W float32, of B×3×H×W float32 views."""
         if os.getpid() != self._process:
             # whatever ends it would wait for its threads, which are not here
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._opened))
@@ -146,6 +146,7 @@ class FileEngine(Engine[ArrayViews]):
         if view is not None and view != facts.views[0]:
             self._require_view(file, view)
         self.name, self.runtime = facts.name, file.runtime
+        self.classes, self.exclusive = facts.classes, facts.exclusive
         self.model = file
         self.settings = settings
         self._views = (view or facts.views[0], facts.views[1])
@@ -193,7 +194,7 @@ class FileEngine(Engine[ArrayViews]):
         )
 
     def probabilities(self, prepared: Sequence[ArrayViews]) -> list[np.ndarray]:
-        """Probability maps of some images: H×W float32 in 0..1, each at its image's own size."""
+        """Probability maps of some images: H×W or C×H×W float32 in 0..1, each at its own size."""
         views = [np.stack([one.sam for one in prepared])]
         if self._views[1] is not None:
             views.append(np.stack([one.dino for one in prepared if one.dino is not None]))
@@ -201,6 +202,11 @@ class FileEngine(Engine[ArrayViews]):
         if self._flips:
             _, other = self.model(*(np.ascontiguousarray(view[..., ::-1]) for view in views))
             logits = (logits + other[..., ::-1]) / 2
+        if self.classes:
+            return [
+                class_maps_of_logits(each, one.size, self.exclusive)
+                for each, one in zip(logits, prepared, strict=True)
+            ]
         return [
             map_of_logits(each[0], one.size) for each, one in zip(logits, prepared, strict=True)
         ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
+from dsunet.config import require_one_class
 from dsunet.predict.engines.base import Engine, Size
 from dsunet.predict.engines.zoom import ZoomEngine
 
@@ -29,7 +30,13 @@ class Looks:
     zoom: bool = False
 
     def closer(self, engine: Engine[Any]) -> Engine[Any]:
-        """The engine, with a second look where that is wanted."""
+        """The engine, with a second look where that is wanted.
+
+        Raises:
+            ConfigError: It is of several classes, and a second look is wanted.
+        """
+        if self.zoom:
+            require_one_class(engine.classes, "`zoom`", "leave it out")
         return ZoomEngine(engine) if self.zoom else engine
 
     def asked(self) -> dict[str, Any]:

@@ -85,6 +85,7 @@ class TorchEngine(TorchThreads[Views]):
         flips: bool = False,
     ) -> None:
         self.name = network.config.name if network.config else type(network).__name__
+        self.classes, self.exclusive = network.classes, network.exclusive
         self.device = device
         self.dtype = dtype
         self.settings = settings

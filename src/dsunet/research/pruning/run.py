@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 
 from dsunet.benchmarking import circumstances
-from dsunet.config import FINE_TUNING, DataConfig, LossConfig, ModelConfig, PruneConfig, TrainConfig
+from dsunet.config import (
+    FINE_TUNING,
+    DataConfig,
+    LossConfig,
+    ModelConfig,
+    PruneConfig,
+    TrainConfig,
+    require_one_class,
+)
 from dsunet.config.renamed import todays
 from dsunet.data import PairDataset, Sample, collate
 from dsunet.data.dataset import Batch
@@ -260,9 +268,11 @@ def _load(request: _Request) -> DSUNet:
             f"{weights.path} holds {custom.name}, a model of somebody's own; only dsunet's own "
             "models can be pruned"
         )
-    return load(
+    model = load(
         weights, pyramid_weights=sources.pyramid_weights, semantic_weights=sources.semantic_weights
     )
+    require_one_class(model.classes, "pruning", "prune before training for the classes")
+    return model
 
 
 def _check(model: DSUNet, settings: PruneConfig, split: Split) -> None:
