@@ -23,7 +23,7 @@ BASIC = frozenset(
         *("data", "benchmarks", "task", "val", "val_fraction", "group_by", "limit"),
         *("images", "masks", "mask_suffix", "object_values", "ignore_value", "invert"),
         *("epochs", "batch_size", "lr", "early_stop", "best_by", "feature_cache"),
-        *("device", "workers", "seed", "sam_size", "intensity"),
+        *("device", "workers", "seed", "sam_size", "intensity", "tile"),
         *("teacher", "unlabelled"),
     }
 )

@@ -142,6 +142,19 @@ def _predict_arguments(parser: Parser) -> None:
         "small objects, for up to twice the time.",
     )
     parser.add_argument(
+        "--tile",
+        type=int,
+        help="Cut images that are larger into tiles of so many pixels a side, segment each of them "
+        "by itself, and blend the maps: for small objects in large images. By default as the "
+        "weights were trained; 0 takes every image as a whole.",
+    )
+    parser.add_argument(
+        "--overlap",
+        type=float,
+        help="What neighbouring tiles share at least, of a tile's side, 0 to 0.75; by default as "
+        "the weights say, or 0.25.",
+    )
+    parser.add_argument(
         "--crop_to_object",
         action="store_true",
         help="Crop every output to the box of the object.",
@@ -175,7 +188,9 @@ def _predict_arguments(parser: Parser) -> None:
         help="Skip images whose outputs are there already, made by the same weights and options.",
     )
     parser.add_argument("--list", type=str, help=LIST_HELP)
-    parser.add_argument("--batch_size", type=int, default=1, help="Images per pass.")
+    parser.add_argument(
+        "--batch_size", type=int, default=1, help="Images, or tiles of one, per pass."
+    )
     parser.add_argument(
         "--workers",
         type=int,
@@ -471,6 +486,8 @@ def _segmenter(arguments: Namespace, model: CustomSource | str | list[Member]) -
         view=arguments.view,
         flips=arguments.flips,
         zoom=arguments.zoom,
+        tile=arguments.tile,
+        overlap=arguments.overlap,
         blocks=arguments.blocks or (),
     )
 
@@ -502,7 +519,11 @@ def _whose_weights(arguments: Namespace, segmenter: Segmenter) -> list[str]:
 
 def _before(arguments: Namespace, options: Options, segmenter: Segmenter) -> list[str]:
     """What is to be said before the first image."""
-    return [*_whose_weights(arguments, segmenter), *_thresholds(options, segmenter)]
+    lines = [*_whose_weights(arguments, segmenter), *_thresholds(options, segmenter)]
+    if (tiling := segmenter.looks.tiling) is not None:
+        by = "" if arguments.tile is not None else ", as the weights were trained (--tile 0: whole)"
+        lines.append(f"images larger than a tile in {tiling}{by}")
+    return lines
 
 
 def _interrupted(done: int, total: int) -> int:

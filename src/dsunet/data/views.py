@@ -19,6 +19,7 @@ __all__ = [
     "image_view",
     "make_views",
     "mask_view",
+    "target_views",
 ]
 
 
@@ -80,6 +81,24 @@ def counted_mask_view(mask: Image.Image, ignored: Image.Image, size: tuple[int, 
     enough = weight > 0.25  # of its weight, which bicubically may be next to nothing
     view = np.where(enough, total / np.where(enough, weight, 1), nearest)
     return torch.from_numpy((view.clip(0, 255).round() / 255).astype(np.float32))[None]
+
+
+def target_views(
+    mask: Image.Image, ignored: Image.Image | None, size: tuple[int, int]
+) -> tuple[Tensor, Tensor | None]:
+    """What a network is to find in its view, and which pixels of it count, if not all do.
+
+    Args:
+        mask: Grey.
+        ignored: 255 where a pixel is ignored, of the mask's size; `None` if none is.
+        size: Height and width of the view.
+
+    Returns:
+        1×height×width each, see `mask_view`, `counted_mask_view` and `counted_view`.
+    """
+    if ignored is None:
+        return mask_view(mask, size), None
+    return counted_mask_view(mask, ignored, size), counted_view(ignored, size)
 
 
 def _resize(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Tensor:

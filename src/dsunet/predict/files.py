@@ -131,6 +131,11 @@ def check_draft(options: Options, segmenter: Segmenter) -> None:
             "`draft` leaves out pixels that the second look would show (`zoom`); leave one of them "
             "out"
         )
+    if segmenter.looks.tiling is not None:
+        raise ConfigError(
+            f"`draft` leaves out pixels that tiles would show ({segmenter.looks.tiling}); leave "
+            "`draft` out, or give `tile` 0"
+        )
     if segmenter.largest_side is None:
         raise ConfigError(
             f"`draft` is for networks, but {segmenter.engine.name} is a function that takes the "

@@ -101,7 +101,7 @@ class Working:
         written: deque[Future[Outcome]] = deque()
         try:
             for batch in in_batches(self._without_failures(ready), batch_size):
-                written.extend(self._write_all(writers, batch))
+                written.extend(self._write_all(writers, batch, batch_size))
                 while len(written) >= behind:
                     self.ended(written.popleft().result())
             while written:
@@ -114,12 +114,14 @@ class Working:
                 if each.exception() is None:
                     self.ended(each.result())
 
-    def _write_all(self, writers: Executor, batch: list[_Ready]) -> Iterator[Future[Outcome]]:
+    def _write_all(
+        self, writers: Executor, batch: list[_Ready], batch_size: int
+    ) -> Iterator[Future[Outcome]]:
         """Computes the maps of a batch and has them written."""
         started = time.perf_counter()
         try:
             images = [each.image for each in batch if each.image is not None]
-            maps = self.segmenter.probabilities([image.prepared for image in images])
+            maps = self.segmenter.probabilities([image.prepared for image in images], batch_size)
         except CustomModelError as error:
             if self.segmenter.engine.batches:
                 raise

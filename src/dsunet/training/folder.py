@@ -358,6 +358,7 @@ def facts(data: DataConfig, split: Split, recipe: TrainConfig) -> dict[str, Any]
         "seed": recipe.seed,
         "epochs": recipe.epochs,
         **({"average": recipe.average} if recipe.average else {}),
+        **({"tiling": data.tiling.to_dict()} if data.tiling is not None else {}),
     }
 
 
