@@ -6,8 +6,8 @@
 
 `small` is 80 pictures of `dsunet generate`, 2,000 px a side with objects of 12 px; `tile` is the
 magnetic tiles of DIR (`images/` and `masks/`), at their own size. For each way, dsunet-lite is
-trained from the weights that come with it for as many epochs as fit into the same minutes on one
-thread, by how long two epochs took. Held-out pictures are measured after the last epoch, through
+trained from the weights that come with it for as many epochs as fit into the same minutes of one
+processor, by what two epochs took of it. Held-out pictures are measured after the last epoch, through
 files. `memory` predicts pictures of 2,000 and of 20,000 px a side, made on the spot and removed,
 each in a process of its own. A part leaves the others in the record as they are.
 """
@@ -15,9 +15,9 @@ each in a process of its own. A part leaves the others in the record as they are
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
+import resource
 import shlex
 import shutil
 import subprocess
@@ -62,16 +62,18 @@ CONTEXT: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 def train(data: Path, flags: str, epochs: int, run: Path) -> float:
-    """Trains, unless that is done; gives the mean seconds of an epoch, of the last of two more."""
-    if not (run / "last.safetensors").exists():
+    """Trains, unless that is done; gives the seconds of processor time that it took."""
+    note = run / "processor.json"
+    if not note.exists():
         command = [sys.executable, "-m", "dsunet.cli", "train", "--data", str(data)]
         command += shlex.split(f"{COMMON} {flags} --epochs {epochs} --val-every {epochs}")
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         subprocess.run([*command, "--output", str(run)], check=True, env=env)
-    with open(run / "metrics.csv", newline="", encoding="utf-8") as file:
-        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
-    # the last one is validated, which is not training
-    return float(np.mean(seconds[:-1]))
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        note.write_text(json.dumps(round(taken, 1)))
+    return float(json.loads(note.read_text()))
 
 
 def scores(maps: Path, data: Path, names: list[str]) -> dict[str, Any]:
@@ -86,29 +88,31 @@ def scores(maps: Path, data: Path, names: list[str]) -> dict[str, Any]:
 
 
 def predict(run: Path, data: Path, names: list[str], output: Path) -> float:
-    """Writes maps; gives the seconds of a picture."""
+    """Writes maps; gives the seconds of processor time of a picture."""
     segmenter = dsunet.Segmenter(run / "last.safetensors", "cpu")
     jobs = plan_outputs([str(data / "images")], output, ("probability",), names)
-    started = time.perf_counter()
+    started = time.process_time()
     predict_files(segmenter, jobs, output, Options(), workers=0)
-    return (time.perf_counter() - started) / len(jobs)
+    return (time.process_time() - started) / len(jobs)
 
 
 def compare(part: str, data: Path, minutes: float, work: Path) -> dict[str, Any]:
     """Every way of a part, and tiles together with the whole."""
     rows: dict[str, Any] = {}
     for number, (way, flags) in enumerate(WAYS[part].items()):
-        trial, run, maps = (work / f"{part}-{number}-{what}" for what in ("trial", "run", "maps"))
-        each = train(data, flags, 2, trial)
+        run, maps = (work / f"{part}-{number}-{what}" for what in ("run", "maps"))
+        one, three = (train(data, flags, n, work / f"{part}-{number}-{n}") for n in (1, 3))
+        each = (three - one) / 2
         epochs = max(2, round(60 * minutes / each))
-        mean = train(data, flags, epochs, run)
+        whole = train(data, flags, epochs, run)
         names = read_names(run / "val.txt")
         shutil.rmtree(maps, ignore_errors=True)
         seconds = predict(run, data, names, maps)
         rows[way] = {
             "command": f"dsunet train --data DIR {COMMON} {flags} --epochs {epochs} --output RUN",
             "epochs": epochs,
-            "minutes": round(mean * epochs / 60, 1),
+            "minutes": round(each * epochs / 60, 1),
+            "minutes_with_start_and_validation": round(whole / 60, 1),
             "seconds_a_picture": round(seconds, 2),
             **scores(maps, data, names),
         }

@@ -337,7 +337,11 @@ def _predict_one(arguments: Namespace, options: Options) -> int:
     image: Source | Remote = (
         Bytes(sys.stdin.buffer.read(), "standard input") if from_stream else images[0]
     )
-    file = predict_one(segmenter, image, options)
+    scratch = None if arguments.output == STREAM else target.parent
+    try:
+        file = predict_one(segmenter, image, options, scratch)
+    except OSError as error:
+        raise stopped_writing(error, target.parent, "written") from error
     if arguments.output == STREAM:
         sys.stdout.buffer.write(file)
         sys.stdout.buffer.flush()
@@ -354,6 +358,9 @@ def _predict_one(arguments: Namespace, options: Options) -> int:
         notes.append(f"{image} was taken as sRGB, because it has {file.profile_trouble}")
     if file.empty:
         notes.append(f"{image} is taken for one without an object, so the output is empty")
+    if file.read_whole:
+        why = with_flags(file.read_whole)
+        notes.append(f"{image} was read as a whole, which takes memory for all its pixels: {why}")
     if file.whole:
         notes.append("nothing reaches the threshold, so the output is as large as the image")
     if arguments.output != STREAM:
@@ -640,6 +647,12 @@ def _say_what_was_done(arguments: Namespace, report: Report, total: int) -> None
         print(
             f"{len(report.abstained)} images are taken for ones without an object, so that their "
             f"masks are empty ({few(report.abstained)})"
+        )
+    if report.read_whole:
+        files, reasons = zip(*report.read_whole, strict=True)
+        print(
+            f"{len(files)} huge images were read as a whole, which takes memory for all of their "
+            f"pixels: {with_flags(reasons[0])} ({few(files)})"
         )
     skipped = f"; {report.skipped} were there already" if report.skipped else ""
     print(f"{report.written} of {total} images written to {arguments.output}{skipped}")

@@ -175,7 +175,8 @@ def _blob(rng: np.random.Generator, reach: int, radius: float) -> Array:
     outline = 1 + sum(
         rng.uniform(0, 0.28 / k) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3)
     )
-    return np.clip(radius * outline - np.hypot(x, y) + 0.5, 0, 1).astype(np.float32)
+    edge = radius * outline - np.hypot(x, y)
+    return np.asarray(np.clip(edge + 0.5, 0, 1), np.float32)
 
 
 def _object(rng: np.random.Generator, x: Array, y: Array, size: int) -> Array:

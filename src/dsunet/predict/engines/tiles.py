@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,23 +69,14 @@ class TileEngine(EngineAround[Tileable]):
 
     def _of_tiles(self, picture: Image.Image, batch: int) -> np.ndarray:
         grid = Grid.of(picture.height, picture.width, self.tiling)
-        return blended(grid, self.maps_of(picture.crop), batch).clip(0, 1)
-
-    def maps_of(
-        self, part_of: Callable[[Box], Image.Image]
-    ) -> Callable[[Sequence[Box]], list[np.ndarray]]:
-        """Gives the maps of tiles by their boxes, as `blended_bands` asks for them.
-
-        Args:
-            part_of: Gives what a picture has in a box, RGB.
-        """
 
         def maps_of(boxes: Sequence[Box]) -> list[np.ndarray]:
-            return self._engine.probabilities(
-                [
-                    self._engine.prepare(part_of(box), (box[3] - box[1], box[2] - box[0]))
-                    for box in boxes
-                ]
-            )
+            return self.maps_of([picture.crop(box) for box in boxes])
 
-        return maps_of
+        return blended(grid, maps_of, batch).clip(0, 1)
+
+    def maps_of(self, tiles: Sequence[Image.Image]) -> list[np.ndarray]:
+        """The maps of some tiles, RGB each, H×W float32 in 0..1 each: in one pass."""
+        return self._engine.probabilities(
+            [self._engine.prepare(tile, (tile.height, tile.width)) for tile in tiles]
+        )
