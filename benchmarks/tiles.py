@@ -7,8 +7,8 @@
 `small` is 80 pictures of `dsunet generate`, 2,000 px a side with objects of 12 px; `tile` is the
 magnetic tiles of DIR (`images/` and `masks/`), at their own size. For each way, dsunet-lite is
 trained from the weights that come with it for as many epochs as fit into the same minutes of one
-processor, by what two epochs took of it. Held-out pictures are measured after the last epoch, through
-files. `memory` predicts pictures of 2,000 and of 20,000 px a side, made on the spot and removed,
+processor, by what two epochs took of it. Held-out pictures are measured after the last epoch,
+through files. `memory` predicts pictures of 2,000 and of 20,000 px a side, made on the spot and removed,
 each in a process of its own. A part leaves the others in the record as they are.
 """
 
@@ -40,7 +40,7 @@ from measuring import circumstances
 
 COMMON = (
     "--model dsunet-lite --weights default --lr 5e-4 --encoder-lr 2e-4 --warmup-epochs 1 "
-    "--clip-grad-norm 2 --batch-size 8 --average 0.99 --val-fraction 0.25 --workers 0 --device cpu"
+    "--clip-grad-norm 2 --batch-size 8 --val-fraction 0.25 --workers 0 --device cpu"
 )
 WAYS = {
     "small": {
@@ -101,8 +101,8 @@ def compare(part: str, data: Path, minutes: float, work: Path) -> dict[str, Any]
     rows: dict[str, Any] = {}
     for number, (way, flags) in enumerate(WAYS[part].items()):
         run, maps = (work / f"{part}-{number}-{what}" for what in ("run", "maps"))
-        one, three = (train(data, flags, n, work / f"{part}-{number}-{n}") for n in (1, 3))
-        each = (three - one) / 2
+        two, four = (train(data, flags, n, work / f"{part}-{number}-{n}") for n in (2, 4))
+        each = (four - two) / 2
         epochs = max(2, round(60 * minutes / each))
         whole = train(data, flags, epochs, run)
         names = read_names(run / "val.txt")
