@@ -8,8 +8,8 @@
 magnetic tiles of DIR (`images/` and `masks/`), at their own size. For each way, dsunet-lite is
 trained from the weights that come with it for as many epochs as fit into the same minutes of one
 processor, by what two epochs took of it. Held-out pictures are measured after the last epoch,
-through files. `memory` predicts pictures of 2,000 and of 20,000 px a side, made on the spot and removed,
-each in a process of its own. A part leaves the others in the record as they are.
+through files. `memory` predicts pictures of 2,000 and of 20,000 px a side, made on the spot and
+removed, each in a process of its own. A part leaves the others in the record as they are.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from PIL import Image
 import dsunet
 from dsunet.data.images import read_map
 from dsunet.data.pairs import read_names
+from dsunet.data.synthetic import scattered_pair, write_synthetic
 from dsunet.metrics import evaluate_folders
 from dsunet.predict import Options, plan_outputs, predict_files
 from dsunet.support.files import write_json, write_png
@@ -132,6 +133,45 @@ def compare(part: str, data: Path, minutes: float, work: Path) -> dict[str, Any]
     return {"held_out": len(names), "ways": rows, "context": context}
 
 
+def peak_of(picture: Path, flags: str, work: Path) -> dict[str, Any]:
+    """What `dsunet predict` takes for one picture: most memory, and processor time."""
+    shutil.rmtree(work / "predicted", ignore_errors=True)
+    command = [sys.executable, "-m", "dsunet.cli", "predict", str(picture), *shlex.split(flags)]
+    command += ["--device", "cpu", "--output", str(work / "predicted")]
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{shlex.join(command)} ended with {status}")
+    seconds = round(usage.ru_utime + usage.ru_stime, 1)
+    return {"peak_mb": round(usage.ru_maxrss / 1e3), "processor_seconds": seconds}
+
+
+def memory(work: Path) -> dict[str, Any]:
+    """The same picture once, and ten by ten times, as JPEG and as TIFF."""
+    from dsunet.data.strips import vips
+
+    package = vips()
+    whole, _ = scattered_pair(0, 2000, 0, 12)
+    once = package.Image.new_from_array(np.asarray(whole))
+    rows: dict[str, Any] = {}
+    for times in (1, 10):
+        many, side = once.replicate(times, times), 2000 * times
+        for suffix in ("jpg", "tif"):
+            picture = work / f"huge.{suffix}"
+            if suffix == "jpg":
+                many.jpegsave(str(picture), Q=90)
+            else:
+                many.tiffsave(str(picture), compression="lzw")
+            for tile in (1024, 0) if suffix == "tif" else (1024,):
+                flags = f"--tile {tile} --max-pixels {side * side}"
+                name = f"{side}×{side}.{suffix}, " + (f"tiles of {tile}" if tile else "whole")
+                size = round(picture.stat().st_size / 1e6, 1)
+                rows[name] = {"file_mb": size, "flags": flags, **peak_of(picture, flags, work)}
+                print(name, rows[name], flush=True)
+            picture.unlink()
+    return {"pictures": rows}
+
+
 def main() -> None:
     """Does a part and puts it into the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -146,10 +186,8 @@ def main() -> None:
     if part == "small":
         data = work / "generated"
         if not data.exists():
-            from dsunet.data.synthetic import write_synthetic
-
             write_synthetic(data, **GENERATED)
-    made = compare(part, data, arguments.minutes, work)
+    made = memory(work) if part == "memory" else compare(part, data, arguments.minutes, work)
     record = json.loads(arguments.output.read_bytes()) if arguments.output.exists() else {}
     write_json(arguments.output, {**record, part: {"circumstances": circumstances(), **made}})
 
