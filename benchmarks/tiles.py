@@ -4,11 +4,11 @@
     python benchmarks/tiles.py tile --data DIR --work WORK --output benchmarks/tiles.json
     python benchmarks/tiles.py memory --work WORK --output benchmarks/tiles.json
 
-`small` is 80 pictures of `dsunet generate`, 2,000 px a side with objects of 12 px; `tile` is the
+`small` is 40 pictures of `dsunet generate`, 2,000 px a side with objects of 12 px; `tile` is the
 magnetic tiles of DIR (`images/` and `masks/`), at their own size. For each way, dsunet-lite is
-trained from the weights that come with it for as many epochs as fit into the same minutes of one
-processor, by what two epochs took of it. Held-out pictures are measured after the last epoch,
-through files. `memory` predicts pictures of 2,000 and of 20,000 px a side, made on the spot and
+trained on three quarters, from the weights that come with it, for as many epochs as fit into the
+same minutes of one processor, by what an image takes of it. The others are measured, through files.
+`memory` predicts pictures of 2,000 and of 20,000 px a side, made on the spot and
 removed, each in a process of its own. A part leaves the others in the record as they are.
 """
 
@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shlex
 import shutil
 import subprocess
@@ -31,30 +30,32 @@ import numpy as np
 from PIL import Image
 
 import dsunet
+from dsunet.benchmarking.steps import example_batch, training_step
+from dsunet.config import DataConfig, TrainConfig, model_config
+from dsunet.config.tiling import Tiling
+from dsunet.data import Pair, PairDataset, find_pairs
 from dsunet.data.images import read_map
-from dsunet.data.pairs import read_names
 from dsunet.data.synthetic import scattered_pair, write_synthetic
 from dsunet.metrics import evaluate_folders
 from dsunet.predict import Options, plan_outputs, predict_files
+from dsunet.running.place import Place
 from dsunet.support.files import write_json, write_png
 from measuring import circumstances
 
-COMMON = (
-    "--model dsunet-lite --weights default --lr 5e-4 --encoder-lr 2e-4 --warmup-epochs 1 "
-    "--clip-grad-norm 2 --batch-size 8 --val-fraction 0.25 --workers 0 --device cpu"
-)
-WAYS = {
+RECIPE = {"lr": 5e-4, "encoder_lr": 2e-4, "warmup_epochs": 1, "clip_grad_norm": 2.0}
+BATCH = 8
+WAYS: dict[str, dict[str, dict[str, int]]] = {
     "small": {
-        "whole, view 256": "--sam-size 256",
-        "whole, view 512": "--sam-size 512",
-        "tiles of 256, view 256": "--sam-size 256 --tile 256",
+        "whole, view 256": {"view": 256},
+        "whole, view 512": {"view": 512},
+        "tiles of 256, view 256": {"view": 256, "tile": 256},
     },
     "tile": {
-        "whole, view 256": "--sam-size 256",
-        "tiles of 160, view 256": "--sam-size 256 --tile 160",
+        "whole, view 256": {"view": 256},
+        "tiles of 160, view 256": {"view": 256, "tile": 160},
     },
 }
-GENERATED = {"count": 80, "size": 2000, "object_size": 12}
+GENERATED = {"count": 40, "size": 2000, "object_size": 12}
 CONTEXT: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "mean with the whole": lambda tiles, whole: (tiles + whole) / 2,
     "geometric mean with the whole": lambda tiles, whole: np.sqrt(tiles * whole),
@@ -62,19 +63,45 @@ CONTEXT: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }
 
 
-def train(data: Path, flags: str, epochs: int, run: Path) -> float:
-    """Trains, unless that is done; gives the seconds of processor time that it took."""
-    note = run / "processor.json"
-    if not note.exists():
-        command = [sys.executable, "-m", "dsunet.cli", "train", "--data", str(data)]
-        command += shlex.split(f"{COMMON} {flags} --epochs {epochs} --val-every {epochs}")
-        env = {**os.environ, "OMP_NUM_THREADS": "1"}
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run([*command, "--output", str(run)], check=True, env=env)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        taken = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-        note.write_text(json.dumps(round(taken, 1)))
-    return float(json.loads(note.read_text()))
+def split(data: Path) -> tuple[list[str], list[str]]:
+    """Names to train on, and every fourth, which is held out."""
+    names = sorted(pair.name for pair in find_pairs(data))
+    return [name for i, name in enumerate(names) if i % 4], names[::4]
+
+
+def item_seconds(pairs: list[Pair], way: dict[str, int], tiling: Tiling | None) -> float:
+    """Processor time of one image: reading it, and its share of a step."""
+    size = (way["view"], way["view"])
+    dataset = PairDataset(pairs, size, None, flips=(0.5, 0.5), tiling=tiling)
+    network = dsunet.create_model("dsunet-lite", sam_size=way["view"]).train()
+    place = Place.chosen("cpu", "float32")
+    step = training_step(network, example_batch((size, None), BATCH, place.device), place)
+    step()
+    started = time.process_time()
+    for index in range(8):
+        dataset[0, index]
+    step()
+    return (time.process_time() - started) / 8
+
+
+def train(data: Path, names: list[str], way: dict[str, int], minutes: float, run: Path) -> Any:
+    """Trains for about so many minutes of one processor; gives what it came to."""
+    listed = run.with_suffix(".txt")
+    listed.write_text("".join(f"{name}\n" for name in names))
+    settings = DataConfig(
+        str(data), train_list=str(listed), workers=0, check="headers", tile=way.get("tile")
+    )
+    pairs = [pair for pair in find_pairs(data) if pair.name in set(names)]
+    items = len(pairs) * (settings.tile_crops if settings.tiling else 1)
+    each = item_seconds(pairs, way, settings.tiling)
+    epochs = max(2, round(60 * minutes / each / items))
+    recipe = TrainConfig(epochs=epochs, batch_size=BATCH, device="cpu", **RECIPE)
+    started = time.process_time()
+    shutil.rmtree(run, ignore_errors=True)
+    model = model_config("dsunet-lite", sam_size=way["view"])
+    dsunet.train(run, model, settings, recipe, on_line=lambda line: print(line, flush=True))
+    taken = round((time.process_time() - started) / 60, 1)
+    return {"epochs": epochs, "images": epochs * items, "processor_minutes": taken}
 
 
 def scores(maps: Path, data: Path, names: list[str]) -> dict[str, Any]:
@@ -100,24 +127,15 @@ def predict(run: Path, data: Path, names: list[str], output: Path) -> float:
 def compare(part: str, data: Path, minutes: float, work: Path) -> dict[str, Any]:
     """Every way of a part, and tiles together with the whole."""
     rows: dict[str, Any] = {}
-    for number, (way, flags) in enumerate(WAYS[part].items()):
+    training, names = split(data)
+    for number, (name, way) in enumerate(WAYS[part].items()):
         run, maps = (work / f"{part}-{number}-{what}" for what in ("run", "maps"))
-        two, four = (train(data, flags, n, work / f"{part}-{number}-{n}") for n in (2, 4))
-        each = (four - two) / 2
-        epochs = max(2, round(60 * minutes / each))
-        whole = train(data, flags, epochs, run)
-        names = read_names(run / "val.txt")
+        told = train(data, training, way, minutes, run)
         shutil.rmtree(maps, ignore_errors=True)
         seconds = predict(run, data, names, maps)
-        rows[way] = {
-            "command": f"dsunet train --data DIR {COMMON} {flags} --epochs {epochs} --output RUN",
-            "epochs": epochs,
-            "minutes": round(each * epochs / 60, 1),
-            "minutes_with_start_and_validation": round(whole / 60, 1),
-            "seconds_a_picture": round(seconds, 2),
-            **scores(maps, data, names),
-        }
-        print(way, json.dumps(rows[way]), flush=True)
+        predicted = {"seconds_a_picture": round(seconds, 2)}
+        rows[name] = {"way": way, **told, **predicted, **scores(maps, data, names)}
+        print(name, json.dumps(rows[name]), flush=True)
     whole, tiles = work / f"{part}-0-maps", work / f"{part}-{len(WAYS[part]) - 1}-maps"
     context = {}
     for what, together in CONTEXT.items():
@@ -130,7 +148,9 @@ def compare(part: str, data: Path, minutes: float, work: Path) -> dict[str, Any]
             write_png(blended / f"{name}.png", Image.fromarray(made))
         context[what] = scores(blended, data, names)
         print(what, json.dumps(context[what]), flush=True)
-    return {"held_out": len(names), "ways": rows, "context": context}
+    pairs = {"training": len(training), "held_out": len(names)}
+    settings = {"batch_size": BATCH, **RECIPE}
+    return {"pairs": pairs, "settings": settings, "ways": rows, "context": context}
 
 
 def peak_of(picture: Path, flags: str, work: Path) -> dict[str, Any]:
@@ -177,7 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=("small", "tile", "memory"))
     parser.add_argument("--data", type=Path, help="Of tile.")
-    parser.add_argument("--minutes", type=float, default=4.0, help="Of each training.")
+    parser.add_argument("--minutes", type=float, default=2.0, help="Of each training.")
     parser.add_argument("--work", type=Path, required=True, help="Runs and pictures go here.")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()

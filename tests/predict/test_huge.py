@@ -16,6 +16,7 @@ from dsunet.data.remote import Remote
 from dsunet.errors import CustomModelError
 from dsunet.predict import Options, plan_outputs, predict_files
 from dsunet.predict.files import Report
+from dsunet.predict.huge import Huge
 from dsunet.predict.working import Outcome, Working
 
 pytest.importorskip("pyvips", reason="pyvips is not installed (the extra huge)")
@@ -74,9 +75,18 @@ def test_whatever_way_it_is_turned_its_outputs_are_those_of_the_plain_way(
         suffix = ("jpg", "png", "tif")[orientation % 3]
         picture(seed=orientation).save(folder / f"{orientation}.{suffix}", exif=exif)
     options = Options(BOTH, ignore_orientation=not upright)
+    done: list[Huge] = []
+    write = Huge.write
+
+    def counted(huge: Huge, *arguments: object) -> object:
+        done.append(huge)
+        return write(huge, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Huge, "write", counted)
     report = predicted(folder, tmp_path / "out", options)
     assert (report.written, report.failures, report.read_whole) == (8, [], [])
     as_without_strips(folder, tmp_path / "plain", monkeypatch, options=options)
+    assert len(done) == 8  # in no other way, and the plain one in none of these
     for kind in BOTH:
         found, expected = maps(tmp_path / "out", kind), maps(tmp_path / "plain", kind)
         assert len(found) == len(expected) == 8
