@@ -85,7 +85,13 @@ def _data_check(arguments: Namespace) -> int:
     with Progress("checking") as progress:
         size = model.sam_size
         view = None if size is None else as_size(size)
-        report = check_split(split, full=config.check == "full", view=view, progress=progress)
+        report = check_split(
+            split,
+            full=config.check == "full",
+            view=view,
+            tiling=config.tiling,
+            progress=progress,
+        )
     for line in report.lines(limit=10):
         print_line(line)
     if arguments.json:

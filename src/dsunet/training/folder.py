@@ -292,7 +292,7 @@ def checked_data(
     pairs = len(split.training) + len(split.validation)
     if pairs > 1000 and data.check == "full":
         say(f"reading {pairs:,} pairs to check them (`check` headers is quicker)")
-    report = check_split(split, full=data.check == "full", view=view)
+    report = check_split(split, full=data.check == "full", view=view, tiling=data.tiling)
     for line in report.lines():
         say(line)
     report.raise_for_errors()
