@@ -85,7 +85,10 @@ def item_seconds(pairs: list[Pair], way: dict[str, int], tiling: Tiling | None) 
 
 
 def train(data: Path, names: list[str], way: dict[str, int], minutes: float, run: Path) -> Any:
-    """Trains for about so many minutes of one processor; gives what it came to."""
+    """Trains for about so many minutes of one processor, unless that is done; gives its costs."""
+    note = run / "told.json"
+    if note.exists():
+        return json.loads(note.read_bytes())
     listed = run.with_suffix(".txt")
     listed.write_text("".join(f"{name}\n" for name in names))
     settings = DataConfig(
@@ -101,14 +104,16 @@ def train(data: Path, names: list[str], way: dict[str, int], minutes: float, run
     model = model_config("dsunet-lite", sam_size=way["view"])
     dsunet.train(run, model, settings, recipe, on_line=lambda line: print(line, flush=True))
     taken = round((time.process_time() - started) / 60, 1)
-    return {"epochs": epochs, "images": epochs * items, "processor_minutes": taken}
+    told = {"epochs": epochs, "images": epochs * items, "processor_minutes": taken}
+    write_json(note, told)
+    return told
 
 
 def scores(maps: Path, data: Path, names: list[str]) -> dict[str, Any]:
     """Of maps in a folder: pixels, and objects at an IoU of 0.5."""
     result = evaluate_folders(maps, data / "masks", names, objects=True)
     assert result.objects is not None
-    measures = {key: round(value, 4) for key, value in result.means.items()}
+    measures = {key: round(value, 4) for key, value in result.scores.items()}
     objects = result.objects.to_dict()
     kept = ("precision", "recall", "F1", "PRO", "found", "missed", "invented")
     told = {k: round(v, 4) if isinstance(v, float) else v for k, v in objects.items() if k in kept}

@@ -86,6 +86,7 @@ KINDS: dict[str, Write] = {
     "lzw.tif": by_pillow("RGB", compression="tiff_lzw"),
     "deflate.tif": by_pillow("RGBA", compression="tiff_adobe_deflate"),
     "cmyk.tif": by_pillow("CMYK"),
+    "jpeg.tif": by_pillow("RGB", compression="jpeg", quality=90),
     "tiles.tif": by_tifffile(3, np.uint8, tile=(64, 64), compression="zlib"),
     "strips.tif": by_tifffile(3, np.uint8, rowsperstrip=7),
     "one-strip.tif": by_tifffile(3, np.uint8, rowsperstrip=HEIGHT),
