@@ -9,7 +9,7 @@ magnetic tiles of DIR (`images/` and `masks/`), at their own size. For each way,
 trained on three quarters, from the weights that come with it, for as many epochs as fit into the
 same minutes of one processor, by what an image takes of it. The others are measured, through files.
 `memory` predicts pictures of 2,000 and of 20,000 px a side, made on the spot and
-removed, each in a process of its own. A part leaves the others in the record as they are.
+removed, each in a process of its own, by onnxruntime. A part leaves the others as they are.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def peak_of(picture: Path, flags: str, work: Path) -> dict[str, Any]:
     """What `dsunet predict` takes for one picture: most memory, and processor time."""
     shutil.rmtree(work / "predicted", ignore_errors=True)
     command = [sys.executable, "-m", "dsunet.cli", "predict", str(picture), *shlex.split(flags)]
-    command += ["--device", "cpu", "--output", str(work / "predicted")]
+    command += ["--engine", "onnx", "--output", str(work / "predicted")]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
     _, status, usage = os.wait4(process.pid, 0)
     if status:

@@ -34,6 +34,7 @@ KINDS = ("probability", "binary")
 """What can be written without the whole picture."""
 
 _INCH = 25.4  # millimetres
+_ROWS = 64  # that are made ready to be written at a time
 
 
 def whole_for(options: Options) -> str:
@@ -149,13 +150,14 @@ class Huge:
 
         grid = Grid.of(height, width, tiles.tiling).stored(orientation)
         for _, band in blended_bands(grid, maps_of, batch_size):
-            probability = band.clip(0, 1)
-            levels = quantise(probability)
-            found.add(probability, levels)
-            for kind, file in files.items():
-                above = probability >= options.object_from
-                rows = levels if kind == "probability" else above.view(np.uint8) * np.uint8(255)
-                file.write(rows.tobytes())
+            for start in range(0, len(band), _ROWS):
+                probability = band[start : start + _ROWS].clip(0, 1)
+                levels = quantise(probability)
+                found.add(probability, levels)
+                for kind, file in files.items():
+                    above = probability >= options.object_from
+                    rows = levels if kind == "probability" else above.view(np.uint8) * np.uint8(255)
+                    file.write(rows.tobytes())
 
     def _encode(self, raw: Path, path: Path, empty: bool) -> None:
         """A file of grey values, as the picture is stored → the picture's output, upright."""
