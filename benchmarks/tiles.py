@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -164,11 +165,17 @@ def peak_of(picture: Path, flags: str, work: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "dsunet.cli", "predict", str(picture), *shlex.split(flags)]
     command += ["--engine", "onnx", "--output", str(work / "predicted")]
     process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    _, status, usage = os.wait4(process.pid, 0)
+    peak, ended = 0.0, 0
+    while not ended:
+        time.sleep(0.05)
+        told = Path(f"/proc/{process.pid}/status").read_text()
+        if found := re.search(r"VmHWM:\s+(\d+) kB", told):  # not of one that has ended
+            peak = int(found[1]) / 1e3
+        ended, status, usage = os.wait4(process.pid, os.WNOHANG)
     if status:
         raise SystemExit(f"{shlex.join(command)} ended with {status}")
     seconds = round(usage.ru_utime + usage.ru_stime, 1)
-    return {"peak_mb": round(usage.ru_maxrss / 1e3), "processor_seconds": seconds}
+    return {"peak_mb": round(peak), "processor_seconds": seconds}
 
 
 def memory(work: Path) -> dict[str, Any]:
