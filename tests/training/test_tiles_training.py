@@ -150,6 +150,9 @@ def test_what_does_not_go_with_tiles_in_training(tmp_path: Path, large: Path) ->
         DataConfig("d", tile=64, draft=True)
     with pytest.raises(ConfigError, match="tile_crops is 0, but needs at least 1"):
         DataConfig("d", tile=64, tile_crops=0)
+    for given in ({"overlap": 0.5}, {"tile_crops": 2}):
+        with pytest.raises(ConfigError, match=f"`{next(iter(given))}` is of tiles: give `tile`"):
+            DataConfig("d", **given)
     with pytest.raises(ConfigError, match="tile is 8, but needs"):
         DataConfig("d", tile=8)
     with pytest.raises(ConfigError, match="`tile` is 64, but a teacher's maps are of whole"):

@@ -14,6 +14,8 @@ from dsunet.errors import ConfigError
 
 __all__ = ["DataConfig"]
 
+_CROPS = 4  # of a picture in an epoch
+
 
 @dataclass(frozen=True)
 class DataConfig:
@@ -107,7 +109,7 @@ class DataConfig:
     overlap: float = OVERLAP
     """What neighbouring tiles of a prediction share at least, of a tile's side; with `tile`."""
 
-    tile_crops: int = 4
+    tile_crops: int = _CROPS
     """Crops that an epoch takes of every training picture; with `tile`."""
 
     transform: str | None = None
@@ -176,16 +178,23 @@ class DataConfig:
         for field in ("horizontal_flip", "vertical_flip", "crop", "colour"):
             require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "needs [0, 1]")
         _ = self.changes
-        require(self.tile_crops >= 1, "tile_crops", self.tile_crops, "needs at least 1")
-        if self.tiling is not None and self.draft:
-            raise ConfigError(
-                "`draft` leaves out pixels that crops of `tile` would show; leave one of them out"
-            )
+        self._check_tiles()
         require(self.workers >= 0, "workers", self.workers, "needs at least 0")
         most = self.max_pixels
         require(most is None or most >= 1, "max_pixels", most, "needs at least 1")
         for field in ("object_values", "ignore_value"):  # as the reading has checked them
             object.__setattr__(self, field, getattr(self.reading, field))
+
+    def _check_tiles(self) -> None:
+        require(self.tile_crops >= 1, "tile_crops", self.tile_crops, "needs at least 1")
+        if self.tiling is None:
+            given = {"overlap": self.overlap != OVERLAP, "tile_crops": self.tile_crops != _CROPS}
+            for field in (name for name, told in given.items() if told):
+                raise ConfigError(f"`{field}` is of tiles: give `tile`, too, or leave it out")
+        elif self.draft:
+            raise ConfigError(
+                "`draft` leaves out pixels that crops of `tile` would show; leave one of them out"
+            )
 
     def _check_split(self) -> None:
         sources = [
