@@ -118,11 +118,15 @@ class Huge:
             ImageError: The file is cut off or broken.
             OSError: Something cannot be written.
         """
-        found = Found(options.object_from)
+        found, (width, height) = Found(options.object_from), self.strips.header.size
         with ExitStack() as stack:
             raw = {kind: stack.enter_context(temporary_beside(at)) for kind, at in paths.items()}
             with ExitStack() as opened:
-                files = {kind: opened.enter_context(open(raw[kind], "wb")) for kind in raw}
+                files = {}
+                for kind, at in raw.items():
+                    begin = _begun(at, width, height)
+                    files[kind] = opened.enter_context(open(at, "rb+"))
+                    files[kind].seek(begin)
                 self._segment(segmenter, options, files, found, batch_size)
             least = options.image_threshold
             empty = options.abstain and least is not None and image_score(found.levels) < least
@@ -161,14 +165,17 @@ class Huge:
 
     def _encode(self, raw: Path, path: Path, empty: bool) -> None:
         """A file of grey values, as the picture is stored → the picture's output, upright."""
-        package, header = vips(), self.strips.header
-        width, height = header.size
+        package, orientation = vips(), self.orientation
+        width, height = self.strips.header.size
         try:
-            picture = package.Image.rawload(str(raw), width, height, 1)
             if empty:
                 picture = package.Image.black(width, height)
+            elif orientation == 1:
+                picture = package.Image.tiffload(str(raw), access="sequential")
+            else:  # it takes its rows in another order, which mapped memory gives
+                picture = package.Image.rawload(str(raw), width, height, 1, offset=_offset(raw))
             picture = picture.copy(interpretation="b-w")
-            picture.set_type(package.GValue.gint_type, "orientation", self.orientation)
+            picture.set_type(package.GValue.gint_type, "orientation", orientation)
             picture = picture.autorot()
             # a resolution is always written; of 0 it is none to any reader
             across, down = (value / _INCH for value in self.kept.dpi or (0, 0))
@@ -180,6 +187,30 @@ class Huge:
             text = " ".join(str(error).split())
             number = errno.ENOSPC if "No space left" in text else errno.EIO
             raise OSError(number, text, str(path)) from error
+
+
+def _begun(path: Path, width: int, height: int) -> int:
+    """Makes a TIFF of grey values, not compressed; gives where they begin in the file."""
+    import tifffile
+
+    tifffile.imwrite(
+        path,
+        shape=(height, width),
+        dtype=np.uint8,
+        photometric="minisblack",
+        rowsperstrip=_ROWS,
+        bigtiff=True,
+        metadata=None,
+    )
+    return _offset(path)
+
+
+def _offset(path: Path) -> int:
+    """Where the values of such a file begin."""
+    import tifffile
+
+    with tifffile.TiffFile(path) as tiff:
+        return int(tiff.pages.first.dataoffsets[0])
 
 
 def _turned_back(map_: np.ndarray, orientation: int) -> np.ndarray:

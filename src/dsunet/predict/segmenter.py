@@ -387,7 +387,7 @@ class Segmenter:
 
     def _segment(self, taken: Sequence[Taken], batch_size: int = 1) -> list[Segmentation]:
         """Of some images, in one pass."""
-        maps = self.probabilities([self.prepare(one.seen) for one in taken], batch_size)
+        maps = self.in_passes([self.prepare(one.seen) for one in taken], batch_size)
         return [
             self.segmentation(one, probability)
             for one, probability in zip(taken, maps, strict=True)
@@ -444,19 +444,19 @@ class Segmenter:
         """
         return self.engine.prepare(picture, size)
 
-    def probabilities(self, prepared: Sequence[Any], batch_size: int = 1) -> list[np.ndarray]:
+    def probabilities(self, prepared: Sequence[Any]) -> list[np.ndarray]:
         """Probability maps of some images, each H×W float32 at its image's own size.
-
-        Args:
-            prepared: What `prepare` makes of each.
-            batch_size: Of images in tiles, how many tiles go in one pass.
 
         Raises:
             CustomModelError: What a model of your own gives is no map.
         """
+        return self.engine.probabilities(prepared)
+
+    def in_passes(self, prepared: Sequence[Any], batch_size: int) -> list[np.ndarray]:
+        """The same, with so many tiles a pass of images that go by tiles."""
         if self.tiles is not None:
             return self.tiles.probabilities(prepared, batch_size)
-        return self.engine.probabilities(prepared)
+        return self.probabilities(prepared)
 
 
 def _calibrated(opened: Sequence[Opened]) -> tuple[float, float | None]:

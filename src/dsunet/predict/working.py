@@ -127,7 +127,7 @@ class Working:
         started = time.perf_counter()
         try:
             images = [each.image for each in batch if isinstance(each.image, ToSegment)]
-            maps = self.segmenter.probabilities([image.prepared for image in images], batch_size)
+            maps = self.segmenter.in_passes([image.prepared for image in images], batch_size)
         except CustomModelError as error:
             if self.segmenter.engine.batches:
                 raise
