@@ -43,12 +43,11 @@ from dsunet.running.place import Place
 from dsunet.support.files import write_json, write_png
 from measuring import circumstances
 
-RECIPE = {"lr": 5e-4, "encoder_lr": 2e-4, "warmup_epochs": 1, "clip_grad_norm": 2.0}
+RECIPE = {"lr": 5e-4, "encoder_lr": 2e-4, "warmup_epochs": 0, "clip_grad_norm": 2.0}
 BATCH = 8
 WAYS: dict[str, dict[str, dict[str, int]]] = {
     "small": {
         "whole, view 256": {"view": 256},
-        "whole, view 512": {"view": 512},
         "tiles of 256, view 256": {"view": 256, "tile": 256},
     },
     "tile": {
@@ -130,18 +129,27 @@ def predict(run: Path, data: Path, names: list[str], output: Path) -> float:
     return (time.process_time() - started) / len(jobs)
 
 
-def compare(part: str, data: Path, minutes: float, work: Path) -> dict[str, Any]:
-    """Every way of a part, and tiles together with the whole."""
-    rows: dict[str, Any] = {}
-    training, names = split(data)
-    for number, (name, way) in enumerate(WAYS[part].items()):
-        run, maps = (work / f"{part}-{number}-{what}" for what in ("run", "maps"))
+def done(part: str, number: int, data: Path, minutes: float, work: Path) -> dict[str, Any]:
+    """What a way came to; trained and predicted, unless that is done."""
+    run, maps = (work / f"{part}-{number}-{what}" for what in ("run", "maps"))
+    note = work / f"{part}-{number}.json"
+    if not note.exists():
+        way = list(WAYS[part].values())[number]
+        training, names = split(data)
         told = train(data, training, way, minutes, run)
         shutil.rmtree(maps, ignore_errors=True)
-        seconds = predict(run, data, names, maps)
-        predicted = {"seconds_a_picture": round(seconds, 2)}
-        rows[name] = {"way": way, **told, **predicted, **scores(maps, data, names)}
-        print(name, json.dumps(rows[name]), flush=True)
+        told["seconds_a_picture"] = round(predict(run, data, names, maps), 2)
+        write_json(note, {"way": way, **told, **scores(maps, data, names)})
+    row: dict[str, Any] = json.loads(note.read_bytes())
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def compare(part: str, data: Path, minutes: float, work: Path) -> dict[str, Any]:
+    """Every way of a part, and tiles together with the whole."""
+    ways = enumerate(WAYS[part])
+    rows = {name: done(part, number, data, minutes, work) for number, name in ways}
+    training, names = split(data)
     whole, tiles = work / f"{part}-0-maps", work / f"{part}-{len(WAYS[part]) - 1}-maps"
     context = {}
     for what, together in CONTEXT.items():
@@ -209,7 +217,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=("small", "tile", "memory"))
     parser.add_argument("--data", type=Path, help="Of tile.")
-    parser.add_argument("--minutes", type=float, default=2.0, help="Of each training.")
+    parser.add_argument("--minutes", type=float, default=4.0, help="Of each training.")
+    parser.add_argument("--only", type=int, help="One way, by its number; a call without ends it.")
     parser.add_argument("--work", type=Path, required=True, help="Runs and pictures go here.")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
@@ -219,6 +228,9 @@ def main() -> None:
         data = work / "generated"
         if not data.exists():
             write_synthetic(data, **GENERATED)
+    if arguments.only is not None:
+        done(part, arguments.only, data, arguments.minutes, work)
+        return
     made = memory(work) if part == "memory" else compare(part, data, arguments.minutes, work)
     record = json.loads(arguments.output.read_bytes()) if arguments.output.exists() else {}
     write_json(arguments.output, {**record, part: {"circumstances": circumstances(), **made}})
