@@ -52,7 +52,7 @@ WAYS: dict[str, dict[str, dict[str, int]]] = {
     },
     "tile": {
         "whole, view 256": {"view": 256},
-        "tiles of 160, view 256": {"view": 256, "tile": 160},
+        "tiles of 160, view 256": {"view": 256, "tile": 160, "crops": 1},
     },
 }
 GENERATED = {"count": 40, "size": 2000, "object_size": 12}
@@ -91,9 +91,10 @@ def train(data: Path, names: list[str], way: dict[str, int], minutes: float, run
         return json.loads(note.read_bytes())
     listed = run.with_suffix(".txt")
     listed.write_text("".join(f"{name}\n" for name in names))
-    settings = DataConfig(
-        str(data), train_list=str(listed), workers=0, check="headers", tile=way.get("tile")
-    )
+    tiles = {}
+    if "tile" in way:
+        tiles = {"tile": way["tile"], "tile_crops": way.get("crops", 4)}
+    settings = DataConfig(str(data), train_list=str(listed), workers=0, check="headers", **tiles)
     pairs = [pair for pair in find_pairs(data) if pair.name in set(names)]
     items = len(pairs) * (settings.tile_crops if settings.tiling else 1)
     each = item_seconds(pairs, way, settings.tiling)
