@@ -125,6 +125,7 @@ STAND_INS: dict[str, Callable[[Path], object]] = {
     "METHOD": write_method,
     "OTHER_METHOD": write_method,
     "OTHER_MAPS": lambda path: shutil.copytree("MAPS", path),
+    "scan.tif": lambda path: synthetic_pair(3, 64)[0].save(path),
     "token.txt": lambda path: path.write_text("secret\n"),
 }
 
@@ -196,6 +197,12 @@ def test_nothing_there(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> Non
     run_page(ROOT / "docs" / "nothing-there.md", capsys)
     assert Path("runs/parts/calibration.png").is_file()
     assert {path.suffix for path in Path("masks").iterdir()} >= {".png", ".json"}
+
+
+def test_huge_pictures(sandbox: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run_page(ROOT / "docs" / "huge-pictures.md", capsys)
+    assert Path("mask.png").is_file()
+    assert Path("map.png").is_file()
 
 
 def test_weights(

@@ -10,8 +10,10 @@ from PIL import Image
 
 from dsunet.cli import main
 from dsunet.config import DataConfig
-from dsunet.data.checks.look import check_data
+from dsunet.config.tiling import Tiling
+from dsunet.data.checks.look import check_data, check_split
 from dsunet.data.checks.objects import Objects, count_objects, describe_lost
+from dsunet.data.split import split_data
 from dsunet.data.views import mask_view
 
 SOURCE = Path("a.png")
@@ -89,11 +91,24 @@ class TestReport:
         assert describe_lost(found, (352, 352)) == (
             "3 of 7 objects in 2 of 3 pictures leave less than a pixel in a view of 352×352 px "
             "(a.png: 3×4 px, c.png: 6×6 px): a view of 640 px keeps them (`sam_size`), or cut the "
-            "pictures into tiles"
+            "pictures into tiles (`tile`)"
         )
         assert describe_lost(found[1:2], (352, 352)) == ""
         hopeless = describe_lost([Objects(Path("a.png"), 1, 1, (1, 1), 0)], (352, 352))
-        assert hopeless.endswith("(a.png: 1×1 px): cut the pictures into tiles")
+        assert hopeless.endswith("(a.png: 1×1 px): cut the pictures into tiles (`tile`)")
+        tiled = describe_lost(found[2:], (352, 352), Tiling(640))
+        assert tiled.endswith("(c.png: 6×6 px): smaller tiles than of 640 px keep them (`tile`)")
+
+    def test_objects_that_tiles_show_are_not_lost(self, folder: Path) -> None:
+        for kind, content in (("images", "RGB"), ("masks", "L")):
+            Image.new(content, (1280, 640)).save(folder / kind / "large.png")
+        mask = Image.new("L", (1280, 640))
+        mask.paste(255, (700, 300, 705, 305))
+        mask.save(folder / "masks" / "large.png")
+        split = split_data(DataConfig(str(folder)), 0)
+        for tiling, lost in ((None, True), (Tiling(640), True), (Tiling(200), False)):
+            report = check_split(split, view=(64, 64), tiling=tiling)
+            assert bool(report.of("warning")) == lost
 
     def test_the_check_says_it(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         for kind, content in (("images", "RGB"), ("masks", "L")):

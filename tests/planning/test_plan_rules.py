@@ -78,6 +78,22 @@ def test_the_largest_view_that_there_is_time_for() -> None:
     assert "only 1,000 images" in choose(1_000).reason
 
 
+def test_tiles_where_no_view_of_the_whole_shows_the_objects() -> None:
+    assert rules.choose_tile(FACTS, 352) is None
+    large = replace(FACTS, longest_side=2000, objects=(0.006,) * 100)  # of 12 px
+    tile = rules.choose_tile(large, 352)
+    assert tile is not None
+    assert (tile.name, tile.value) == ("tile", 256)  # 352 · 12 / 16 = 264
+    assert "100 % of the objects are under 16 px even in a view of 1024 px" in tile.reason
+    assert tile.reason.endswith("of tiles of 256 px it is 0 %")
+    tiny = rules.choose_tile(replace(large, objects=(0.0015,)), 352)  # of 3 px: 66 px would do
+    assert tiny is not None
+    assert tiny.value == 160  # but no more than twice their size
+    assert rules.choose_tile(replace(FACTS, longest_side=150, objects=(0.01,)), 352) is None
+    quarter = replace(large, objects=(0.006,) * 25 + (0.1,) * 75)
+    assert rules.choose_tile(quarter, 352) is None
+
+
 def test_tiny_objects_are_told_of() -> None:
     assert rules.tiny_finding(FACTS, 384) is None  # 0.0417 · 384 = 16: two of a hundred
     finding = rules.tiny_finding(FACTS, 128)  # those below 0.125

@@ -194,6 +194,8 @@ def test_members_of_an_ensemble_need_the_same_classes() -> None:
 def test_a_second_look_is_of_one_object() -> None:
     with pytest.raises(ConfigError, match="`zoom` takes networks of one map"):
         dsunet.Segmenter(nano(classes=CLASSES), "cpu", zoom=True)
+    with pytest.raises(ConfigError, match="`tile` takes networks of one map"):
+        dsunet.Segmenter(nano(classes=CLASSES), "cpu", tile=64)
 
 
 def test_views_and_flips_go_with_classes() -> None:

@@ -81,6 +81,7 @@ def test_the_mean_over_classes_decides(best_by: str, decides: str) -> None:
         ),
         ({"loss": LossConfig(positive_weight="auto")}, "`positive_weight` auto takes networks"),
         ({"data": DataConfig("d", transform="a:b")}, r"`transform` .* 2 classes \(red, blue\)"),
+        ({"data": DataConfig("d", tile=64)}, "`tile` takes networks of one map"),
         ({"distill": DistillConfig("t")}, "distillation takes networks of one map"),
     ],
 )

@@ -106,7 +106,13 @@ def _data_check(arguments: Namespace) -> int:
     with Progress("checking") as progress:
         size = model.sam_size
         view = None if size is None else as_size(size)
-        report = check_split(split, full=config.check == "full", view=view, progress=progress)
+        report = check_split(
+            split,
+            full=config.check == "full",
+            view=view,
+            tiling=config.tiling,
+            progress=progress,
+        )
     for line in report.lines(limit=10):
         print_line(line)
     if arguments.json:
@@ -218,12 +224,30 @@ def _generate_arguments(parser: Parser) -> None:
     parser.add_argument("--count", type=int, default=200, help="Number of pairs.")
     parser.add_argument("--size", type=int, default=224, help="Side of every image in pixels.")
     parser.add_argument("--seed", type=int, default=0, help="The same seed gives the same set.")
+    parser.add_argument(
+        "--object_size",
+        type=int,
+        help="Scatter small objects of about so many pixels over each image, instead of one that "
+        "fills much of it.",
+    )
+    parser.add_argument(
+        "--objects",
+        type=int,
+        help="With --object-size: how many an image has at most, by default 6; some have none.",
+    )
 
 
 def _generate(arguments: Namespace) -> int:
     from dsunet.data.synthetic import write_synthetic
 
-    write_synthetic(arguments.output, arguments.count, arguments.size, arguments.seed)
+    write_synthetic(
+        arguments.output,
+        arguments.count,
+        arguments.size,
+        arguments.seed,
+        object_size=arguments.object_size,
+        objects=arguments.objects,
+    )
     print(f"{arguments.count} pairs written to {arguments.output}/images and masks")
     return 0
 

@@ -24,7 +24,7 @@ BASIC = frozenset(
         *("images", "masks", "mask_suffix", "object_values", "ignore_value", "invert"),
         *("classes", "class_table"),
         *("epochs", "batch_size", "lr", "early_stop", "best_by", "feature_cache"),
-        *("device", "workers", "seed", "sam_size", "intensity"),
+        *("device", "workers", "seed", "sam_size", "intensity", "tile"),
         *("teacher", "unlabelled"),
     }
 )

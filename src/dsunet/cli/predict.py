@@ -146,6 +146,19 @@ def _predict_arguments(parser: Parser) -> None:
         "small objects, for up to twice the time.",
     )
     parser.add_argument(
+        "--tile",
+        type=int,
+        help="Cut images that are larger into tiles of so many pixels a side, segment each of them "
+        "by itself, and blend the maps: for small objects in large images. By default as the "
+        "weights were trained; 0 takes every image as a whole.",
+    )
+    parser.add_argument(
+        "--overlap",
+        type=float,
+        help="What neighbouring tiles share at least, of a tile's side, 0 to 0.75; by default as "
+        "the weights say, or 0.25.",
+    )
+    parser.add_argument(
         "--crop_to_object",
         action="store_true",
         help="Crop every output to the box of the object.",
@@ -179,7 +192,9 @@ def _predict_arguments(parser: Parser) -> None:
         help="Skip images whose outputs are there already, made by the same weights and options.",
     )
     parser.add_argument("--list", type=str, help=LIST_HELP)
-    parser.add_argument("--batch_size", type=int, default=1, help="Images per pass.")
+    parser.add_argument(
+        "--batch_size", type=int, default=1, help="Images, or tiles of one, per pass."
+    )
     parser.add_argument(
         "--workers",
         type=int,
@@ -327,7 +342,11 @@ def _predict_one(arguments: Namespace, options: Options) -> int:
     image: Source | Remote = (
         Bytes(sys.stdin.buffer.read(), "standard input") if from_stream else images[0]
     )
-    file = predict_one(segmenter, image, options)
+    scratch = None if arguments.output == STREAM else target.parent
+    try:
+        file = predict_one(segmenter, image, options, scratch)
+    except OSError as error:
+        raise stopped_writing(error, target.parent, "written") from error
     if arguments.output == STREAM:
         sys.stdout.buffer.write(file)
         sys.stdout.buffer.flush()
@@ -344,6 +363,9 @@ def _predict_one(arguments: Namespace, options: Options) -> int:
         notes.append(f"{image} was taken as sRGB, because it has {file.profile_trouble}")
     if file.empty:
         notes.append(f"{image} is taken for one without an object, so the output is empty")
+    if file.read_whole:
+        why = with_flags(file.read_whole)
+        notes.append(f"{image} was read as a whole, which takes memory for all its pixels: {why}")
     if file.whole:
         notes.append("nothing reaches the threshold, so the output is as large as the image")
     if arguments.output != STREAM:
@@ -483,6 +505,8 @@ def _segmenter(arguments: Namespace, model: CustomSource | str | list[Member]) -
         view=arguments.view,
         flips=arguments.flips,
         zoom=arguments.zoom,
+        tile=arguments.tile,
+        overlap=arguments.overlap,
         blocks=arguments.blocks or (),
     )
 
@@ -517,7 +541,11 @@ def _whose_weights(arguments: Namespace, segmenter: Segmenter) -> list[str]:
 
 def _before(arguments: Namespace, options: Options, segmenter: Segmenter) -> list[str]:
     """What is to be said before the first image."""
-    return [*_whose_weights(arguments, segmenter), *_thresholds(options, segmenter)]
+    lines = [*_whose_weights(arguments, segmenter), *_thresholds(options, segmenter)]
+    if (tiling := segmenter.looks.tiling) is not None:
+        by = "" if arguments.tile is not None else ", as the weights were trained (--tile 0: whole)"
+        lines.append(f"images larger than a tile in {tiling}{by}")
+    return lines
 
 
 def _interrupted(done: int, total: int) -> int:
@@ -635,6 +663,12 @@ def _say_what_was_done(arguments: Namespace, report: Report, total: int) -> None
         print(
             f"{len(report.abstained)} images are taken for ones without an object, so that their "
             f"masks are empty ({few(report.abstained)})"
+        )
+    if report.read_whole:
+        files, reasons = zip(*report.read_whole, strict=True)
+        print(
+            f"{len(files)} huge images were read as a whole, which takes memory for all of their "
+            f"pixels: {with_flags(reasons[0])} ({few(files)})"
         )
     skipped = f"; {report.skipped} were there already" if report.skipped else ""
     print(f"{report.written} of {total} images written to {arguments.output}{skipped}")

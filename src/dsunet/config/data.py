@@ -9,9 +9,12 @@ from typing import Literal
 from dsunet.config.augment import Change, parse_augment
 from dsunet.config.checking import require
 from dsunet.config.masks import MaskReading
+from dsunet.config.tiling import OVERLAP, Tiling
 from dsunet.errors import ConfigError
 
 __all__ = ["DataConfig"]
+
+_CROPS = 4  # of a picture in an epoch
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,18 @@ class DataConfig:
     colour: float = 0.0
     """Probability of a random change of brightness, contrast and saturation; the paper has none."""
 
+    tile: int | None = None
+    """Train on random crops of so many pixels a side, of pictures with all their pixels: for small
+    objects in large pictures. Two in three show an object, where the picture has one, and each of
+    its objects as often as any other. Pictures that are no larger are seen as a whole. Validation,
+    and later prediction, go tile by tile."""
+
+    overlap: float = OVERLAP
+    """What neighbouring tiles of a prediction share at least, of a tile's side; with `tile`."""
+
+    tile_crops: int = _CROPS
+    """Crops that an epoch takes of every training picture; with `tile`."""
+
     transform: str | None = None
     """PACKAGE.MODULE:NAME of a change of your own: a function of image and mask, or transforms of
     torchvision's v2, seeded as flips are; see docs/recipes.md."""
@@ -168,11 +183,23 @@ class DataConfig:
         for field in ("horizontal_flip", "vertical_flip", "crop", "colour"):
             require(0 <= getattr(self, field) <= 1, field, getattr(self, field), "needs [0, 1]")
         _ = self.changes
+        self._check_tiles()
         require(self.workers >= 0, "workers", self.workers, "needs at least 0")
         most = self.max_pixels
         require(most is None or most >= 1, "max_pixels", most, "needs at least 1")
         for field in ("object_values", "ignore_value"):  # as the reading has checked them
             object.__setattr__(self, field, getattr(self.reading, field))
+
+    def _check_tiles(self) -> None:
+        require(self.tile_crops >= 1, "tile_crops", self.tile_crops, "needs at least 1")
+        if self.tiling is None:
+            given = {"overlap": self.overlap != OVERLAP, "tile_crops": self.tile_crops != _CROPS}
+            for field in (name for name, told in given.items() if told):
+                raise ConfigError(f"`{field}` is of tiles: give `tile`, too, or leave it out")
+        elif self.draft:
+            raise ConfigError(
+                "`draft` leaves out pixels that crops of `tile` would show; leave one of them out"
+            )
 
     def _check_split(self) -> None:
         sources = [
@@ -202,6 +229,11 @@ class DataConfig:
     def changes(self) -> tuple[Change, ...]:
         """What `augment` asks for."""
         return parse_augment(self.augment)
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """Into which tiles pictures are cut; `None` if they are seen as a whole."""
+        return None if self.tile is None else Tiling(self.tile, self.overlap)
 
     @property
     def folds(self) -> tuple[int, int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -12,13 +12,15 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from dsunet.config.augment import MOVING, Change
+from dsunet.config.tiling import Tiling
 from dsunet.data.augment import Box, crop_box, vary
 from dsunet.data.changes import Drawn, change_image, draw, move, move_mask
 from dsunet.data.images import read_image
 from dsunet.data.pairs import Pair, read_classes, read_pair, stem_of
 from dsunet.data.sources import Source
+from dsunet.data.tiles import draw_crop
 from dsunet.data.transform import Transform
-from dsunet.data.views import Views, counted_mask_view, counted_view, make_views, mask_view
+from dsunet.data.views import Views, make_views, target_views
 from dsunet.support.ranks import ALONE, Ranks
 
 __all__ = [
@@ -31,11 +33,18 @@ __all__ = [
     "Slot",
     "Teaching",
     "collate",
+    "tile_of",
 ]
 
 
+_Entry = TypeVar("_Entry")
+
 # Where the maps of one image and flip are in a store: the image's number and the flip's.
 Slot = tuple[int, int]
+
+
+_CROP_OF_TILE = 3
+"""Number of the draws of a tile's crop; flips, crops and colours, and transforms have others."""
 
 
 class Lesson(NamedTuple):
@@ -90,6 +99,8 @@ class Sample(NamedTuple):
 
     Of a mask with ignored pixels, `counted` 1×H×W is 1 where a pixel of the view counts and 0 where
     not, and `ignored` beside `truth` is H'×W' bool; both are `None` where all count.
+
+    Of a picture that is to be measured tile by tile, `picture` is the whole of it, beside `truth`.
     """
 
     name: str
@@ -102,13 +113,15 @@ class Sample(NamedTuple):
     lesson: Lesson | None = None
     counted: Tensor | None = None
     ignored: np.ndarray | None = None
+    picture: Image.Image | None = None
 
 
 class Batch(NamedTuple):
     """Samples side by side, with a leading batch axis; `truths` differ in size and stay apart.
 
     `dino` has the views of those samples whose `maps` are not there. `counted` is B×1×H×W, or
-    `None` if every pixel of every sample counts; `ignored` has an entry for each truth.
+    `None` if every pixel of every sample counts; `ignored` has an entry for each truth, and so has
+    `pictures`, if any is to be measured tile by tile.
     """
 
     names: list[str]
@@ -121,6 +134,7 @@ class Batch(NamedTuple):
     lesson: Lesson | None = None
     counted: Tensor | None = None
     ignored: list[np.ndarray | None] | None = None
+    pictures: list[Image.Image | None] | None = None
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -138,6 +152,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
         _side_by_side(lessons) if lessons else None,
         _counted(samples),
         _unless_none([sample.ignored for sample in samples]),
+        _unless_none([sample.picture for sample in samples]),
     )
 
 
@@ -149,7 +164,7 @@ def _counted(samples: Sequence[Sample]) -> Tensor | None:
     )
 
 
-def _unless_none(entries: list[np.ndarray | None]) -> list[np.ndarray | None] | None:
+def _unless_none(entries: list[_Entry | None]) -> list[_Entry | None] | None:
     return None if all(entry is None for entry in entries) else entries
 
 
@@ -184,6 +199,10 @@ class PairDataset(Dataset[Sample]):
         lessons: What a teacher says of the pairs' images and of the unlabelled ones.
         intensity: Which values of unlabelled images are black and white; pairs say it of theirs.
         transform: A change of the user's own, after crop and colours and before flips.
+        tiling: Of each picture that is larger, take random crops of a tile's size, before all
+            other changes; or, with `keep_truth`, give the whole picture along.
+        tile_crops: With `tiling` and without `keep_truth`, so many items are of every pair, one
+            after the other: item i is of pair i // tile_crops.
     """
 
     def __init__(
@@ -204,6 +223,8 @@ class PairDataset(Dataset[Sample]):
         lessons: Teaching | None = None,
         intensity: str = "full",
         transform: Transform | None = None,
+        tiling: Tiling | None = None,
+        tile_crops: int = 1,
     ) -> None:
         self.pairs = list(pairs)
         self.sam_size = sam_size
@@ -216,7 +237,7 @@ class PairDataset(Dataset[Sample]):
         # what is cut or moved is so in the image and its mask alike, and so are changes of the
         # user's own
         moved = any(change.name in MOVING for change in changes)
-        whole = crop or moved or transform is not None or not draft
+        whole = crop or moved or tiling is not None or transform is not None or not draft
         self.preview = None if whole else max(*sam_size, *(dino_size or ()))
         self.seed = seed
         self.keep_truth = keep_truth
@@ -224,13 +245,15 @@ class PairDataset(Dataset[Sample]):
         self.unlabelled = list(unlabelled)
         self.lessons = lessons
         self.intensity = intensity
+        self.tiling = tiling
+        self.items = 1 if tiling is None or keep_truth else tile_crops
 
     def __len__(self) -> int:
-        return len(self.pairs) + len(self.unlabelled)
+        return (len(self.pairs) + len(self.unlabelled)) * self.items
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, index = key
-        name, image, mask, others, ignored = self._read_all(index)
+        name, image, mask, others, ignored = self._seen(epoch, index)
         axes = self.flip_axes(epoch, index)
         # the draws of `vary` once more
         box = crop_box(image.size, self.crop, self._draws(epoch, index, 1)) if self.crop else None
@@ -251,27 +274,35 @@ class PairDataset(Dataset[Sample]):
             image, mask, ignored = self.transform(image, mask, ignored, draws, name)
         place, maps = self._stored(index, axes)
         views = make_views(image, self.sam_size, self.dino_size if maps is None else None)
-        if ignored is None:
-            target, counted = mask_view(mask, self.sam_size), None
-        else:
-            target = counted_mask_view(mask, ignored, self.sam_size)
-            counted = counted_view(ignored, self.sam_size).flip(axes)
-        if others:
-            further = [
-                mask_view(other, self.sam_size)
-                if ignored is None
-                else counted_mask_view(other, ignored, self.sam_size)
-                for other in others
-            ]
-            target = torch.cat([target, *further])
+        target, counted = target_views([mask, *others], ignored, self.sam_size)
+        counted = None if counted is None else counted.flip(axes)
         views, target = _flip(views, target, axes)
         truth = np.array(mask) if self.keep_truth else None
         if truth is not None and self._of_classes(index):
             truth = np.stack([truth, *map(np.asarray, others)])
         skipped = np.array(ignored) >= 128 if self.keep_truth and ignored is not None else None
-        return Sample(
+        sample = Sample(
             name, views.sam, views.dino, target, truth, place, maps, lesson, counted, skipped
         )
+        tiling = self.tiling if self.keep_truth else None
+        if tiling is None or tiling.fits(image.height, image.width):
+            return sample
+        return sample._replace(picture=image)
+
+    def _seen(
+        self, epoch: int, item: int
+    ) -> tuple[str, Image.Image, Image.Image, list[Image.Image], Image.Image | None]:
+        """As `_read_all`, of an item: a picture, or the crop of it that was drawn."""
+        name, image, mask, others, ignored = self._read_all(item // self.items)
+        if self.tiling is None or self.keep_truth:
+            return name, image, mask, others, ignored
+        draws = self._draws(epoch, item, _CROP_OF_TILE)
+        box = draw_crop(image.size, mask, self.tiling.side, draws, ignored)
+        if box is None:
+            return name, image, mask, others, ignored
+        kept = None if ignored is None else ignored.crop(box)
+        others = [other.crop(box) for other in others]
+        return name, image.crop(box), mask.crop(box), others, kept
 
     def read(self, index: int) -> tuple[str, Image.Image, Image.Image, Image.Image | None]:
         """Name, image, mask and ignored pixels (as of `Labels`) before any change.
@@ -342,6 +373,27 @@ def _flip(views: Views, target: Tensor, axes: list[int]) -> tuple[Views, Tensor]
         return views, target
     dino = views.dino.flip(axes) if views.dino is not None else None
     return Views(views.sam.flip(axes), dino, views.size), target.flip(axes)
+
+
+def tile_of(batch: Batch, box: Box, sizes: tuple[tuple[int, int], tuple[int, int] | None]) -> Batch:
+    """A tile of the one picture of a batch, as a batch by itself.
+
+    Args:
+        batch: With a `picture`, and its truth.
+        box: Left, top, right and bottom of the tile.
+        sizes: Heights and widths of the views, as of `PairDataset`.
+    """
+    assert batch.pictures is not None
+    [picture], [truth], [ignored] = batch.pictures, batch.truths, batch.ignored or [None]
+    assert picture is not None
+    assert truth is not None
+    left, top, right, bottom = box
+    place = np.s_[top:bottom, left:right]
+    apart = None if ignored is None else Image.fromarray(ignored[place].astype(np.uint8) * 255)
+    views = make_views(picture.crop(box), *sizes)
+    target, counted = target_views([Image.fromarray(truth[place])], apart, sizes[0])
+    sample = Sample(batch.names[0], views.sam, views.dino, target, truth[place], counted=counted)
+    return collate([sample])
 
 
 class EpochSampler(Sampler[tuple[int, int]]):

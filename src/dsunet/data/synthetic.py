@@ -3,7 +3,7 @@
 Half of the objects are salient (another texture and palette than their background), half are
 camouflaged (the background's own kind of texture and palette, a little lighter or
 darker). Every picture is a
-function of the seed and its number alone.
+function of the seed and its number alone. Objects can be small ones, too, in large pictures.
 """
 
 from __future__ import annotations
@@ -16,13 +16,26 @@ from PIL import Image
 
 from dsunet.errors import ConfigError, OutputError
 
-__all__ = ["synthetic_pair", "write_synthetic"]
+__all__ = ["OBJECTS", "scattered_pair", "synthetic_pair", "write_synthetic"]
+
+OBJECTS = 6
+"""The most small objects of a picture, where nothing else is said."""
+
+_PAINTED = 512  # a large picture's background is painted at this side, and enlarged
 
 Array = np.ndarray
 Texture = Callable[[np.random.Generator, Array, Array], Array]
 
 
-def write_synthetic(output: str | Path, count: int, size: int = 224, seed: int = 0) -> None:
+def write_synthetic(
+    output: str | Path,
+    count: int,
+    size: int = 224,
+    seed: int = 0,
+    *,
+    object_size: int | None = None,
+    objects: int | None = None,
+) -> None:
     """Writes `count` pairs to `images/` and `masks/` in a new or empty folder.
 
     Args:
@@ -30,20 +43,27 @@ def write_synthetic(output: str | Path, count: int, size: int = 224, seed: int =
         count: How many; every second one is camouflaged.
         size: Side in pixels, at least 32.
         seed: The same seed gives the same pictures.
+        object_size: Across small objects, in pixels, which are scattered over each picture; without
+            it a picture has one that fills much of it.
+        objects: The most small objects of a picture, `OBJECTS` by default; some have none.
 
     Raises:
         OutputError: The folder is not empty.
-        ConfigError: `count` or `size` is too small.
+        ConfigError: `count` or `size` is too small, or objects do not fit.
     """
     if count < 1 or size < 32:
         raise ConfigError(f"count is {count} and size {size}, but at least 1 and 32 are needed")
+    _check_scattered(size, object_size, objects)
     root = Path(output)
     if root.exists() and any(root.iterdir()):
         raise OutputError(f"{root} is not empty; choose another folder")
     for folder in ("images", "masks"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     for number in range(count):
-        image, mask = synthetic_pair(number, size, seed)
+        if object_size is None:
+            image, mask = synthetic_pair(number, size, seed)
+        else:
+            image, mask = scattered_pair(number, size, seed, object_size, objects or OBJECTS)
         name = f"{'camouflaged' if number % 2 else 'salient'}_{number:05d}"
         image.save(root / "images" / f"{name}.jpg", quality=92)
         mask.save(root / "masks" / f"{name}.png")
@@ -87,6 +107,76 @@ def synthetic_pair(number: int, size: int = 224, seed: int = 0) -> tuple[Image.I
     picture += rng.normal(0, 0.012, picture.shape)
     image = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8))
     return image, Image.fromarray(np.where(coverage >= 0.5, 255, 0).astype(np.uint8))
+
+
+def scattered_pair(
+    number: int, size: int = 2000, seed: int = 0, object_size: int = 12, objects: int = OBJECTS
+) -> tuple[Image.Image, Image.Image]:
+    """Picture `number` of a set with small objects and its mask: RGB and grey (0 or 255).
+
+    Odd numbers are camouflaged, even ones salient. Nothing is made at size×size but the picture
+    itself, so that it may be large.
+
+    Args:
+        number: Of the picture.
+        size: Its side in pixels.
+        seed: The same seed gives the same pictures.
+        object_size: Across an object, in pixels, give or take a fifth.
+        objects: The most of them; from none on, each number is as likely.
+    """
+    rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 1, number]))
+    camouflaged = bool(number % 2)
+    side = min(size, _PAINTED)
+    y, x = np.mgrid[0:side, 0:side] / side
+    kinds: list[Texture] = [_clouds, _stripes, _cells, _speckle]
+    palette = _palette(rng)
+    painted = _paint(kinds[rng.integers(len(kinds))](rng, x, y), palette)
+    small = Image.fromarray((np.clip(painted, 0, 1) * 255).astype(np.uint8))
+    enlarged = small.resize((size, size), Image.Resampling.BICUBIC)
+    picture = np.asarray(enlarged, np.float32) / 255
+    picture += 0.02 * rng.standard_normal((size, size, 1), np.float32)
+    mask = np.zeros((size, size), np.uint8)
+    for _ in range(int(rng.integers(0, objects + 1))):
+        reach = object_size  # half of the part around it that is painted
+        left, top = (int(value) for value in rng.integers(0, size - 2 * reach, 2))
+        place = np.s_[top : top + 2 * reach, left : left + 2 * reach]
+        coverage = _blob(rng, reach, object_size * rng.uniform(0.8, 1.2) / 2)[..., None]
+        if camouflaged:
+            surface = picture[place] * (1 + rng.choice([-1, 1]) * rng.uniform(0.15, 0.3))
+        else:
+            surface = np.asarray(_palette(rng, palette)[1], np.float32)
+        picture[place] = picture[place] * (1 - coverage) + surface * coverage
+        mask[place][coverage[..., 0] >= 0.5] = 255
+    image = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8))
+    return image, Image.fromarray(mask)
+
+
+def _check_scattered(size: int, object_size: int | None, objects: int | None) -> None:
+    """Raises `ConfigError` if small objects do not fit."""
+    if object_size is None:
+        if objects is not None:
+            raise ConfigError(
+                f"objects is {objects}, but is of small ones: give `object_size`, too, or leave it "
+                "out"
+            )
+        return
+    if not 4 <= object_size <= size // 4:
+        raise ConfigError(
+            f"object_size is {object_size}, but needs 4 to {size // 4}, a quarter of `size`"
+        )
+    if objects is not None and objects < 1:
+        raise ConfigError(f"objects is {objects}, but needs at least 1")
+
+
+def _blob(rng: np.random.Generator, reach: int, radius: float) -> Array:
+    """A blob with a wavy outline in the middle of a part: coverage in 0..1, float32."""
+    y, x = np.mgrid[0 : 2 * reach, 0 : 2 * reach] - reach + 0.5
+    angle = np.arctan2(y, x)
+    outline = 1 + sum(
+        rng.uniform(0, 0.28 / k) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in (2, 3)
+    )
+    edge = radius * outline - np.hypot(x, y)
+    return np.asarray(np.clip(edge + 0.5, 0, 1), np.float32)
 
 
 def _object(rng: np.random.Generator, x: Array, y: Array, size: int) -> Array:

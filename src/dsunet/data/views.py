@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ __all__ = [
     "image_view",
     "make_views",
     "mask_view",
+    "target_views",
 ]
 
 
@@ -80,6 +82,26 @@ def counted_mask_view(mask: Image.Image, ignored: Image.Image, size: tuple[int, 
     enough = weight > 0.25  # of its weight, which bicubically may be next to nothing
     view = np.where(enough, total / np.where(enough, weight, 1), nearest)
     return torch.from_numpy((view.clip(0, 255).round() / 255).astype(np.float32))[None]
+
+
+def target_views(
+    masks: Sequence[Image.Image], ignored: Image.Image | None, size: tuple[int, int]
+) -> tuple[Tensor, Tensor | None]:
+    """What a network is to find in its view, and which pixels of it count, if not all do.
+
+    Args:
+        masks: Grey, that of the object or one for each class.
+        ignored: 255 where a pixel is ignored, of the masks' size; `None` if none is.
+        size: Height and width of the view.
+
+    Returns:
+        C×height×width for so many masks, and 1×height×width; see `mask_view`, `counted_mask_view`
+        and `counted_view`.
+    """
+    if ignored is None:
+        return torch.cat([mask_view(mask, size) for mask in masks]), None
+    targets = [counted_mask_view(mask, ignored, size) for mask in masks]
+    return torch.cat(targets), counted_view(ignored, size)
 
 
 def _resize(image: Image.Image, size: tuple[int, int], resampling: Image.Resampling) -> Tensor:

@@ -69,7 +69,8 @@ def obstacle(model: SegmentationModel, data: DataConfig) -> str | None:
     for name in ("crop", "colour"):
         if getattr(data, name) > 0:
             return f"with `{name}` an image looks different every time"
-    for name, given in (("transform", data.transform), ("augment", data.changes)):
+    changes = (("transform", data.transform), ("augment", data.changes), ("tile", data.tiling))
+    for name, given in changes:
         if given:
             return f"with `{name}` an image looks different every time"
     return None

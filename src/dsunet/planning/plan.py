@@ -106,7 +106,8 @@ class _Planning:
         costs = self._choose_model(facts, machine)
         length = self._length(costs)
         self._choose_length(length)
-        self.findings += rules.misfits(facts, self._side(), machine, costs, length, self._budget)
+        side = self._fineness(facts)
+        self.findings += rules.misfits(facts, side, machine, costs, length, self._budget)
         every = flat_settings(
             self.model, self.data, self.recipe, self.wishes.loss, self.sources.as_settings()
         )
@@ -202,6 +203,8 @@ class _Planning:
     def _choose_view(self, facts: DataFacts, machine: Machine) -> Costs:
         """Tries steps until the view and the batch that were tried are those that are chosen."""
         start = self._choose_start()
+        if self._side() and (tile := rules.choose_tile(facts, self._side())) is not None:
+            self._take(tile)
         sides = self._sides(facts)
         if sides:
             self._see(min(sides, key=lambda side: abs(side - _FIRST_TRY)))
@@ -241,11 +244,11 @@ class _Planning:
         return "encoders" if weights in ("default", "encoders") else "trained"
 
     def _sides(self, facts: DataFacts) -> list[int]:
-        """Views to choose from; none where somebody or the model's encoders tell theirs."""
+        """Views to choose from; none where somebody, the encoders or tiles tell theirs."""
         model = self.model
         if "sam_size" in self.given or not isinstance(model, ModelConfig) or model.uses_semantic:
             return []
-        return rules.views_for(facts)
+        return [] if self.data.tiling is not None else rules.views_for(facts)
 
     def _see(self, side: int) -> None:
         assert isinstance(self.model, ModelConfig)
@@ -254,6 +257,11 @@ class _Planning:
     def _side(self) -> int:
         """The view's longer side in pixels; 0 where a network of somebody's own tells it later."""
         return max(as_size(self.model.sam_size or 0))
+
+    def _fineness(self, facts: DataFacts) -> int:
+        """The side of the view that would show a whole picture as finely as it is seen."""
+        tile, longest = self.data.tile, facts.longest_side
+        return self._side() if tile is None else round(self._side() * max(1, longest / tile))
 
     def _tried(self) -> Trial:
         """Some steps with the settings as they stand; not tried twice."""

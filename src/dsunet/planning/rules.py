@@ -16,6 +16,7 @@ __all__ = [
     "Choice",
     "choose_changes",
     "choose_flips",
+    "choose_tile",
     "choose_validation",
     "choose_view",
     "choose_weights",
@@ -123,6 +124,37 @@ def choose_view(facts: DataFacts, sides: Sequence[int], seen: Callable[[int], fl
     return Choice("sam_size", side, f"{why}; {size}" if size else why)
 
 
+def choose_tile(facts: DataFacts, view: int) -> Choice | None:
+    """Tiles, where more than a quarter of the objects is tiny in the largest view that suits.
+
+    Seen in the view, tiles show at most one of twenty objects as tiny; they have half of the view's
+    pixels at least, since nothing is gained by magnifying more.
+
+    Args:
+        facts: Of the data.
+        view: Side of the view in pixels.
+
+    Returns:
+        `None` where a view of the whole picture does, or pictures are no larger than a tile.
+    """
+    top = max(views_for(facts))
+    share = facts.tiny(top, TINY)
+    if share <= _SOME:
+        return None
+    smallest = sorted(facts.objects)[int(_FEW * len(facts.objects))] * facts.longest_side
+    side = int(view * smallest / TINY) // _STEP * _STEP
+    side = max(side, view // 2 // _STEP * _STEP, _STEP)
+    if side >= facts.longest_side:
+        return None
+    tiny = facts.tiny(round(view * facts.longest_side / side), TINY)
+    return Choice(
+        "tile",
+        side,
+        f"{_percent(share)} of the objects are under {TINY} px even in a view of {top} px of the "
+        f"whole picture; of tiles of {side} px it is {_percent(tiny)}",
+    )
+
+
 def tiny_finding(facts: DataFacts, side: int) -> str | None:
     """What is to be said of objects that are too small for a view; nothing of a few."""
     share = facts.tiny(side, TINY)
@@ -136,8 +168,8 @@ def tiny_finding(facts: DataFacts, side: int) -> str | None:
     )
     return (
         f"{_percent(share)} of {len(facts.objects):,} objects are under {TINY} px long in a view "
-        f"of {side} px, and may be missed; {rather}: give more time or memory, or crops of the "
-        "pictures"
+        f"of {side} px, and may be missed; {rather}: give more time or memory, or cut the "
+        "pictures into tiles (`tile`)"
     )
 
 

@@ -23,6 +23,7 @@ import yaml
 
 from dsunet.benchmarking.memory import peak_bytes
 from dsunet.config import as_size
+from dsunet.config.tiling import Tiling
 from dsunet.data.checks.look import check_split
 from dsunet.data.limits import pixels_allowed
 from dsunet.data.pairs import Pair
@@ -230,7 +231,7 @@ def _in_folder(folder: Path, task: Task, now: Callable[[], Mark]) -> Trial:
     with pixels_allowed(request.data.max_pixels), loop.quiet():
         make_folder(folder)
         ready = now()
-        own = _usable(own, None if view is None else as_size(view))
+        own = _usable(own, None if view is None else as_size(view), request.data.tiling)
         checked = now()
         material = Material(own)
         loop.seed(recipe.seed)
@@ -263,13 +264,13 @@ def _in_folder(folder: Path, task: Task, now: Callable[[], Mark]) -> Trial:
     )
 
 
-def _usable(split: Split, view: tuple[int, int] | None) -> Split:
+def _usable(split: Split, view: tuple[int, int] | None, tiling: Tiling | None) -> Split:
     """The split without pairs that have errors, which the plan tells of.
 
     Raises:
         DataError: No pairs are left to train on, or the masks do not say alike what is object.
     """
-    report = check_split(split, view=view)
+    report = check_split(split, view=view, tiling=tiling)
     errors = report.of("error")
     bad = {file for each in errors for file in each.files}
 

@@ -44,6 +44,8 @@ class Report:
     """Images to be cropped to their object that have none: their outputs are whole."""
     abstained: list[Path | Remote] = field(default_factory=list)
     """Images that were taken for ones without an object, see `Options.abstain`."""
+    read_whole: list[tuple[Path | Remote, str]] = field(default_factory=list)
+    """Huge images in tiles that were read as a whole all the same, each with the reason."""
 
 
 def predict_files(
@@ -131,6 +133,11 @@ def check_draft(options: Options, segmenter: Segmenter) -> None:
             "`draft` leaves out pixels that the second look would show (`zoom`); leave one of them "
             "out"
         )
+    if segmenter.looks.tiling is not None:
+        raise ConfigError(
+            f"`draft` leaves out pixels that tiles would show ({segmenter.looks.tiling}); leave "
+            "`draft` out, or give `tile` 0"
+        )
     if segmenter.largest_side is None:
         raise ConfigError(
             f"`draft` is for networks, but {segmenter.engine.name} is a function that takes the "
@@ -163,6 +170,8 @@ class _Noting:
             report.without_object.append(image)
         if outcome.abstained:
             report.abstained.append(image)
+        if outcome.read_whole:
+            report.read_whole.append((image, outcome.read_whole))
         if outcome.reason:
             report.failures.append((image, f"{image}: {outcome.reason}"))
             add_failures(self.folder, [(image, outcome.reason)], first=len(report.failures) == 1)

@@ -18,7 +18,8 @@ from dsunet.errors import ConfigError, ImageError
 from dsunet.predict.engines.base import Engine, Size
 from dsunet.predict.engines.choose import check_engine, choose_engine, open_model
 from dsunet.predict.engines.ensemble import together
-from dsunet.predict.engines.models import Given, Looks, Opened
+from dsunet.predict.engines.models import Given, Looks, Opened, one_tiling, tile_arguments
+from dsunet.predict.engines.tiles import TileEngine
 from dsunet.predict.inputs import Given as Picture
 from dsunet.predict.inputs import Taken, as_taken, several
 from dsunet.predict.members import Member, as_members
@@ -82,6 +83,7 @@ class Recipe:
             view=self.looks.view,
             flips=self.looks.flips,
             zoom=self.looks.zoom,
+            **tile_arguments(self.looks.tiling),
             blocks=self.blocks,
             **self.settings,
         )
@@ -136,6 +138,11 @@ class Segmenter:
         flips: Segment every image mirrored, too, and take the mean; takes twice as long.
         zoom: Segment the part around the object again and take the mean there: finer outlines of
             small objects, for up to twice the time.
+        tile: Side, in pixels of the image, of the tiles that an image which is larger is cut into;
+            each is segmented by itself, and the maps are blended. By default as the weights were
+            trained, see `DataConfig.tile`; 0 takes every image as a whole.
+        overlap: What neighbouring tiles share at least, of a tile's side: 0 to 0.75; by default as
+            the weights say, or 0.25.
         blocks: Blocks of your own that models from files have, or their import paths, see
             `dsunet.load`.
 
@@ -152,7 +159,7 @@ class Segmenter:
         files: All such files, of an ensemble's members.
         identity: What tells a model of your own from another one; empty for dsunet's and ensembles.
         intensity: Which stored values of images are black and white.
-        looks: `view`, `flips` and `zoom` as they were asked for.
+        looks: `view`, `flips`, `zoom` and tiles as they were asked for, or as the weights say.
         threshold: From which probability a pixel is object: what `dsunet calibrate` has chosen for
             the weights, else 0.5.
         image_threshold: From which score there is an object in an image, of weights that were
@@ -177,6 +184,8 @@ class Segmenter:
         view: int | Size | None = None,
         flips: bool = False,
         zoom: bool = False,
+        tile: int | None = None,
+        overlap: float | None = None,
         blocks: Sequence[str | Callable[..., object]] = (),
     ) -> None:
         check_engine(engine)
@@ -189,8 +198,9 @@ class Segmenter:
             for each, own in as_members(model, weights)
         ]
         settings = {"fold_batchnorm": fold_batchnorm, "int8": int8, "compile": compile}
-        self.looks = Looks(_as_view(view), flips, zoom)
-        once = replace(self.looks, zoom=False)  # the second look is at what all have found
+        self.looks = Looks(_as_view(view), flips, zoom, one_tiling(opened, tile, overlap, zoom))
+        # the second look is at what all have found, and a tile is the same for all
+        once = replace(self.looks, zoom=False, tiling=None)
         engines = [
             choose_engine(engine, each, device, precision, settings, once) for each in opened
         ]
@@ -361,7 +371,8 @@ class Segmenter:
                   in 0..1; with an `intensity` any numbers;
                 - a tensor H×W, 1×H×W, 3×H×W or 4×H×W of such values, on any device;
                 - a list, a tuple or an iterator of any of these, or a tensor B×C×H×W.
-            batch_size: Of several, images per pass. Other sizes than 1 may change the last digit.
+            batch_size: Of several, images per pass, and of one in tiles, tiles. Other sizes than 1
+                may change the last digit.
 
         Returns:
             What was found in the image; of several, a list.
@@ -376,17 +387,18 @@ class Segmenter:
             raise ConfigError(f"`batch_size` is {batch_size}, but needs at least 1")
         images = several(image)
         if images is None:
-            return self._segment([as_taken(cast(Picture, image), self.intensity)])[0]
+            size = batch_size if self.engine.batches else 1
+            return self._segment([as_taken(cast(Picture, image), self.intensity)], size)[0]
         size = batch_size if self.engine.batches else 1
         taken = (_taken(number, each, self.intensity) for number, each in enumerate(images))
         found: list[Segmentation] = []
         while batch := list(islice(taken, size)):
-            found += self._segment(batch)
+            found += self._segment(batch, size)
         return found
 
-    def _segment(self, taken: Sequence[Taken]) -> list[Segmentation]:
+    def _segment(self, taken: Sequence[Taken], batch_size: int = 1) -> list[Segmentation]:
         """Of some images, in one pass."""
-        maps = self.probabilities([self.prepare(one.seen) for one in taken])
+        maps = self.in_passes([self.prepare(one.seen) for one in taken], batch_size)
         return [
             self.segmentation(one, probability)
             for one, probability in zip(taken, maps, strict=True)
@@ -398,12 +410,22 @@ class Segmenter:
             taken.picture,
             probability,
             taken.alpha,
-            self.view,
+            self._fineness(*probability.shape),
             threshold=self.threshold,
             image_threshold=self.image_threshold,
             classes=self.classes,
             exclusive=self.exclusive,
         )
+
+    @property
+    def tiles(self) -> TileEngine | None:
+        """What segments tile by tile, if that is done."""
+        return self.engine if isinstance(self.engine, TileEngine) else None
+
+    def _fineness(self, height: int, width: int) -> Size | None:
+        """Height and width of the view of a whole image that would be as fine as its map."""
+        view, tiling = self.view, self.looks.tiling
+        return view if view is None or tiling is None else tiling.fineness(view, height, width)
 
     def filled(self, options: Options) -> Options:
         """Options, with what only the model knows: classes, and calibrated thresholds.
@@ -447,6 +469,12 @@ class Segmenter:
             CustomModelError: What a model of your own gives is no map.
         """
         return self.engine.probabilities(prepared)
+
+    def in_passes(self, prepared: Sequence[Any], batch_size: int) -> list[np.ndarray]:
+        """The same, with so many tiles a pass of images that go by tiles."""
+        if self.tiles is not None:
+            return self.tiles.probabilities(prepared, batch_size)
+        return self.probabilities(prepared)
 
 
 def _calibrated(opened: Sequence[Opened]) -> tuple[float, float | None]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from dsunet.config import Options
-from dsunet.data.remote import Remote
+from dsunet.data.remote import Remote, at_hand
 from dsunet.data.sources import IMAGE_SUFFIXES, Source
 from dsunet.errors import OutputError, closest
 from dsunet.predict.encoding import FORMATS, format_of
 from dsunet.predict.files import check_draft
+from dsunet.predict.huge import Huge, as_huge
 from dsunet.predict.outputs import check_options, made
 from dsunet.predict.segmenter import Segmenter
 from dsunet.predict.working import read_to_segment
@@ -36,6 +38,8 @@ class Made(bytes):
     """Whether the image has more pages or frames than the first."""
     profile_trouble: str = ""
     """Why the image's colour profile cannot be used, if it has one."""
+    read_whole: str = ""
+    """Why a huge image in tiles was read as a whole, if it was."""
 
 
 def is_single(output: str) -> bool:
@@ -113,8 +117,20 @@ def _is_same(image: Path | Remote, output: str) -> bool:
     return isinstance(image, Path) and os.path.realpath(image) == os.path.realpath(output)
 
 
-def predict_one(segmenter: Segmenter, image: Source | Remote, options: Options) -> Made:
+def predict_one(
+    segmenter: Segmenter,
+    image: Source | Remote,
+    options: Options,
+    scratch: str | Path | None = None,
+) -> Made:
     """The file of one image's one output, as `predict_files` writes it.
+
+    Args:
+        segmenter: The model.
+        image: What to segment.
+        options: What to write.
+        scratch: Folder for a file of one byte a pixel that a huge image takes meanwhile; by default
+            the system's for such files.
 
     Raises:
         ImageError: It cannot be read, or is too large for the format.
@@ -128,7 +144,11 @@ def predict_one(segmenter: Segmenter, image: Source | Remote, options: Options) 
             f"probability has a map for each class ({', '.join(options.classes)}), and one file "
             "is to be written; name a folder as `output`, or `save` labels or overlay"
         )
-    read = read_to_segment(image, segmenter, options)
+    source = at_hand(image)
+    huge = as_huge(source, segmenter, options)
+    if isinstance(huge, Huge):
+        return _of_huge(huge, segmenter, options, scratch)
+    read = read_to_segment(source, segmenter, options, huge)
     [probability] = segmenter.probabilities([read.prepared])
     result = segmenter.segmentation(read.taken, probability)
     if options.abstain:
@@ -141,4 +161,19 @@ def predict_one(segmenter: Segmenter, image: Source | Remote, options: Options) 
     file.whole = options.crop_to_object and box is None
     file.empty = options.abstain and not result.probability.any()
     file.frames, file.profile_trouble = read.frames, read.profile_trouble
+    file.read_whole = read.read_whole
+    return file
+
+
+def _of_huge(
+    image: Huge, segmenter: Segmenter, options: Options, scratch: str | Path | None
+) -> Made:
+    if scratch is not None:
+        Path(scratch).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".dsunet-", dir=scratch) as folder:
+        path = Path(folder) / "output.png"
+        found, empty = image.write(segmenter, options, {options.save[0]: path}, 1)
+        file = Made(path.read_bytes())
+    file.empty = options.abstain and (empty or not found.levels[1:].any())
+    file.frames, file.profile_trouble = image.frames, image.profile_trouble
     return file

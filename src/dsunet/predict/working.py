@@ -17,6 +17,7 @@ from dsunet.data.remote import Remote, at_hand
 from dsunet.data.sources import Source
 from dsunet.errors import CustomModelError, ImageError
 from dsunet.predict.encoding import LARGEST, Kept, kept_of
+from dsunet.predict.huge import Huge, as_huge
 from dsunet.predict.inputs import Taken
 from dsunet.predict.outputs import made
 from dsunet.predict.pictures import Segmentation
@@ -40,6 +41,8 @@ class ToSegment(NamedTuple):
     """Whether it has more pages or frames than the first."""
     profile_trouble: str
     """Why its colour profile cannot be used; empty if it can, or there is none."""
+    read_whole: str = ""
+    """Why all of it was read at a time though it is so large; empty if that is no matter."""
 
 
 class Outcome(NamedTuple):
@@ -62,13 +65,16 @@ class Outcome(NamedTuple):
     """Whether it was to be cropped to its object, but has none."""
     abstained: bool = False
     """Whether it was taken for one without an object, see `Options.abstain`."""
+    read_whole: str = ""
+    """Why a huge image in tiles was read and written as a whole, which takes memory for all of its
+    pixels; empty if it was not."""
 
 
 class _Ready(NamedTuple):
     """A job whose image has been read, or why it could not be."""
 
     job: Job
-    image: ToSegment | None = None
+    image: ToSegment | Huge | None = None
     reason: str = ""
     seconds: float = 0.0
 
@@ -100,8 +106,8 @@ class Working:
         )
         written: deque[Future[Outcome]] = deque()
         try:
-            for batch in in_batches(self._without_failures(ready), batch_size):
-                written.extend(self._write_all(writers, batch))
+            for batch in in_batches(self._at_hand(ready, batch_size), batch_size):
+                written.extend(self._write_all(writers, batch, batch_size))
                 while len(written) >= behind:
                     self.ended(written.popleft().result())
             while written:
@@ -114,12 +120,14 @@ class Working:
                 if each.exception() is None:
                     self.ended(each.result())
 
-    def _write_all(self, writers: Executor, batch: list[_Ready]) -> Iterator[Future[Outcome]]:
+    def _write_all(
+        self, writers: Executor, batch: list[_Ready], batch_size: int
+    ) -> Iterator[Future[Outcome]]:
         """Computes the maps of a batch and has them written."""
         started = time.perf_counter()
         try:
-            images = [each.image for each in batch if each.image is not None]
-            maps = self.segmenter.probabilities([image.prepared for image in images])
+            images = [each.image for each in batch if isinstance(each.image, ToSegment)]
+            maps = self.segmenter.in_passes([image.prepared for image in images], batch_size)
         except CustomModelError as error:
             if self.segmenter.engine.batches:
                 raise
@@ -130,13 +138,41 @@ class Working:
             result = self.segmenter.segmentation(image.taken, probability)
             yield writers.submit(self._write, result, each, image, each.seconds + share)
 
-    def _without_failures(self, ready: Iterable[_Ready]) -> Iterator[_Ready]:
-        """Passes on what could be read, and tells of the rest at once."""
+    def _at_hand(self, ready: Iterable[_Ready], batch_size: int) -> Iterator[_Ready]:
+        """Passes on what could be read; does what is too large for that, and tells of the rest."""
         for each in ready:
             if each.image is None:
                 self._fail(each, each.reason)
+            elif isinstance(each.image, Huge):
+                self._do_huge(each.image, each, batch_size)
             else:
                 yield each
+
+    def _do_huge(self, image: Huge, ready: _Ready, batch_size: int) -> None:
+        """Reads, segments and writes a huge image, band by band."""
+        started, options, job = time.perf_counter(), self.options, ready.job
+        paths = {
+            kind: output_path(self.folder, kind, options.save, job.name, options.format)
+            for kind in options.save
+        }
+        try:
+            found, empty = image.write(self.segmenter, options, paths, batch_size)
+        except (ImageError, CustomModelError) as error:
+            if isinstance(error, CustomModelError) and self.segmenter.engine.batches:
+                raise
+            self._fail(ready, str(error))
+            return
+        self.ended(
+            Outcome(
+                job,
+                size=image.size,
+                score=found.score if self.scores and not empty else 0.0 if self.scores else None,
+                seconds=ready.seconds + time.perf_counter() - started,
+                frames=image.frames,
+                profile_trouble=image.profile_trouble,
+                abstained=options.abstain and (empty or not found.levels[1:].any()),
+            )
+        )
 
     def _write(
         self, result: Segmentation, ready: _Ready, image: ToSegment, seconds: float
@@ -174,6 +210,7 @@ class Working:
             profile_trouble=image.profile_trouble,
             whole=whole,
             abstained=abstained,
+            read_whole=image.read_whole,
         )
 
     def _score(self, result: Segmentation) -> float | None:
@@ -198,14 +235,25 @@ def _read(job: Job, segmenter: Segmenter, options: Options) -> _Ready:
     if job.trouble:
         return _Ready(job, reason=job.trouble)
     try:
-        image = read_to_segment(job.image, segmenter, options)
+        source = at_hand(job.image)
+        image: ToSegment | Huge | str = as_huge(source, segmenter, options)
+        if isinstance(image, str):
+            image = read_to_segment(source, segmenter, options, image)
         return _Ready(job, image, seconds=time.perf_counter() - started)
     except ImageError as error:
         return _Ready(job, reason=str(error), seconds=time.perf_counter() - started)
 
 
-def read_to_segment(image: Source | Remote, segmenter: Segmenter, options: Options) -> ToSegment:
+def read_to_segment(
+    image: Source | Remote, segmenter: Segmenter, options: Options, read_whole: str = ""
+) -> ToSegment:
     """Reads an image and makes the network's views of it.
+
+    Args:
+        image: Where it is.
+        segmenter: Whose views.
+        options: What will be written.
+        read_whole: What `as_huge` has said of it.
 
     Raises:
         ImageError: It cannot be read, or is too large for the format to write.
@@ -222,6 +270,7 @@ def read_to_segment(image: Source | Remote, segmenter: Segmenter, options: Optio
         kept_of(decoded, upright=upright, exif=options.keep_exif, gps=options.keep_gps),
         decoded.frames,
         profile_trouble(decoded.pixels),
+        read_whole,
     )
 
 

@@ -45,6 +45,7 @@ def check_classes(
         return
     for asked, what, instead in (
         (distill is not None, "distillation", "train it without a teacher"),
+        (data.tiling is not None, "`tile`", "leave it out"),
         (data.transform is not None, "`transform`", "leave it out (`augment` has changes)"),
         (loss.positive_weight == "auto", "`positive_weight` auto", "give a number"),
         (recipe.protocol != "raw", f"`protocol` {recipe.protocol}", "leave it out"),

@@ -296,7 +296,7 @@ def checked_data(
     pairs = len(split.training) + len(split.validation)
     if pairs > 1000 and data.check == "full":
         say(f"reading {pairs:,} pairs to check them (`check` headers is quicker)")
-    report = check_split(split, full=data.check == "full", view=view)
+    report = check_split(split, full=data.check == "full", view=view, tiling=data.tiling)
     for line in report.lines():
         say(line)
     report.raise_for_errors()
@@ -362,6 +362,7 @@ def facts(data: DataConfig, split: Split, recipe: TrainConfig) -> dict[str, Any]
         "seed": recipe.seed,
         "epochs": recipe.epochs,
         **({"average": recipe.average} if recipe.average else {}),
+        **({"tiling": data.tiling.to_dict()} if data.tiling is not None else {}),
     }
 
 

@@ -88,7 +88,9 @@ def make_loaders(
     if not split.validation:
         return Loaders(train_loader, Orders(order), None, None)
     stored = cache.validation if cache is not None else None
-    validation = PairDataset(split.validation, *sizes, keep_truth=True, stored=stored)
+    validation = PairDataset(
+        split.validation, *sizes, keep_truth=True, stored=stored, tiling=data.tiling
+    )
     # one image a batch, so that the measures are those of prediction to the last digit
     measured = EpochSampler(len(validation), shuffle=False, ranks=ranks)
     orders = Orders(order, measured)
@@ -118,4 +120,6 @@ def _training_set(
         lessons=lessons,
         intensity=network.intensity,
         transform=None if data.transform is None else Transform(data.transform),
+        tiling=data.tiling,
+        tile_crops=data.tile_crops,
     )

@@ -78,7 +78,13 @@ def run_loop(request: Request, material: Material, built: Built, together: Toget
         _say_start(request, material, built.network)
     distillation = teaching.distillation if teaching is not None else None
     module = SegmentationModule(
-        built.network, recipe, request.loss, built.cache, distillation, loaders.orders
+        built.network,
+        recipe,
+        request.loss,
+        built.cache,
+        distillation,
+        loaders.orders,
+        request.data.tiling,
     )
     fit(trainer, module, loaders, interrupt, folder, checkpoint)
     together.leave()

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from dsunet.config import LossConfig, TrainConfig
 from dsunet.config.renamed import todays
-from dsunet.data.dataset import Batch
+from dsunet.config.tiling import Tiling
+from dsunet.data.dataset import Batch, tile_of
+from dsunet.data.tiles import Grid
 from dsunet.errors import CheckpointError, TrainingError
 from dsunet.maps.semantic import FeatureCache
 from dsunet.metrics import OWN_MEASURES, BestThreshold, ImageMeasures, Measures
@@ -27,6 +29,7 @@ from dsunet.running.inference import forward_views, predict_probabilities, proba
 from dsunet.running.maps import quantise
 from dsunet.running.memory import give_back
 from dsunet.running.step import Given, in_float32, loss_of, wanted_outputs, way_there
+from dsunet.running.tiling import blended
 from dsunet.training.average import WeightAverage
 from dsunet.training.distillation import Distillation
 from dsunet.training.loaders import Orders
@@ -51,6 +54,7 @@ class SegmentationModule(L.LightningModule):
         distillation: What is learned from a teacher, beside the truth.
         orders: The order of the training images and of those that are measured, which say what of
             them is this process's; without it all is.
+        tiling: Of pictures that are measured tile by tile, and come whole in their batches.
     """
 
     def __init__(
@@ -61,8 +65,10 @@ class SegmentationModule(L.LightningModule):
         cache: FeatureCache | None = None,
         distillation: Distillation | None = None,
         orders: Orders | None = None,
+        tiling: Tiling | None = None,
     ) -> None:
         super().__init__()
+        self.tiling = tiling
         self.orders = orders
         self.model = model
         self.cache = cache
@@ -158,6 +164,8 @@ class SegmentationModule(L.LightningModule):
 
     def predict(self, batch: Batch) -> list[np.ndarray]:
         """Probability maps at the size of the batch's truths; in evaluation mode."""
+        if batch.pictures is not None:
+            return [self._tile_by_tile(batch)[0]]
         maps = self._semantics(batch)
         return predict_probabilities(self.evaluated, batch.sam, batch.dino, _sizes(batch), maps)
 
@@ -171,6 +179,32 @@ class SegmentationModule(L.LightningModule):
         return in_float32(
             forward_views(self.evaluated, batch.sam, batch.dino, maps, outputs=wanted)
         )
+
+    def _maps_and_loss(self, batch: Batch) -> tuple[list[np.ndarray], float]:
+        """Maps at the size of the truths, and the loss, of a batch or of a tile."""
+        logits = self.validated_logits(batch)
+        loss, model = self._loss_of(logits, batch), self.model
+        maps = probabilities_of(logits.fine, _sizes(batch), model.classes, model.exclusive)
+        return maps, float(loss)
+
+    @torch.inference_mode()
+    def _tile_by_tile(self, batch: Batch) -> tuple[np.ndarray, float]:
+        """The same of one picture in tiles, blended as in prediction; the loss is their mean."""
+        assert self.tiling is not None
+        sizes, [(height, width)] = self.evaluated.view_sizes, _sizes(batch)
+        losses: list[float] = []
+
+        def maps_of(boxes: Sequence[tuple[int, int, int, int]]) -> list[np.ndarray]:
+            found: list[np.ndarray] = []
+            for box in boxes:
+                tile = self.transfer_batch_to_device(tile_of(batch, box, sizes), self.device, 0)
+                maps, loss = self._maps_and_loss(tile)
+                found += maps
+                losses.append(loss)
+            return found
+
+        whole = blended(Grid.of(height, width, self.tiling), maps_of).clip(0, 1)
+        return whole, float(np.mean(losses))
 
     def epoch_loss(self) -> float:
         """Mean loss of this process's images of this epoch so far, also of one that goes on."""
@@ -265,11 +299,13 @@ class SegmentationModule(L.LightningModule):
             for truth, apart in zip(batch.truths, ignored, strict=True)
             if truth is not None
         ]
-        logits = self.validated_logits(batch)
-        loss = self._loss_of(logits, batch)
-        self._validation_losses += [float(loss)] * len(batch.sam)
+        if batch.pictures is None:
+            maps, loss = self._maps_and_loss(batch)
+        else:
+            whole, loss = self._tile_by_tile(batch)
+            maps = [whole]
+        self._validation_losses += [loss] * len(batch.sam)
         model = self.model
-        maps = probabilities_of(logits.fine, _sizes(batch), model.classes, model.exclusive)
         for probability, (truth, apart) in zip(maps, truths, strict=True):
             if isinstance(self.measures, ClassMeasures):
                 found = class_masks(probability, model.exclusive, self.recipe.threshold)

@@ -112,6 +112,11 @@ def settled(request: Request, going_on: bool) -> Request:
                 f"`transform` is {request.data.transform}, but what a teacher says of an image "
                 "cannot follow it; leave it out of distillation"
             )
+        if request.data.tile is not None:
+            raise ConfigError(
+                f"`tile` is {request.data.tile}, but a teacher's maps are of whole pictures; leave "
+                "it out of distillation"
+            )
         if request.recipe.multi_scale:
             raise ConfigError(
                 f"`multi_scale` is {request.recipe.multi_scale}, but a teacher's maps are of one "

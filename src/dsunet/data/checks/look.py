@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dsunet.config import DataConfig
+from dsunet.config.tiling import Tiling
 from dsunet.data.checks.duplicates import Signature, describe, near_duplicates, sign
 from dsunet.data.checks.findings import KINDS, DataReport, Finding, finding
 from dsunet.data.checks.objects import Objects, can_count, count_objects, describe_lost
@@ -59,7 +60,8 @@ def check_data(
     Raises:
         DataError: There is no data set to check.
     """
-    return check_split(split_data(config, seed), full=config.check == "full", view=view)
+    full = config.check == "full"
+    return check_split(split_data(config, seed), full=full, view=view, tiling=config.tiling)
 
 
 def check_split(
@@ -67,6 +69,7 @@ def check_split(
     *,
     full: bool = True,
     view: tuple[int, int] | None = None,
+    tiling: Tiling | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> DataReport:
     """Looks at every file of a data set and reports all that is wrong or odd.
@@ -77,6 +80,7 @@ def check_split(
             and no near-duplicates.
         view: Height and width of the network's view in pixels, to find objects that vanish in it;
             it takes reading every file, and the package SciPy.
+        tiling: The tiles that are seen in such a view, if pictures are cut into some.
         progress: Called with the number of pairs done and the number of all.
     """
     started = time.monotonic()
@@ -91,7 +95,8 @@ def check_split(
     values = Survey(split.reading)
     objects: list[Objects] = []
     counted = view if full and can_count() else None
-    for done, look in enumerate(look_at(pairs, full=full, compare=compare, view=counted), 1):
+    looks = look_at(pairs, full=full, compare=compare, view=counted, tiling=tiling)
+    for done, look in enumerate(looks, 1):
         report.findings += look.findings
         if look.signature is not None:
             (known if done <= len(split.training) else asked).append(look.signature)
@@ -103,7 +108,7 @@ def check_split(
             progress(done, len(pairs))
     report.survey = values
     report.findings += survey_findings(values)
-    if counted is not None and (lost := describe_lost(objects, counted)):
+    if counted is not None and (lost := describe_lost(objects, counted, tiling)):
         report.findings.append(Finding("tiny_object", (), lost))
     for alike in near_duplicates(known, asked):
         report.findings.append(finding("near_duplicate", alike, describe(alike)))
@@ -181,7 +186,12 @@ class Look(NamedTuple):
 
 
 def look_at(
-    pairs: Sequence[Pair], *, full: bool, compare: bool, view: tuple[int, int] | None = None
+    pairs: Sequence[Pair],
+    *,
+    full: bool,
+    compare: bool,
+    view: tuple[int, int] | None = None,
+    tiling: Tiling | None = None,
 ) -> Iterator[Look]:
     """Looks at pairs, in their order.
 
@@ -192,15 +202,18 @@ def look_at(
         full: Read every file, not its header alone.
         compare: Sign the images, for `near_duplicates`.
         view: Height and width of the view that objects are counted for.
+        tiling: The tiles that are seen in it, if pictures are cut into some.
     """
     pool = ThreadPoolExecutor(min(8, available_cores()))
     try:
-        yield from pool.map(partial(_look, full, compare, view), pairs)
+        yield from pool.map(partial(_look, full, compare, view, tiling), pairs)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _look(full: bool, compare: bool, view: tuple[int, int] | None, pair: Pair) -> Look:
+def _look(
+    full: bool, compare: bool, view: tuple[int, int] | None, tiling: Tiling | None, pair: Pair
+) -> Look:
     findings: list[Finding] = []
     image: Header | None = None
     mask: Header | None = None
@@ -226,7 +239,8 @@ def _look(full: bool, compare: bool, view: tuple[int, int] | None, pair: Pair) -
             findings += _mask_findings(pair.mask, seen, labels)
             if view is not None and labels is not None:
                 shown = turn(Image.fromarray(labels.mask), decoded.orientation)
-                objects = count_objects(pair.mask, shown, view)
+                fine = view if tiling is None else tiling.fineness(view, shown.height, shown.width)
+                objects = count_objects(pair.mask, shown, fine)
         else:
             mask = read_header(pair.mask)
     except ImageError as error:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 from PIL import Image
 
+from dsunet.config.tiling import Tiling
 from dsunet.data.sources import Source, name_of
 from dsunet.errors import few
 
@@ -108,8 +109,16 @@ def _is_kept(mask: Image.Image, box: tuple[slice, slice], view: tuple[int, int])
     return bool((np.asarray(pixels) >= 128).any())
 
 
-def describe_lost(found: Iterable[Objects], view: tuple[int, int]) -> str:
-    """How many objects vanish, and what keeps them, in one line; empty if none does."""
+def describe_lost(
+    found: Iterable[Objects], view: tuple[int, int], tiling: Tiling | None = None
+) -> str:
+    """How many objects vanish, and what keeps them, in one line; empty if none does.
+
+    Args:
+        found: Of every picture.
+        view: Height and width of the view in pixels.
+        tiling: The tiles that are seen in it, if pictures are cut into some.
+    """
     every = list(found)
     lost = [each for each in every if each.lost]
     if not lost:
@@ -119,8 +128,11 @@ def describe_lost(found: Iterable[Objects], view: tuple[int, int]) -> str:
     )
     side = 0 if any(not each.side for each in lost) else max(each.side for each in lost)
     larger = f"a view of {side} px keeps them (`sam_size`), or cut" if side else "cut"
+    advice = f"{larger} the pictures into tiles (`tile`)"
+    if tiling is not None:
+        advice = f"smaller tiles than of {tiling.side} px keep them (`tile`)"
     return (
         f"{sum(each.lost for each in lost):,} of {sum(each.count for each in every):,} objects in "
         f"{len(lost):,} of {len(every):,} pictures leave less than a pixel in a view of "
-        f"{view[1]}×{view[0]} px ({examples}): {larger} the pictures into tiles"
+        f"{view[1]}×{view[0]} px ({examples}): {advice}"
     )

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dsunet.predict.engines.base import Engine, Size
+from dsunet.predict.engines.around import EngineAround
+from dsunet.predict.engines.base import Size
 
 __all__ = ["ZoomEngine"]
 
@@ -35,7 +36,7 @@ class Zoomable:
     """Height and width of the map, if they are not the picture's."""
 
 
-class ZoomEngine(Engine[Zoomable]):
+class ZoomEngine(EngineAround[Zoomable]):
     """Another engine, which segments each picture and then the part around the object again.
 
     A small object fills the second view, so that its outlines are finer. Both maps' mean is taken
@@ -45,47 +46,6 @@ class ZoomEngine(Engine[Zoomable]):
     Args:
         engine: What segments; its attributes are this one's.
     """
-
-    def __init__(self, engine: Engine[Any]) -> None:
-        self._engine = engine
-        self.name, self.runtime = engine.name, engine.runtime
-        self.out_of_memory = engine.out_of_memory
-        self.device, self.dtype = engine.device, engine.dtype
-        self.settings = engine.settings
-        self.batches, self.takes_weights = engine.batches, engine.takes_weights
-
-    @property
-    def model(self) -> Any:
-        """What computes."""
-        return self._engine.model
-
-    @property
-    def original(self) -> Any:
-        """The network of which that is a quicker copy."""
-        return self._engine.original
-
-    @original.setter
-    def original(self, network: Any) -> None:
-        self._engine.original = network
-
-    @property
-    def views(self) -> tuple[Size, Size | None] | None:
-        return self._engine.views
-
-    @property
-    def precision(self) -> str:
-        return self._engine.precision
-
-    @property
-    def threads(self) -> int:
-        return self._engine.threads
-
-    @property
-    def parameters(self) -> int:
-        return self._engine.parameters
-
-    def identity(self) -> dict[str, str | None]:
-        return self._engine.identity()
 
     def prepare(self, picture: Image.Image, size: Size | None = None) -> Zoomable:
         return Zoomable(picture, self._engine.prepare(picture, size), size)
