@@ -410,7 +410,7 @@ class Segmenter:
             taken.picture,
             probability,
             taken.alpha,
-            self._fineness(*probability.shape),
+            self._fineness(*probability.shape[-2:]),
             threshold=self.threshold,
             image_threshold=self.image_threshold,
             classes=self.classes,
