@@ -39,9 +39,9 @@ HERE = Path(__file__).parent
 LISTED = HERE / "steel" / "val.txt"
 CLASSES = {"inclusion": "In_", "patches": "Pa_", "scratches": "Sc_"}
 TRAIN = (
-    "--model dsunet-lite --classes {classes} --val-list benchmarks/steel/val.txt --sam-size 160 "
-    "--epochs 7 --batch-size 8 --lr 5e-4 --encoder-lr 2e-4 --warmup-epochs 1 --clip-grad-norm 2 "
-    "--crop 0.7 --average 0.98 --without-object area --val-every 7 --workers 0 --device cpu"
+    "--model dsunet-lite --classes {classes} --val-list benchmarks/steel/val.txt --sam-size 192 "
+    "--epochs 24 --batch-size 8 --lr 1e-3 --encoder-lr 5e-4 --warmup-epochs 1 --clip-grad-norm 2 "
+    "--crop 0.7 --average 0.98 --without-object area --val-every 4 --workers 0 --device cpu"
 )
 
 
