@@ -110,9 +110,9 @@ def train(data: Path, names: list[str], way: dict[str, int], minutes: float, run
     return told
 
 
-def scores(maps: Path, data: Path, names: list[str]) -> dict[str, Any]:
+def scores(maps: Path, data: Path, names: list[str], threshold: float = 0.5) -> dict[str, Any]:
     """Of maps in a folder: pixels, and objects at an IoU of 0.5."""
-    result = evaluate_folders(maps, data / "masks", names, objects=True)
+    result = evaluate_folders(maps, data / "masks", names, objects=True, threshold=threshold)
     assert result.objects is not None
     measures = {key: round(value, 4) for key, value in result.scores.items()}
     objects = result.objects.to_dict()
@@ -151,6 +151,8 @@ def compare(part: str, data: Path, minutes: float, work: Path) -> dict[str, Any]
     ways = enumerate(WAYS[part])
     rows = {name: done(part, number, data, minutes, work) for number, name in ways}
     training, names = split(data)
+    for number, row in enumerate(rows.values()):
+        row["at_0.9"] = scores(work / f"{part}-{number}-maps", data, names, 0.9)
     whole, tiles = work / f"{part}-0-maps", work / f"{part}-{len(WAYS[part]) - 1}-maps"
     context = {}
     for what, together in CONTEXT.items():
