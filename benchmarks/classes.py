@@ -8,9 +8,8 @@ kind of the defect: In_ (inclusion), Pa_ (patches) and Sc_ (scratches). WORK get
 same pictures with masks of numbers (0 background, 1 inclusion, 2 patches, 3 scratches), the runs,
 and their predictions. dsunet-lite is trained from the shipped weights on all pairs but those of
 benchmarks/steel/val.txt, which are predicted and measured by the commands that stand in the record:
-first with small steps, after which the copied heads have hardly parted, and then, from there, with
-larger ones. Kinds are also told of whole pictures: the class with the most pixels. Where the script
-was stopped, it goes on.
+once with classes that exclude each other, and, with `--independent`, once without. Kinds are also
+told of whole pictures: the class with the most pixels. Where the script was stopped, it goes on.
 """
 
 from __future__ import annotations
@@ -39,15 +38,10 @@ from measuring import circumstances, spread
 HERE = Path(__file__).parent
 LISTED = HERE / "steel" / "val.txt"
 CLASSES = {"inclusion": "In_", "patches": "Pa_", "scratches": "Sc_"}
-FIRST = (
+TRAIN = (
     "--model dsunet-lite --classes {classes} --val-list benchmarks/steel/val.txt --sam-size 160 "
     "--epochs 7 --batch-size 8 --lr 5e-4 --encoder-lr 2e-4 --warmup-epochs 1 --clip-grad-norm 2 "
     "--crop 0.7 --average 0.98 --without-object area --val-every 7 --workers 0 --device cpu"
-)
-THEN = (
-    "--val-list benchmarks/steel/val.txt --sam-size 128 --epochs 3 --batch-size 4 --lr 2e-3 "
-    "--encoder-lr 5e-4 --clip-grad-norm 2 --crop 0.5 --average 0.98 --without-object area "
-    "--val-every 3 --workers 0 --device cpu"
 )
 
 
@@ -72,24 +66,25 @@ def run(*command: str) -> None:
     subprocess.run([sys.executable, "-m", "dsunet.cli", *command], check=True, cwd=HERE.parent)
 
 
-def measured(work: Path, folder: Path, how: str, *, start: Path | None = None) -> dict[str, Any]:
-    """What one training came to; it starts from the weights of another, or the shipped ones."""
-    classes, data, labels = ",".join(CLASSES), str(work / "data"), work / f"{folder.name}-labels"
-    weights = [] if start is None else ["--weights", str(start)]
-    run("train", "--data", data, *shlex.split(how), *weights, "--output", str(folder), "--resume")
+def measured(work: Path, name: str, flags: str) -> dict[str, Any]:
+    """What one training came to."""
+    classes = ",".join(CLASSES)
+    how = f"{TRAIN.format(classes=classes)}{flags}"
+    folder, labels = work / name, work / f"{name}-labels"
+    data = str(work / "data")
+    run("train", "--data", data, *shlex.split(how), "--output", str(folder), "--resume")
     predict = ["--list", str(LISTED), "--weights", str(folder), "--device", "cpu"]
     run("predict", f"{data}/images", *predict, "--output", str(labels))
-    record = work / f"{folder.name}.json"
+    record = work / f"{name}.json"
     masks = ["--masks", f"{data}/masks", "--classes", classes]
     only = ["--list", str(LISTED), "--workers", "1", "--json", str(record)]
     run("evaluate", "--predictions", str(labels), *masks, *only)
     found = json.loads(record.read_bytes())
     with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
-    begun = "" if start is None else " --weights FIRST"
     return {
         "commands": [
-            f"dsunet train --data WORK/data {how}{begun} --output RUN",
+            f"dsunet train --data WORK/data {how} --output RUN",
             "dsunet predict WORK/data/images --list benchmarks/steel/val.txt --weights RUN "
             "--output LABELS",
             f"dsunet evaluate --predictions LABELS --masks WORK/data/masks --classes {classes} "
@@ -151,17 +146,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for flag in ("--data", "--work", "--output"):
         parser.add_argument(flag, type=Path, required=True)
+    parser.add_argument("--independent", action="store_true", help="Both kinds of classes.")
     parser.add_argument("--figure", type=Path, help="Draw predictions here.")
     arguments = parser.parse_args()
     work = arguments.work.resolve()
     make_set(arguments.data, work / "data")
-    first, then = work / "exclusive", work / "then"
-    results = {
-        "first": measured(work, first, FIRST.format(classes=",".join(CLASSES))),
-        "then": measured(work, then, THEN, start=first),
-    }
+    ways = {"exclusive": ""} | (
+        {"independent": " --exclusive false"} if arguments.independent else {}
+    )
+    results = {name: measured(work, name, flags) for name, flags in ways.items()}
     if arguments.figure is not None:
-        draw(work / "then-labels", work / "data" / "masks", arguments.figure)
+        draw(work / "exclusive-labels", work / "data" / "masks", arguments.figure)
     write_json(
         arguments.output,
         {
