@@ -186,3 +186,24 @@ def test_a_file_says_its_classes() -> None:
 def test_a_head_of_ones_own_gives_one_map() -> None:
     with pytest.raises(ConfigError, match="leave one of them out"):
         ModelConfig(classes=CLASSES, head="module:Head")
+
+
+def test_copied_heads_part_company() -> None:
+    """From heads that are alike, gradients lead to each class where the features tell it."""
+    index = torch.zeros(2, 32, 32, dtype=torch.long)
+    index[0, 4:16, 4:16], index[1, 14:28, 14:28], index[1, :8, :8] = 1, 2, 1
+    target = torch.stack([(index == i).float() for i in (1, 2)], 1)
+    features = torch.cat([(index > 0).float()[:, None], target], 1)
+    head = torch.nn.Conv2d(3, 2, 1)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([4.0, 0, 0]).view(1, 3, 1, 1).expand(2, 3, 1, 1))
+        head.bias.fill_(-3)
+    optimizer = torch.optim.AdamW(head.parameters(), lr=0.1)
+    for _ in range(30):
+        logits = head(features)
+        optimizer.zero_grad()
+        class_loss(SegmentationLogits(logits, logits, logits), target).backward()
+        optimizer.step()
+    found = class_probabilities(head(features).detach(), True)
+    assert (found[target == 1] > 0.7).all()
+    assert (found[target == 0] < 0.2).all()

@@ -10,7 +10,7 @@ import torch
 from dsunet.config import LossConfig, TrainConfig
 from dsunet.data import PairDataset, collate, find_pairs
 from dsunet.errors import TrainingError
-from dsunet.network.losses import deep_supervision_loss
+from dsunet.network.classes import class_loss
 from dsunet.training.folder import position_of
 from dsunet.training.module import SegmentationModule
 from dsunet.training.schedule import cosine_factor
@@ -29,10 +29,10 @@ def test_the_last_good_weights_are_kept(
     """Step 4 of five, in the second epoch, comes to no number; nothing is written after it."""
     calls = 0
 
-    def poisoned(*arguments: object) -> torch.Tensor:
+    def poisoned(*arguments: object, **options: object) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        loss = deep_supervision_loss(*arguments)
+        loss = class_loss(*arguments, **options)
         if calls != 5:
             return loss
         if what == "loss":
@@ -40,7 +40,7 @@ def test_the_last_good_weights_are_kept(
         loss.register_hook(lambda gradient: gradient * float("inf"))
         return loss
 
-    monkeypatch.setattr("dsunet.running.step.deep_supervision_loss", poisoned)
+    monkeypatch.setattr("dsunet.running.step.class_loss", poisoned)
     with pytest.raises(
         TrainingError,
         match=rf"the {what} is (nan|inf) at step 5 in epoch 2, on (salient|camouflaged)_\d+, "

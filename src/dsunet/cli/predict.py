@@ -416,15 +416,15 @@ def _predict_all(arguments: Namespace, options: Options) -> int:
 
 def _options(arguments: Namespace) -> Options:
     """What to write; raises `ConfigError` for numbers that make no sense, those of passes too."""
-    from dsunet.predict import KINDS, Options
-    from dsunet.predict.outputs import check_options
+    from dsunet.predict import Options
+    from dsunet.predict.outputs import OUTPUTS, check_options
 
     kinds = tuple(kind.strip() for kind in arguments.save.split(",") if kind.strip())
-    unknown = [kind for kind in kinds if kind not in KINDS]
+    unknown = [kind for kind in kinds if kind not in OUTPUTS]
     if unknown or not kinds or len(set(kinds)) != len(kinds):
         raise ConfigError(
-            f"--save is {arguments.save!r}, but needs some of {', '.join(KINDS)}, each once"
-            + perhaps(unknown[0] if unknown else "", KINDS)
+            f"--save is {arguments.save!r}, but needs some of {', '.join(OUTPUTS)}, each once"
+            + perhaps(unknown[0] if unknown else "", OUTPUTS)
         )
     if arguments.batch_size < 1:
         raise ConfigError(f"--batch-size is {arguments.batch_size}, but needs at least 1")

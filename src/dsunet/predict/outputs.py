@@ -45,7 +45,8 @@ OUTPUTS: dict[str, Callable[[Segmentation, Options], Image.Image]] = {
 }
 """By the names that `dsunet predict --save` takes: what makes the picture to write."""
 
-KINDS = tuple(OUTPUTS)
+KINDS = tuple(kind for kind in OUTPUTS if kind != "labels")
+"""Those of a model of one map; `labels` is of several classes."""
 
 
 def made(

@@ -13,7 +13,7 @@ from dsunet.serve.refusals import Refusal
 
 __all__ = ["ANSWERS", "FIELDS", "OUTPUTS", "Ask", "parse"]
 
-OUTPUTS = (*(kind for kind in KINDS if kind != "labels"), "json")  # which are of classes
+OUTPUTS = (*KINDS, "json")
 """What a request can ask for."""
 
 FIELDS = (
