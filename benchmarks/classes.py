@@ -40,8 +40,8 @@ LISTED = HERE / "steel" / "val.txt"
 CLASSES = {"inclusion": "In_", "patches": "Pa_", "scratches": "Sc_"}
 TRAIN = (
     "--model dsunet-lite --classes {classes} --val-list benchmarks/steel/val.txt --sam-size 192 "
-    "--epochs 24 --batch-size 8 --lr 1e-3 --encoder-lr 5e-4 --warmup-epochs 1 --clip-grad-norm 2 "
-    "--crop 0.7 --average 0.98 --without-object area --val-every 4 --workers 0 --device cpu"
+    "--epochs 18 --batch-size 8 --lr 1e-3 --encoder-lr 5e-4 --warmup-epochs 1 --clip-grad-norm 2 "
+    "--crop 0.7 --average 0.98 --without-object area --val-every 6 --workers 0 --device cpu"
 )
 
 
