@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from dsunet.config.masks import MaskReading, MaskValue, value_name
 from dsunet.errors import ConfigError, few
 
-__all__ = ["BACKGROUND", "IGNORE", "ClassReading", "as_classes", "require_one_class"]
+__all__ = [
+    "BACKGROUND",
+    "IGNORE",
+    "ClassReading",
+    "as_classes",
+    "leave_out_unused",
+    "require_one_class",
+]
 
 BACKGROUND, IGNORE = "background", "ignore"
 """Rows of a table of classes that are none."""
@@ -57,6 +65,15 @@ def require_one_class(classes: Sequence[str], what: str, instead: str = "") -> N
             f"{what} takes networks of one map; this one has {len(classes)} "
             f"class{'es' if len(classes) > 1 else ''} ({few(list(classes))}){more}"
         )
+
+
+def leave_out_unused(settings: dict[str, Any]) -> None:
+    """Takes `classes` and `exclusive` out of settings for a file, if it is of one map.
+
+    Files of such models say what they always said.
+    """
+    if not settings.get("classes", True):
+        del settings["classes"], settings["exclusive"]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from dsunet.config.checking import require, require_choices
-from dsunet.config.classes import as_classes
+from dsunet.config.classes import as_classes, leave_out_unused
 from dsunet.config.intensity import as_intensity
 from dsunet.config.renamed import has_old_names
 from dsunet.errors import perhaps
@@ -339,6 +339,5 @@ def _plain(settings: dict[str, Any]) -> dict[str, Any]:
     for field in BLOCKS:
         if settings.get(field, "") is None:
             del settings[field]
-    if not settings.get("classes", True):
-        del settings["classes"], settings["exclusive"]
+    leave_out_unused(settings)
     return {key: list(v) if isinstance(v, tuple) else v for key, v in settings.items()}

@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from dsunet.config import DataConfig, DistillConfig, LossConfig, ModelConfig, TrainConfig
+from dsunet.config.classes import leave_out_unused
 from dsunet.config.renamed import todays
 from dsunet.data import Pair
 from dsunet.data.checks.look import check_split
@@ -63,8 +64,7 @@ def flat_settings(
     settings = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
     flat = {"model": settings.pop("name"), **sources, **settings}
     flat.pop("target", None)  # of a model of the user's own, which its name stands for
-    if not flat.get("classes", True):  # which say nothing of the one map
-        del flat["classes"], flat["exclusive"]
+    leave_out_unused(flat)
     for part in (data, recipe, loss):
         flat |= dataclasses.asdict(part)
     if "classes" not in flat and flat["class_table"] is None:

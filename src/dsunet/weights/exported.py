@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dsunet.config import IMAGENET_MEAN, IMAGENET_STD
+from dsunet.config.classes import leave_out_unused
 from dsunet.errors import CheckpointError
 
 __all__ = [
@@ -85,8 +86,7 @@ class FileFacts:
     def to_json(self) -> str:
         """As it stands in a file."""
         facts = asdict(self)
-        if not self.classes:
-            del facts["classes"], facts["exclusive"]
+        leave_out_unused(facts)
         return json.dumps(
             {"form": FORM, **facts, "preprocessing": PREPROCESSING}, ensure_ascii=False
         )
