@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 from dsunet.config import ClassReading, DataConfig, MaskReading
 from dsunet.config.classes import BACKGROUND, IGNORE, as_classes
 from dsunet.config.masks import MaskValue, value_name
+from dsunet.data.rows import rows_of
 from dsunet.errors import ConfigError, DataError, did_you_mean, few
-from dsunet.support.files import decode_text
 
 __all__ = ["class_reading", "classes_in", "reading_of_classes"]
 
@@ -117,15 +116,9 @@ def _require_apart(names: Sequence[str], values: Sequence[MaskValue], where: str
 
 def _rows(file: Path) -> list[tuple[str, MaskValue]]:
     """Names and values of a table, line by line."""
-    try:
-        text = decode_text(file.read_bytes().removeprefix(b"\xef\xbb\xbf"))
-    except OSError as error:
-        raise DataError(
-            f"{file} cannot be read ({error.strerror}); `class_table` needs a .csv file with a "
-            "class's name and its value or colour in every line"
-        ) from error
     rows: list[tuple[str, MaskValue]] = []
-    lines = [row for row in csv.reader(text.splitlines()) if "".join(row).strip()]
+    given = rows_of(file, "class_table", "a class's name and its value or colour")
+    lines = [row for row in given if "".join(row).strip()]
     for number, row in enumerate(lines, 1):
         name, *value = (part.strip() for part in row)
         found = _value(value)

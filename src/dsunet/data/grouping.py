@@ -5,7 +5,6 @@ The ideas are those of scikit-learn's GroupKFold, StratifiedGroupKFold and Group
 
 from __future__ import annotations
 
-import csv
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,9 +16,9 @@ import numpy as np
 from dsunet.config import MaskReading
 from dsunet.data.images import decode
 from dsunet.data.pairs import Pair
+from dsunet.data.rows import rows_of
 from dsunet.data.sources import EmptyMask
 from dsunet.errors import ConfigError, DataError, ImageError, few
-from dsunet.support.files import decode_text
 
 __all__ = ["RUNNING_NUMBERS", "Running", "folds", "groups_of", "held_out", "running", "strata_of"]
 
@@ -78,17 +77,10 @@ def _from_names(names: Sequence[str], pattern: str) -> dict[str, str]:
 
 
 def _from_table(names: Sequence[str], file: Path) -> dict[str, str]:
-    try:
-        text = decode_text(file.read_bytes().removeprefix(b"\xef\xbb\xbf"))
-    except OSError as error:
-        raise DataError(
-            f"{file} cannot be read ({error.strerror}); `group_by` needs a .csv file with a name "
-            "and its group in every line"
-        ) from error
     known = set(names)
     by_last = {PurePosixPath(name).name: name for name in names}
     found: dict[str, str] = {}
-    for number, row in enumerate(csv.reader(text.splitlines()), 1):
+    for number, row in enumerate(rows_of(file, "group_by", "a name and its group"), 1):
         if not row or not "".join(row).strip():
             continue
         if len(row) < 2:
