@@ -98,17 +98,9 @@ def _evaluate(arguments: Namespace) -> int:
     _print_scores(result)
     if result.objects is not None:
         _print_objects(result.objects)
-    if arguments.json:
-        result.write_json(Path(arguments.json))
-    if arguments.csv:
-        result.write_csv(Path(arguments.csv))
+    _write(result, arguments)
     _remark(result)
-    print_failures(
-        "dsunet evaluate",
-        result.failures.values(),
-        f"could not be measured and do not count ({few(result.failures)})",
-    )
-    return 1 if result.failures else 0
+    return _status(result)
 
 
 def _evaluate_classes(arguments: Namespace) -> int:
@@ -139,10 +131,20 @@ def _evaluate_classes(arguments: Namespace) -> int:
             workers=sharing_workers(arguments),
         )
     _print_classes(result)
+    _write(result, arguments)
+    return _status(result)
+
+
+def _write(result: Evaluation | ClassEvaluation, arguments: Namespace) -> None:
+    """Writes the files that are asked for."""
     if arguments.json:
         result.write_json(Path(arguments.json))
     if arguments.csv:
         result.write_csv(Path(arguments.csv))
+
+
+def _status(result: Evaluation | ClassEvaluation) -> int:
+    """Tells of what could not be measured; gives the exit status."""
     print_failures(
         "dsunet evaluate",
         result.failures.values(),
