@@ -16,6 +16,7 @@ from torch import Tensor
 from dsunet.config import LossConfig, TrainConfig
 from dsunet.config.renamed import todays
 from dsunet.config.tiling import Tiling
+from dsunet.data.augment import Box
 from dsunet.data.dataset import Batch, tile_of
 from dsunet.data.tiles import Grid
 from dsunet.errors import CheckpointError, TrainingError
@@ -82,8 +83,8 @@ class SegmentationModule(L.LightningModule):
         self.loss_config = loss
         self.average = WeightAverage(model, config.average) if config.average else None
         self.measures: Measures | ClassMeasures | None = None
-        self._measured: list[ImageMeasures | None] = []  # of this process's pictures, in order
-        self._counted: list[np.ndarray] = []  # the same of several classes
+        # of this process's pictures, in order
+        self._measured: list[ImageMeasures | np.ndarray | None] = []
         self.latest: dict[str, float] = {}
         self.best_threshold: BestThreshold | None = None  # at the latest validation
         self.validation_loss: float | None = None  # mean over the pictures of the latest validation
@@ -165,7 +166,7 @@ class SegmentationModule(L.LightningModule):
     def predict(self, batch: Batch) -> list[np.ndarray]:
         """Probability maps at the size of the batch's truths; in evaluation mode."""
         if batch.pictures is not None:
-            return [self._tile_by_tile(batch)[0]]
+            return self._tile_by_tile(batch)[0]
         maps = self._semantics(batch)
         return predict_probabilities(self.evaluated, batch.sam, batch.dino, _sizes(batch), maps)
 
@@ -188,13 +189,13 @@ class SegmentationModule(L.LightningModule):
         return maps, float(loss)
 
     @torch.inference_mode()
-    def _tile_by_tile(self, batch: Batch) -> tuple[np.ndarray, float]:
+    def _tile_by_tile(self, batch: Batch) -> tuple[list[np.ndarray], float]:
         """The same of one picture in tiles, blended as in prediction; the loss is their mean."""
         assert self.tiling is not None
         sizes, [(height, width)] = self.evaluated.view_sizes, _sizes(batch)
         losses: list[float] = []
 
-        def maps_of(boxes: Sequence[tuple[int, int, int, int]]) -> list[np.ndarray]:
+        def maps_of(boxes: Sequence[Box]) -> list[np.ndarray]:
             found: list[np.ndarray] = []
             for box in boxes:
                 tile = self.transfer_batch_to_device(tile_of(batch, box, sizes), self.device, 0)
@@ -204,7 +205,7 @@ class SegmentationModule(L.LightningModule):
             return found
 
         whole = blended(Grid.of(height, width, self.tiling), maps_of).clip(0, 1)
-        return whole, float(np.mean(losses))
+        return [whole], float(np.mean(losses))
 
     def epoch_loss(self) -> float:
         """Mean loss of this process's images of this epoch so far, also of one that goes on."""
@@ -286,7 +287,7 @@ class SegmentationModule(L.LightningModule):
             if classes
             else Measures(OWN_MEASURES, recipe.protocol, recipe.threshold)
         )
-        self._measured, self._counted, self._validation_losses = [], [], []
+        self._measured, self._validation_losses = [], []
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         assert self.measures is not None
@@ -299,38 +300,32 @@ class SegmentationModule(L.LightningModule):
             for truth, apart in zip(batch.truths, ignored, strict=True)
             if truth is not None
         ]
-        if batch.pictures is None:
-            maps, loss = self._maps_and_loss(batch)
-        else:
-            whole, loss = self._tile_by_tile(batch)
-            maps = [whole]
+        way = self._maps_and_loss if batch.pictures is None else self._tile_by_tile
+        maps, loss = way(batch)
         self._validation_losses += [loss] * len(batch.sam)
         model = self.model
         for probability, (truth, apart) in zip(maps, truths, strict=True):
             if isinstance(self.measures, ClassMeasures):
                 found = class_masks(probability, model.exclusive, self.recipe.threshold)
-                self._counted.append(class_counts(found, truth >= 128, apart))
+                self._measured.append(class_counts(found, truth >= 128, apart))
             else:
                 self._measured.append(self.measures.of(quantise(probability), truth, apart))
 
     def on_validation_epoch_end(self) -> None:
         assert self.measures is not None
-        best_threshold = None
-        if isinstance(self.measures, ClassMeasures):
-            for counts in self._of_all(self._counted):
-                if counts is not None:
-                    self.measures.add(counts)
-        else:
-            for one in self._of_all(self._measured):
-                if one is not None:
-                    self.measures.add(one)
-            best_threshold = self.measures.best_threshold()
+        add: Callable[[Any], None] = self.measures.add  # of what these very measures gave
+        for one in self._of_all(self._measured):
+            if one is not None:
+                add(one)
+        best_threshold = (
+            None if isinstance(self.measures, ClassMeasures) else self.measures.best_threshold()
+        )
         losses = [loss for loss in self._of_all(self._validation_losses) if loss is not None]
         # what the first process finds, so that all decide alike
         self.latest, self.best_threshold, self.validation_loss = self.trainer.strategy.broadcast(
             (self.measures.summary(), best_threshold, float(np.mean(losses)))
         )
-        self.measures, self._measured, self._counted = None, [], []
+        self.measures, self._measured = None, []
         self.log("val_loss", self.validation_loss, sync_dist=False)
         # logged in float64 by the callback that writes metrics.csv; torch keeps float32 here
         self.log_dict(self.latest, prog_bar=True, sync_dist=False)
