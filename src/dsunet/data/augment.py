@@ -7,9 +7,9 @@ import math
 import numpy as np
 from PIL import Image, ImageEnhance
 
-__all__ = ["change_colours", "crop_box", "vary"]
+__all__ = ["Box", "change_colours", "crop_box", "vary"]
 
-Box = tuple[int, int, int, int]
+Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 _AREA = (0.4, 1.0)
 _PROPORTION = (3 / 4, 4 / 3)

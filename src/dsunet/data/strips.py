@@ -14,13 +14,13 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from PIL import Image
 
+from dsunet.data.augment import Box
 from dsunet.data.images import Decoded, Header, known_formats, read_header
 from dsunet.data.sources import Source, open_source
 from dsunet.errors import ImageError
 
 __all__ = ["STRIPS_FROM", "Strips", "strips_of", "vips"]
 
-Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 STRIPS_FROM = 1 << 25
 """Pixels from which on a picture that is cut into tiles is read so: of a smaller one, all pixels

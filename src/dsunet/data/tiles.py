@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from dsunet.config.tiling import Tiling
+from dsunet.data.augment import Box
 
 __all__ = ["OBJECT_CHANCE", "Axis", "Grid", "draw_crop"]
 
-Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 OBJECT_CHANCE = 2 / 3
 """Of a training crop to be drawn around an object, where the picture has one; else it is anywhere.

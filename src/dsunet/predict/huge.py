@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from dsunet.config import Options
+from dsunet.data.augment import Box
 from dsunet.data.colour import profile_trouble
 from dsunet.data.pixels import turn_back
 from dsunet.data.sources import Source
@@ -28,7 +29,6 @@ from dsunet.support.files import PNG_LEVEL, replace_durably, temporary_beside
 
 __all__ = ["Found", "Huge", "as_huge", "whole_for"]
 
-Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 KINDS = ("probability", "binary")
 """What can be written without the whole picture."""
@@ -50,7 +50,7 @@ def whole_for(options: Options) -> str:
 
 
 class Found:
-    """What is known of a map that was never there as a whole."""
+    """What is known of a map that was never there as a whole; nothing yet."""
 
     def __init__(self, least: float) -> None:
         self.levels = np.zeros(256, np.int64)
@@ -69,6 +69,11 @@ class Found:
     def score(self) -> float:
         """Mean probability of the object's pixels, 0 without any."""
         return self._sum / self._pixels if self._pixels else 0.0
+
+    @property
+    def empty(self) -> bool:
+        """Whether all of the map is black."""
+        return not self.levels[1:].any()
 
 
 @dataclass(frozen=True)
@@ -100,7 +105,7 @@ class Huge:
 
     def write(
         self, segmenter: Segmenter, options: Options, paths: Mapping[str, Path], batch_size: int
-    ) -> tuple[Found, bool]:
+    ) -> Found:
         """Segments it and writes its outputs.
 
         Beside each output lies a file of one byte a pixel meanwhile, which takes no memory.
@@ -112,7 +117,7 @@ class Huge:
             batch_size: How many tiles go in one pass.
 
         Returns:
-            What was found, and whether the map was taken for one without an object.
+            What was written: nothing, if the map was taken for one without an object.
 
         Raises:
             ImageError: The file is cut off or broken.
@@ -132,7 +137,7 @@ class Huge:
             empty = options.abstain and least is not None and image_score(found.levels) < least
             for kind, path in paths.items():
                 self._encode(raw[kind], path, empty)
-        return found, empty
+        return Found(options.object_from) if empty else found
 
     def _segment(
         self,

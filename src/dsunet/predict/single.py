@@ -172,8 +172,8 @@ def _of_huge(
         Path(scratch).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".dsunet-", dir=scratch) as folder:
         path = Path(folder) / "output.png"
-        found, empty = image.write(segmenter, options, {options.save[0]: path}, 1)
+        found = image.write(segmenter, options, {options.save[0]: path}, 1)
         file = Made(path.read_bytes())
-    file.empty = options.abstain and (empty or not found.levels[1:].any())
+    file.empty = options.abstain and found.empty
     file.frames, file.profile_trouble = image.frames, image.profile_trouble
     return file

@@ -156,7 +156,7 @@ class Working:
             for kind in options.save
         }
         try:
-            found, empty = image.write(self.segmenter, options, paths, batch_size)
+            found = image.write(self.segmenter, options, paths, batch_size)
         except (ImageError, CustomModelError) as error:
             if isinstance(error, CustomModelError) and self.segmenter.engine.batches:
                 raise
@@ -166,11 +166,11 @@ class Working:
             Outcome(
                 job,
                 size=image.size,
-                score=found.score if self.scores and not empty else 0.0 if self.scores else None,
+                score=found.score if self.scores else None,
                 seconds=ready.seconds + time.perf_counter() - started,
                 frames=image.frames,
                 profile_trouble=image.profile_trouble,
-                abstained=options.abstain and (empty or not found.levels[1:].any()),
+                abstained=options.abstain and found.empty,
             )
         )
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from dsunet.data.augment import Box
 from dsunet.data.tiles import Grid
 
 __all__ = ["blended", "blended_bands"]
 
-Box = tuple[int, int, int, int]  # left, top, right, bottom
 Maps = Callable[[Sequence[Box]], Sequence[np.ndarray]]
 
 

@@ -10,14 +10,13 @@ import numpy as np
 from PIL import Image
 
 from dsunet.config.tiling import Tiling
+from dsunet.data.augment import Box
 from dsunet.data.tiles import Grid
 from dsunet.predict.engines.around import EngineAround
 from dsunet.predict.engines.base import Engine, Size
 from dsunet.running.tiling import blended
 
 __all__ = ["TileEngine", "Tileable"]
-
-Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dsunet.data.augment import Box
 from dsunet.predict.engines.around import EngineAround
 from dsunet.predict.engines.base import Size
 
@@ -22,8 +23,6 @@ ROOM = 0.25
 
 LARGEST = 0.6
 """Up to which share of the picture the second view is worth its while."""
-
-Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
