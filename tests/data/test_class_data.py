@@ -144,6 +144,7 @@ def test_jpeg_changes_numbers(tmp_path: Path) -> None:
         ("a,1\na,2\n", "two lines for a"),
         ("a,1\nb,1\n", "for a and for b"),
         ("a,1\nb,much\n", "'b,much'"),
+        ("a,#ff00\nb,#00ff00\n", "'a,#ff00'"),  # no heading
         ("a,1\nb,1,2\n", "'b,1,2'"),
         ("name,value\n", "names no class"),
         ("a,1\nignore,2\nignore,3\n", "two lines for ignore"),

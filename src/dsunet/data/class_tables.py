@@ -47,7 +47,7 @@ def reading_of_classes(
         classes: Their names; all of the table if none is given.
         table: A CSV file with a line for each class: its name and its value or colour, as
             `scratch,3`, `scratch,#ff0000` or `scratch,255,0,0`. Lines called `background` and
-            `ignore` say what is no class, and what does not count. A first line that has no value
+            `ignore` say what is no class, and what does not count. A first line without any number
             is a heading. Classes of the table that are not among `classes` are background.
         object_values: The values of the classes in their order, instead of a table.
         ignore_value: The value that does not count.
@@ -122,8 +122,8 @@ def _rows(file: Path) -> list[tuple[str, MaskValue]]:
     for number, row in enumerate(lines, 1):
         name, *value = (part.strip() for part in row)
         found = _value(value)
-        if found is None and number == 1:  # a heading
-            continue
+        if found is None and number == 1 and not set("".join(value)) & set("#0123456789"):
+            continue  # a heading
         if found is None or not name:
             raise DataError(
                 f"{file} has the line {','.join(row)!r}, but needs a class's name and its value "
