@@ -73,6 +73,13 @@ class Unreachable(Kept):
         raise ConnectionError("no\nserver")
 
 
+class Failing(Kept):
+    made: ClassVar[list[Kept]] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        raise ConnectionError("the server\nhas gone")
+
+
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trackers, "WandbLogger", Wandb)
@@ -80,7 +87,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trackers, "MLFlowLogger", Mlflow)
     monkeypatch.setattr(trackers, "find_spec", lambda name: name)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:elsewhere")
-    for kind in (Wandb, Mlflow, Unreachable):
+    for kind in (Wandb, Mlflow, Unreachable, Failing):
         monkeypatch.setattr(kind, "made", [])
 
 
@@ -119,11 +126,35 @@ def test_what_cannot_be_reached_is_said_in_one_line(
         run(tmp_path / "run", pictures, epochs=1, logger="wandb", data={"data": str(pictures)})
 
 
+def test_one_that_fails_midway_does_not_end_the_run(
+    stand_ins: None,
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(trackers, "MLFlowLogger", Failing)
+    caplog.set_level("INFO", "dsunet")
+    run(
+        tmp_path / "run",
+        pictures,
+        data={"data": str(pictures), "limit": 4, "workers": 0},
+        epochs=2,
+        logger="mlflow",
+        log_every=1,
+    )
+    assert [line for line in caplog.messages if "mlflow" in line] == [
+        "`logger` mlflow could not be written to (the server has gone); training goes on, and "
+        "metrics.csv has everything"
+    ]
+    assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 3
+
+
 def test_loggers_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [board] = make_loggers(tmp_path, TrainConfig())
+    [board] = make_loggers(tmp_path, TrainConfig(), print)
     assert isinstance(board, TensorBoardLogger)
     assert Path(board.log_dir) == tmp_path / "tensorboard"
-    assert make_loggers(tmp_path, TrainConfig(logger="none")) == []
+    assert make_loggers(tmp_path, TrainConfig(logger="none"), print) == []
     monkeypatch.setattr(trackers, "find_spec", lambda name: None)
     require_trackers(TrainConfig())
     with pytest.raises(MissingPackageError, match="`logger` mlflow needs the package mlflow; pip"):

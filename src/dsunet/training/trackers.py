@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ __all__ = ["begin_tracking", "make_loggers", "require_trackers"]
 
 NOTE = "trackers.json"
 """What W&B and MLflow call the run, so that it goes on there, too."""
+_MIDWAY = ("log_metrics", "log_image", "save", "finalize")
+"""What loggers are asked for while a run goes on."""
 
 
 def require_trackers(recipe: TrainConfig) -> None:
@@ -44,8 +47,10 @@ def require_trackers(recipe: TrainConfig) -> None:
         )
 
 
-def make_loggers(folder: Path, recipe: TrainConfig) -> list[Logger]:
-    """Lightning's loggers that a recipe asks for.
+def make_loggers(
+    folder: Path, recipe: TrainConfig, say: Callable[[str], object]
+) -> list[Logger]:
+    """Lightning's loggers that a recipe asks for; one that fails midway does not end the run.
 
     W&B and MLflow are told where to by their own environment variables (`WANDB_MODE`,
     `MLFLOW_TRACKING_URI`, …).
@@ -53,6 +58,7 @@ def make_loggers(folder: Path, recipe: TrainConfig) -> list[Logger]:
     Args:
         folder: The run's folder, by whose name the run goes there.
         recipe: Names the loggers and the project.
+        say: Takes a line about the first failure of each.
 
     Raises:
         TrainingError: One cannot be made.
@@ -70,7 +76,34 @@ def make_loggers(folder: Path, recipe: TrainConfig) -> list[Logger]:
                 where = os.environ.get("MLFLOW_TRACKING_URI")
                 run_id = known.get("mlflow")
                 made.append(MLFlowLogger(project, name, tracking_uri=where, run_id=run_id))
+        _outlast(made[-1], kind, say)
     return made
+
+
+def _outlast(logger: Logger, kind: str, say: Callable[[str], object]) -> None:
+    """Says once that a logger fails while a run goes on, and lets the run go on."""
+    said = False
+
+    def forgiven(call: Callable[..., object]) -> Callable[..., object]:
+        @wraps(call)
+        def tried(*arguments: Any, **options: Any) -> object:
+            nonlocal said
+            try:
+                return call(*arguments, **options)
+            except Exception as error:  # each package has its own kinds
+                if not said:
+                    said = True
+                    say(
+                        f"`logger` {kind} could not be written to ({_reason(error)}); training "
+                        "goes on, and metrics.csv has everything"
+                    )
+                return None
+
+        return tried
+
+    for name in _MIDWAY:
+        if call := getattr(logger, name, None):
+            setattr(logger, name, forgiven(call))
 
 
 def begin_tracking(folder: Path, trainer: L.Trainer, settings: Mapping[str, Any]) -> None:
@@ -99,11 +132,14 @@ def _told(kind: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # each package has its own kinds
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise TrainingError(
-            f"`logger` {kind} cannot be written to ({reason}); leave it out, or set its "
+            f"`logger` {kind} cannot be written to ({_reason(error)}); leave it out, or set its "
             "environment variables"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _noted(folder: Path) -> dict[str, str]:

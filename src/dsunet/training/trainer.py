@@ -91,7 +91,7 @@ def make_trainer(
         check_val_every_n_epoch=recipe.val_every,
         deterministic="warn" if recipe.deterministic else False,
         log_every_n_steps=recipe.log_every,
-        logger=make_loggers(run_folder.folder, recipe),
+        logger=make_loggers(run_folder.folder, recipe, run_folder.print_line),
         callbacks=callbacks,
         plugins=[DurableCheckpoints(), _environment(together.ranks)],
         enable_checkpointing=False,
