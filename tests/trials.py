@@ -14,7 +14,7 @@ def trial_of(task: Task) -> Trial:
     images, validated = min(task.images, len(split.training)), min(8, len(split.validation))
     once = 0.01 * images * (request.model.sam_size / 128) ** 2
     batch = request.recipe.batch_size
-    ends = tuple(Mark(once * n, once * n) for n in (1, 2, 3))
+    ends = tuple(Mark(once * n, once * n) for n in (1, 2, 3, 4))
     return Trial(
         images=images,
         validated=validated,
@@ -24,7 +24,7 @@ def trial_of(task: Task) -> Trial:
         checked=Mark(0, 0),
         begun=Mark(0, 0),
         epochs=ends,
-        seconds=(once, once, once),
+        seconds=(once, once, once, once),
         ended=ends[-1],
         memory=2e9,
         line="batch size 8: it takes about 2.0 GB, 8.0 GB are free" if batch == "auto" else "",

@@ -52,26 +52,28 @@ def test_costs_of_a_trial_by_hand() -> None:
         ready=Mark(6, 3),
         checked=Mark(8.5, 4),
         begun=Mark(10, 5),
-        epochs=(Mark(17, 8), Mark(22, 10), Mark(29, 14)),
-        seconds=(6.0, 4.0, 5.0),
-        ended=Mark(34, 17),
+        epochs=(Mark(17, 8), Mark(22, 10), Mark(33, 15), Mark(41, 19)),
+        seconds=(6.0, 4.0, 8.8, 6.0),
+        ended=Mark(47, 23),
         memory=2e9,
     )
     wall = costs_of(trial)
     assert wall.start == pytest.approx(6 + 1.5)
     assert wall.check == pytest.approx(2.5 / 25)
-    assert wall.first == pytest.approx(7 - 5)
+    # 2 s for the first epoch, and 2.8 for the first validation (8.8 s; 6 for the second)
+    assert wall.first == pytest.approx(7 - 5 + 2.8)
     assert wall.image == pytest.approx(4 / 20)  # the second epoch but for what it wrote
     assert wall.keeping == pytest.approx(1)
-    assert wall.validation == pytest.approx(1 / 5)  # 5 s instead of 4
-    assert wall.best == pytest.approx(1)  # 7 s instead of 5, 1 of them for measuring
-    assert wall.report == pytest.approx(5 - 1)
+    assert wall.validation == pytest.approx(2 / 5)  # 6 s instead of 4
+    assert wall.best == pytest.approx((2.2 + 2.0) / 2 - 1)  # writing took 2.2 and 2 s, not 1
+    assert wall.report == pytest.approx(6 - 2)
     assert wall.memory == 2e9
     processor = costs_of(trial, "processor")
     assert processor.image == pytest.approx(2 * 0.8 / 20)
     assert processor.start == pytest.approx(3 + 1)
-    assert processor.validation == pytest.approx(2 * 0.5 / 5)
-    assert processor.best == pytest.approx(2 * 0.5)
+    assert processor.validation == pytest.approx((4 * 0.75 - 1.6) / 5)
+    assert processor.first == pytest.approx(3 - 2 + 5 * 0.8 - 3)
+    assert processor.best == pytest.approx((1 + 1) / 2 - 0.4)
     # what was measured comes out again for a training like the trial
-    assert wall.seconds(3, 3, 20, 5) == pytest.approx(trial.ended.wall)
-    assert processor.seconds(3, 3, 20, 5) == pytest.approx(trial.ended.processor)
+    assert wall.seconds(4, 3, 20, 5) == pytest.approx(trial.ended.wall)
+    assert processor.seconds(4, 3, 20, 5) == pytest.approx(trial.ended.processor)

@@ -20,7 +20,8 @@ class Costs:
     check: float
     """Checking one pair."""
     first: float
-    """What the first epoch takes more than others, such as starting the processes that read."""
+    """What the first epoch and the first validation take more than others, such as starting the
+    processes that read."""
     image: float
     """Training on one image."""
     keeping: float

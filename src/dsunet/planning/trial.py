@@ -1,8 +1,9 @@
 """A few timed steps: a short training of some of the pairs, in a process of its own.
 
 It is the very training that would follow, but for its length: with the process's own peak of
-memory, real pictures, the processes that read them, validation, and all that is written. Of three
-epochs the first has what only first ones have, the second none of it, the third validates.
+memory, real pictures, the processes that read them, validation, and all that is written. Of four
+epochs the first has what only first ones have, the second none of it, and both others validate,
+because the first validation has what only first ones have, too.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import multiprocessing
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,8 +44,8 @@ from dsunet.training.request import Request, settled
 
 __all__ = ["Mark", "Task", "Trial", "attempt", "costs_of", "run_trial"]
 
-_EPOCHS = 3
-_VALIDATED = 8  # images at most
+_EPOCHS = 4  # the last two validate
+_VALIDATED = 16  # images at most
 
 
 class Mark(NamedTuple):
@@ -100,35 +102,42 @@ def costs_of(trial: Trial, clock: str = "wall") -> Costs:
     """What the parts of a training take, by a trial.
 
     Args:
-        trial: Of three epochs, of which the last was validated.
+        trial: Of four epochs, of which the last two were validated.
         clock: `wall`; or `processor`, which leaves out what others did meanwhile.
     """
     ready, checked, begun, *epochs, ended = (
         getattr(mark, clock)
         for mark in (trial.ready, trial.checked, trial.begun, *trial.epochs, trial.ended)
     )
-    first, second, third = (b - a for a, b in zip([begun, *epochs], epochs, strict=False))
-    walls = [mark.wall for mark in trial.epochs]
-    # which share of an epoch goes into keeping; the clock of `seconds` is on the wall
-    kept = max(0.0, 1 - trial.seconds[1] / max(1e-9, walls[1] - walls[0]))
-    steps = second * (1 - kept)
-    beyond = max(0.0, third - second)
-    by_wall = max(1e-9, walls[2] - walls[1] - (walls[1] - walls[0]))
-    measuring = max(0.0, min(1.0, (trial.seconds[2] - trial.seconds[1]) / by_wall))
-    once = beyond * measuring / max(1, trial.validated) if trial.validated else 0.0
-    report = max(0.0, ended - epochs[-1] - once * trial.validated)
+    walls = _between([trial.begun.wall, *(mark.wall for mark in trial.epochs)])
+    wholes = _between([begun, *epochs])
+    # what was done until an epoch was kept; the clock of `seconds` is on the wall
+    shares = (
+        min(1.0, spent / max(1e-9, wall)) for spent, wall in zip(trial.seconds, walls, strict=True)
+    )
+    done = [whole * share for whole, share in zip(wholes, shares, strict=True)]
+    kept = [whole - until for whole, until in zip(wholes, done, strict=True)]
+    once = begin = best = 0.0
+    if trial.validated:
+        once = max(0.0, done[3] - done[1]) / trial.validated
+        begin = max(0.0, done[2] - max(done[1], done[3]))
+        best = max(0.0, (kept[2] + kept[3]) / 2 - kept[1])
     pairs = trial.images + trial.validated
     return Costs(
         start=ready + (begun - checked),
         check=(checked - ready) / max(1, pairs),
-        first=max(0.0, first - second),
-        image=steps / trial.images,
-        keeping=second * kept,
+        first=max(0.0, wholes[0] - wholes[1]) + begin,
+        image=done[1] / trial.images,
+        keeping=kept[1],
         validation=once,
-        best=beyond * (1 - measuring) if trial.validated else 0.0,
-        report=report,
+        best=best,
+        report=max(0.0, ended - epochs[-1] - once * trial.validated),
         memory=trial.memory,
     )
+
+
+def _between(moments: Sequence[float]) -> list[float]:
+    return [later - sooner for sooner, later in pairwise(moments)]
 
 
 def run_trial(task: Task) -> Trial:
@@ -216,7 +225,7 @@ def _in_folder(folder: Path, task: Task, now: Callable[[], Mark]) -> Trial:
     recipe = replace(
         given.recipe,
         epochs=_EPOCHS,
-        val_every=_EPOCHS,
+        val_every=_EPOCHS - 1,
         warmup_epochs=0,
         early_stop=None,
         devices=1,
