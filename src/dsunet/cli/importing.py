@@ -1,20 +1,23 @@
-"""`dsunet data import`."""
+"""`dsunet data import`, and what `dsunet train --data annotations.json` does first."""
 
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, fail, print_failures, print_line
-from dsunet.cli.parser import Command, Parser
-from dsunet.errors import ConfigError, few
+from dsunet.cli.parser import GIVEN, Command, Parser
+from dsunet.errors import ConfigError, DataError, few
+from dsunet.support.ranks import Ranks
 
 if TYPE_CHECKING:
+    from dsunet.data.labels.annotated import Annotated
     from dsunet.data.labels.importing import Imported
 
-__all__ = ["DATA_IMPORT"]
+__all__ = ["DATA_IMPORT", "import_first"]
 
 
 def _import_arguments(parser: Parser) -> None:
@@ -80,13 +83,8 @@ def _import_arguments(parser: Parser) -> None:
 
 def _import(arguments: Namespace) -> int:
     from dsunet.data.labels.formats import read_labels
-    from dsunet.data.labels.importing import Imported, import_labels
 
-    classes = None
-    if arguments.classes is not None:
-        classes = [name.strip() for name in str(arguments.classes).split(",") if name.strip()]
-        if not classes:
-            raise ConfigError("--classes names none; give some, or leave it out")
+    classes = None if arguments.classes is None else _names(arguments.classes)
     found = read_labels(
         arguments.source,
         format=arguments.format,
@@ -96,39 +94,130 @@ def _import(arguments: Namespace) -> int:
         missing_masks=arguments.missing_masks,
         output=arguments.output,
     )
+    how = {"by_class": arguments.by_class, "link": arguments.link}
+    report = _carry_out("dsunet data import", found, arguments.output, classes, **how)
+    if report is None:
+        return 130
+    print_line(f"look at them: {_next(arguments.output, report)}")
+    return 0 if report.complete else 1
+
+
+def _names(classes: object) -> list[str]:
+    names = [name.strip() for name in str(classes).split(",") if name.strip()]
+    if not names:
+        raise ConfigError("--classes names none; give some, or leave it out")
+    return names
+
+
+def _carry_out(
+    command: str,
+    found: Annotated,
+    output: str,
+    classes: list[str] | None,
+    *,
+    by_class: bool,
+    link: bool,
+) -> Imported | None:
+    """Imports, and says what came of it; `None` if it was interrupted, which is said, too."""
+    from dsunet.data.labels.importing import Imported, import_labels
+
     report = Imported()
     try:
         with Progress("importing") as progress:
             import_labels(
                 found,
-                arguments.output,
+                output,
                 classes=classes,
-                by_class=arguments.by_class,
-                link=arguments.link,
+                by_class=by_class,
+                link=link,
                 progress=progress,
                 report=report,
             )
     except KeyboardInterrupt:
         done = f"{report.written + report.skipped} of {len(found.pictures)} pictures are done"
-        message = f"interrupted; {done}: the same command goes on"
-        return fail("dsunet data import", message, 130)
+        fail(command, f"interrupted; {done}: the same command goes on", 130)
+        return None
     for line in _told(report):
         print_line(line)
     print_failures(
-        "dsunet data import",
+        command,
         [f"{name}: {reason}" for name, reason in report.failures],
-        f"were left out; all are listed in {arguments.output}/failures.csv",
+        f"were left out; all are listed in {output}/failures.csv",
     )
     if report.unclear:
-        fail("dsunet data import", report.unclear, 1)
+        fail(command, report.unclear, 1)
     skipped = f"; {report.skipped} were there already" if report.skipped else ""
     objects = f" ({report.objects} objects)" if report.objects else ""
     print_line(
-        f"{report.written} pairs written to {arguments.output}/images and masks, from labels of "
+        f"{report.written} pairs written to {output}/images and masks, from labels of "
         f"the format {report.format}{objects}{skipped}"
     )
-    print_line(f"look at them: {_next(arguments.output, report)}")
-    return 0 if report.complete else 1
+    return report
+
+
+def import_first(arguments: Namespace) -> int:
+    """Makes images and masks of the labels that `--data` of a training names, beside its folder.
+
+    `--data` is a pair of folders afterwards, with the flags that tell how its masks are read; with
+    `--classes` each class has its value. Nothing is done if `--data` names images and masks.
+
+    Returns:
+        The exit status: 0, unless the import was interrupted or cannot be trained on.
+
+    Raises:
+        ConfigError: Something else that is given does not go with labels.
+        DataError: The labels cannot be read.
+        OutputError: The folder beside the training's cannot be written to.
+    """
+    if arguments.data is None or not _is_of_labels(arguments):
+        return 0
+    from dsunet.data.labels.formats import read_labels
+    from dsunet.data.labels.importing import CLASSES, IGNORED
+
+    several = Ranks.found().world > 1 or arguments.devices != 1 or arguments.num_nodes != 1
+    told = [name for name in ("masks", "object_values", "class_table") if arguments[name]]
+    if several or told:
+        reason = f"--{told[0].replace('_', '-')} is about masks" if told else "one process imports"
+        raise ConfigError(
+            f"--data {arguments.data} is a file or folder of labels, and {reason}; make images and "
+            "masks first: dsunet data import"
+        )
+    output = str(Path(arguments.output).with_name(f"{Path(arguments.output).name}-data"))
+    classes = None if arguments.classes is None else _names(arguments.classes)
+    found = read_labels(arguments.data, images=arguments.images, output=output)
+    by_class = classes is not None
+    report = _carry_out("dsunet train", found, output, classes, by_class=by_class, link=False)
+    if report is None:
+        return 130
+    if report.unclear:
+        return 1
+    told_now: dict[str, object] = {"data": output, "images": None, "classes": None}
+    if by_class:
+        told_now["class_table"] = f"{output}/{CLASSES}"
+    elif report.ignored:
+        told_now["ignore_value"] = IGNORED
+    for name, value in told_now.items():
+        arguments[name] = value
+    stand = {name for name, value in told_now.items() if value is not None}
+    arguments[GIVEN] = (arguments[GIVEN] - told_now.keys()) | stand
+    return 0
+
+
+def _is_of_labels(arguments: Namespace) -> bool:
+    """Whether `--data` is a file of labels, or a folder that has them and no masks."""
+    from dsunet.data import find_pairs
+    from dsunet.data.labels.sniff import LABEL_SUFFIXES, find_labels
+
+    place = Path(arguments.data)
+    if place.is_file():
+        return place.suffix.lower() in LABEL_SUFFIXES
+    if not place.is_dir() or arguments.masks or arguments.mask_suffix:
+        return False
+    try:
+        find_pairs(place)
+    except DataError:
+        return find_labels(place) is not None
+    return False
 
 
 def _next(output: str, report: Imported) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 import dsunet
+from dsunet.cli.importing import import_first
 from dsunet.cli.output import FOLDS, fail, one_line, print_line, scores, visible, with_flags
 from dsunet.cli.parser import GIVEN, Command, Parser, pick
 from dsunet.cli.plan import make, use
@@ -61,6 +62,8 @@ def _train(arguments: Namespace) -> int:
         )
     if arguments.plan is None and "minutes" in arguments[GIVEN]:
         raise ConfigError("--minutes is about a plan: add --plan auto, or leave it out")
+    if status := import_first(arguments):
+        return status
     if arguments.folds is not None:
         return _train_folds(arguments)
     return run_training(arguments, plan=_planned(arguments, Path(arguments.output)))
@@ -226,8 +229,10 @@ def _show(command: str, arguments: Namespace) -> None:
 
 
 TRAIN = Command(
-    "Train a network on a folder of images and masks, or on public sets.",
+    "Train a network on a folder of images and masks, on labels of COCO and others, or on public "
+    "sets.",
     "  dsunet train --data DIR --plan auto --minutes 20 --output PLANNED\n"
+    "  dsunet train --data annotations.json --images PICTURES --plan auto --output LABELLED\n"
     "  dsunet train --data DIR --model dsunet-nano --val-fraction 0.2 --output RUN\n"
     "  dsunet train --benchmarks ROOT --task cod --limit 100 --model dsunet-nano --output TRIAL\n"
     "  dsunet train --config RUN/config.yaml --output RUN --resume\n",

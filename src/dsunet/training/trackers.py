@@ -47,9 +47,7 @@ def require_trackers(recipe: TrainConfig) -> None:
         )
 
 
-def make_loggers(
-    folder: Path, recipe: TrainConfig, say: Callable[[str], object]
-) -> list[Logger]:
+def make_loggers(folder: Path, recipe: TrainConfig, say: Callable[[str], object]) -> list[Logger]:
     """Lightning's loggers that a recipe asks for; one that fails midway does not end the run.
 
     W&B and MLflow are told where to by their own environment variables (`WANDB_MODE`,
