@@ -17,7 +17,8 @@ from torch import nn
 import dsunet
 from dsunet.cli import main
 from dsunet.cli.parser import Parser
-from dsunet.cli.predict import PREDICT, _sort_out
+from dsunet.cli.predict import PREDICT
+from dsunet.cli.predict_asked import sort_out
 from dsunet.data.synthetic import synthetic_pair
 from dsunet.errors import CheckpointError, ConfigError
 from dsunet.predict.engines.ensemble import EnsembleEngine
@@ -181,7 +182,7 @@ def test_weights_and_images_are_told_apart(runs: Path, words: str, paths: str) -
     parser = Parser("predict", PREDICT.summary, PREDICT.examples)
     PREDICT.add_arguments(parser)
     arguments = parser.parse(words.split())
-    _sort_out(arguments)
+    sort_out(arguments)
     assert arguments.weights == ["runs/fold-1", "runs/fold-2"]
     assert arguments.paths == paths.split()
 

@@ -2,265 +2,49 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from jsonargparse import Namespace
 
-from dsunet.cli.output import FOLDS, Progress, fail, print_failures, visible, with_flags
-from dsunet.cli.parser import (
-    GIVEN,
-    LIST_HELP,
-    PRECISIONS,
-    Command,
-    Parser,
-    add_blocks_argument,
-    add_encoder_arguments,
-    add_intensity,
-    add_max_pixels,
-    add_model_argument,
-    model_of,
+from dsunet.cli.output import Progress
+from dsunet.cli.parser import Command
+from dsunet.cli.predict_asked import (
+    add_predict_arguments,
+    as_usual,
+    check_cluster,
+    model_asked,
+    options_of,
+    segmenter_of,
+    sort_out,
 )
-from dsunet.config import ModelConfig
-from dsunet.errors import ConfigError, few, perhaps
-from dsunet.weights import shipped
+from dsunet.cli.predict_output import (
+    before,
+    interrupted,
+    notes_of,
+    say,
+    say_what_is_told_apart,
+    say_what_the_cluster_did,
+    say_what_was_done,
+)
+from dsunet.errors import ConfigError
 
 if TYPE_CHECKING:
     from dsunet.data.remote import Remote
-    from dsunet.network.source import CustomSource
-    from dsunet.predict import Options, Report, Segmenter
-    from dsunet.predict.members import Member
-    from dsunet.predict.plan import Job
+    from dsunet.predict import Options
 
 __all__ = ["PREDICT"]
-
-
-def _predict_arguments(parser: Parser) -> None:
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        type=str,
-        help="Images, folders of images (searched recursively), and patterns such as "
-        "'photos/**/*.jpg'; addresses (https://…, s3://…, gs://…, abfs://…) of images, and of "
-        "folders in object stores; - is one image from standard input.",
-    )
-    parser.add_argument(
-        "--files_from", type=str, help="Text file with the path or address of one image a line."
-    )
-    parser.add_argument(
-        "--from_parquet",
-        type=str,
-        help="Parquet file, or folder of such files, with the path or address of one image a row.",
-    )
-    parser.add_argument(
-        "--column",
-        type=str,
-        help="Of --from-parquet: the column with the images, if several hold texts.",
-    )
-    parser.add_argument(
-        "--weights",
-        type=str,
-        nargs="+",
-        action="append",
-        help="A weights file, a run's folder, or a file that dsunet export has written; several, "
-        "given one after the other or by a pattern such as 'RUN/fold*', make an ensemble, whose "
-        "map is the mean of theirs. Without it, and without --model, the small model that comes "
-        f"with dsunet ({shipped.DEFAULT}) segments what stands out.",
-    )
-    add_model_argument(
-        parser,
-        "What predicts, where no weights file of dsunet's says which",
-        "it goes with --weights, or without them is a function that takes an image and gives its "
-        f"map, or a network that brings its own weights; of the presets {shipped.DEFAULT} has "
-        "weights that come with dsunet, of others the weights file says which",
-        default=None,
-    )
-    add_encoder_arguments(parser, "that the weights file refers to")
-    add_blocks_argument(parser)
-    parser.add_argument(
-        "--output",
-        type=str,
-        help="Folder to write to, by default predictions; or, for one image, a file that ends in "
-        ".png, .webp or .jpg, or - for standard output, which an image from standard input goes to "
-        "by default.",
-    )
-    parser.add_argument(
-        "--save",
-        default="probability",
-        help="What to write, separated by commas: probability (grey map), binary, overlay, cutout. "
-        "One goes straight into --output, several into a subfolder each. Of a model of several "
-        "classes labels (their numbers, with a palette), which is its default, overlay, and "
-        "probability, in a subfolder for each class.",
-    )
-    parser.add_argument(
-        "--threshold",
-        type=float,
-        help="Object from this probability on, for binary, overlay and --crop-to-object; by "
-        "default what the weights were calibrated to (dsunet calibrate), or 0.5. A cut-out, whose "
-        "edges are soft without it, keeps nothing of what is below. "
-        "Of probability alone it is refused.",
-    )
-    parser.add_argument(
-        "--abstain",
-        action="store_true",
-        help="Write an empty mask for an image whose score (the mean of its map's highest 0.1 %) "
-        "is below the one that the weights were calibrated to, or below --image-threshold.",
-    )
-    parser.add_argument(
-        "--image_threshold", type=float, help="That score, 0 to 1, where it is to be another one."
-    )
-    parser.add_argument(
-        "--format",
-        help="Of the files: png, webp (without loss) or jpg (overlays, and cut-outs with a "
-        "--background); by default png, or what the name of --output says.",
-    )
-    parser.add_argument(
-        "--background",
-        type=str,
-        help="What cut-outs are put on: a colour such as white or '#00ff00', or transparent.",
-    )
-    parser.add_argument(
-        "--refine",
-        type=bool | None,
-        help="Let edges follow the image's, fill what is half-hearted in the middle of an object, "
-        "and leave crumbs out; maps are no probabilities then. By default cut-outs alone.",
-    )
-    parser.add_argument(
-        "--view",
-        type=int | tuple[int, int] | None,
-        help="Side of the network's view in pixels, or [HEIGHT,WIDTH]; by default as it was "
-        "trained. A larger one may show finer outlines, and takes longer.",
-    )
-    parser.add_argument(
-        "--flips",
-        action="store_true",
-        help="Segment every image mirrored, too, and take the mean: twice the time.",
-    )
-    parser.add_argument(
-        "--zoom",
-        action="store_true",
-        help="Segment the part around the object again, and take the mean there: finer outlines of "
-        "small objects, for up to twice the time.",
-    )
-    parser.add_argument(
-        "--tile",
-        type=int,
-        help="Cut images that are larger into tiles of so many pixels a side, segment each of them "
-        "by itself, and blend the maps: for small objects in large images. By default as the "
-        "weights were trained; 0 takes every image as a whole.",
-    )
-    parser.add_argument(
-        "--overlap",
-        type=float,
-        help="What neighbouring tiles share at least, of a tile's side, 0 to 0.75; by default as "
-        "the weights say, or 0.25.",
-    )
-    parser.add_argument(
-        "--crop_to_object",
-        action="store_true",
-        help="Crop every output to the box of the object.",
-    )
-    parser.add_argument(
-        "--keep_exif",
-        action="store_true",
-        help="Put the image's EXIF (date, camera, author) into the outputs, but not the place.",
-    )
-    parser.add_argument(
-        "--keep_gps",
-        action="store_true",
-        help="With --keep-exif: the place where it was taken, too.",
-    )
-    parser.add_argument(
-        "--benchmark_normalization",
-        action="store_true",
-        help="Stretch every map to its full range, as the paper's benchmark protocol does; it "
-        "invents an object where there is none.",
-    )
-    parser.add_argument(
-        "--ignore_orientation",
-        action="store_true",
-        help="Take images as they are stored, whatever their EXIF orientation says.",
-    )
-    add_intensity(parser, ", where it is not as the weights say")
-    add_max_pixels(parser)
-    parser.add_argument(
-        "--resume",
-        action="store_true",
-        help="Skip images whose outputs are there already, made by the same weights and options.",
-    )
-    parser.add_argument("--list", type=str, help=LIST_HELP)
-    parser.add_argument(
-        "--batch_size", type=int, default=1, help="Images, or tiles of one, per pass."
-    )
-    parser.add_argument(
-        "--workers",
-        type=int,
-        help="Threads that read images beside the model, and as many that write; by default as "
-        "many as there are cores that the model leaves idle.",
-    )
-    parser.add_argument(
-        "--cluster",
-        type=str,
-        help="Share the images out on a Ray cluster, and write a manifest: local starts one on "
-        "this machine, auto takes the one that it belongs to, HOST:PORT that of this head.",
-    )
-    parser.add_argument(
-        "--actors",
-        type=int,
-        help="With --cluster: how many processes have the model at most; by default as many as "
-        "there are processors or GPUs for.",
-    )
-    parser.add_argument(
-        "--actor_cpus",
-        type=int,
-        default=1,
-        help="With --cluster: processors of each, and threads that compute in it.",
-    )
-    parser.add_argument(
-        "--engine",
-        default="auto",
-        help="What computes: torch; onnx (onnxruntime) or openvino, which run exported files and "
-        f"{shipped.DEFAULT}; auto is what fits the model and is installed, torch first.",
-    )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps.")
-    parser.add_argument("--precision", default="auto", choices=PRECISIONS, help="Number type.")
-    parser.add_argument(
-        "--fold_batchnorm",
-        action="store_true",
-        help="Put BatchNorms into the convolutions before them: quicker, and the same but for the "
-        "last digits.",
-    )
-    parser.add_argument(
-        "--int8",
-        action="store_true",
-        help="Compute the encoders' linear layers in 8 bits, on CPUs: quicker, and maps change a "
-        "little.",
-    )
-    parser.add_argument(
-        "--compile",
-        action="store_true",
-        help="Let torch.compile make code for this machine first, which takes a minute or so and "
-        "needs a C++ compiler; the same but for the last digits.",
-    )
-    parser.add_argument(
-        "--draft",
-        action="store_true",
-        help="Decode large JPEGs at a fraction of their size that still has the pixels of the "
-        "model's views: quicker, and maps change a little. Not with overlay and cutout.",
-    )
 
 
 def _predict(arguments: Namespace) -> int:
     from dsunet.predict.single import STREAM, is_single
 
-    options = _options(arguments)
-    _sort_out(arguments)
+    options = options_of(arguments)
+    sort_out(arguments)
     if arguments.output is None:
         arguments.output = STREAM if arguments.paths == [STREAM] else "predictions"
-    _check_cluster(arguments)
+    check_cluster(arguments)
     if is_single(arguments.output):
         return _predict_one(arguments, options)
     if STREAM in arguments.paths:
@@ -270,41 +54,6 @@ def _predict(arguments: Namespace) -> int:
     if arguments.cluster is not None:
         return _predict_on_cluster(arguments, options)
     return _predict_all(arguments, options)
-
-
-def _sort_out(arguments: Namespace) -> None:
-    """Tells weights from images in what follows `--weights`, and finds what patterns mean.
-
-    Of a pattern without quotes the shell makes many words; what lies beside the runs of a training
-    in folds is none of them. The first word is of weights, whatever it looks like.
-    """
-    if arguments.weights is None:
-        return
-    from dsunet.predict.members import find_members, is_meant_as_weights
-
-    weights = []
-    for first, *others in arguments.weights:
-        weights += [first, *(word for word in others if is_meant_as_weights(word))]
-        arguments.paths += [
-            word
-            for word in others
-            if not is_meant_as_weights(word) and Path(word) != Path(first).parent / FOLDS
-        ]
-    arguments.weights = find_members(weights)
-
-
-def _check_cluster(arguments: Namespace) -> None:
-    """Raises `ConfigError` for flags that would do nothing."""
-    from dsunet.predict.single import is_single
-
-    if arguments.column is not None and arguments.from_parquet is None:
-        raise ConfigError("--column is a column of --from-parquet; give that, too")
-    if arguments.cluster is None:
-        if arguments.actors is not None or arguments.actor_cpus != 1:
-            flag = "--actors" if arguments.actors is not None else "--actor-cpus"
-            raise ConfigError(f"{flag} is for a cluster; give --cluster local, auto or HOST:PORT")
-    elif is_single(arguments.output):
-        raise ConfigError("--cluster is for many images; name a folder as --output")
 
 
 def _predict_one(arguments: Namespace, options: Options) -> int:
@@ -317,7 +66,7 @@ def _predict_one(arguments: Namespace, options: Options) -> int:
     if arguments.list or arguments.resume:
         flag = "--list" if arguments.list else "--resume"
         raise ConfigError(f"{flag} is for folders; leave it out, or name a folder as --output")
-    model, target = _model(arguments), Path(arguments.output)
+    model, target = model_asked(arguments), Path(arguments.output)
     from_stream = STREAM in arguments.paths
     images: list[Path | Remote] = []
     if not from_stream:
@@ -336,9 +85,9 @@ def _predict_one(arguments: Namespace, options: Options) -> int:
     options = check_single(images, arguments.output, options, arguments.format)
     if arguments.output != STREAM:
         check_writable(target.parent)
-    segmenter = _segmenter(arguments, model)
-    options = _as_usual(arguments, options, segmenter)
-    _say(_before(arguments, options, segmenter), sys.stderr)
+    segmenter = segmenter_of(arguments, model)
+    options = as_usual(arguments, options, segmenter)
+    say(before(arguments, options, segmenter), sys.stderr)
     image: Source | Remote = (
         Bytes(sys.stdin.buffer.read(), "standard input") if from_stream else images[0]
     )
@@ -356,21 +105,10 @@ def _predict_one(arguments: Namespace, options: Options) -> int:
             write_atomically(target, file)
         except OSError as error:
             raise stopped_writing(error, target.parent, "written") from error
-    notes = []
-    if file.frames:
-        notes.append(f"{image} has several pages or frames, of which the first was taken")
-    if file.profile_trouble:
-        notes.append(f"{image} was taken as sRGB, because it has {file.profile_trouble}")
-    if file.empty:
-        notes.append(f"{image} is taken for one without an object, so the output is empty")
-    if file.read_whole:
-        why = with_flags(file.read_whole)
-        notes.append(f"{image} was read as a whole, which takes memory for all its pixels: {why}")
-    if file.whole:
-        notes.append("nothing reaches the threshold, so the output is as large as the image")
+    notes = notes_of(image, file)
     if arguments.output != STREAM:
         notes.append(f"written to {target}")
-    _say(notes, sys.stderr if arguments.output == STREAM else sys.stdout)
+    say(notes, sys.stderr if arguments.output == STREAM else sys.stdout)
     return 0
 
 
@@ -378,7 +116,7 @@ def _predict_all(arguments: Namespace, options: Options) -> int:
     from dsunet.data.pairs import read_names
     from dsunet.predict import Report, plan_outputs, predict_files
 
-    model = _model(arguments)
+    model = model_asked(arguments)
     names = read_names(arguments.list) if arguments.list else None
     jobs = plan_outputs(
         arguments.paths,
@@ -390,10 +128,10 @@ def _predict_all(arguments: Namespace, options: Options) -> int:
         arguments.from_parquet,
         arguments.column,
     )
-    _say_what_is_told_apart(jobs)
-    segmenter = _segmenter(arguments, model)
-    options = _as_usual(arguments, options, segmenter)
-    _say(_before(arguments, options, segmenter), sys.stdout)
+    say_what_is_told_apart(jobs)
+    segmenter = segmenter_of(arguments, model)
+    options = as_usual(arguments, options, segmenter)
+    say(before(arguments, options, segmenter), sys.stdout)
     report = Report()
     try:
         with Progress("predicting") as progress:
@@ -409,167 +147,9 @@ def _predict_all(arguments: Namespace, options: Options) -> int:
                 report=report,
             )
     except KeyboardInterrupt:
-        return _interrupted(report.written + report.skipped, len(jobs))
-    _say_what_was_done(arguments, report, len(jobs))
+        return interrupted(report.written + report.skipped, len(jobs))
+    say_what_was_done(arguments, report, len(jobs))
     return 1 if report.failures else 0
-
-
-def _options(arguments: Namespace) -> Options:
-    """What to write; raises `ConfigError` for numbers that make no sense, those of passes too."""
-    from dsunet.predict import Options
-    from dsunet.predict.outputs import OUTPUTS, check_options
-
-    kinds = tuple(kind.strip() for kind in arguments.save.split(",") if kind.strip())
-    unknown = [kind for kind in kinds if kind not in OUTPUTS]
-    if unknown or not kinds or len(set(kinds)) != len(kinds):
-        raise ConfigError(
-            f"--save is {arguments.save!r}, but needs some of {', '.join(OUTPUTS)}, each once"
-            + perhaps(unknown[0] if unknown else "", OUTPUTS)
-        )
-    if arguments.batch_size < 1:
-        raise ConfigError(f"--batch-size is {arguments.batch_size}, but needs at least 1")
-    if (arguments.workers or 0) < 0:
-        raise ConfigError(f"--workers is {arguments.workers}, but needs at least 0")
-    options = Options(
-        kinds,
-        arguments.threshold,
-        arguments.benchmark_normalization,
-        arguments.ignore_orientation,
-        arguments.draft,
-        arguments.format or "png",
-        arguments.background,
-        arguments.crop_to_object,
-        arguments.keep_exif,
-        arguments.keep_gps,
-        arguments.refine,
-        arguments.abstain,
-        arguments.image_threshold,
-    )
-    # of one file the name may say another format, which is looked at there
-    check_options(options)
-    return options
-
-
-def _as_usual(arguments: Namespace, options: Options, segmenter: Segmenter) -> Options:
-    """Options with what a model of several classes writes where nobody says."""
-    usual = segmenter.classes and "save" not in arguments[GIVEN]
-    return dataclasses.replace(options, save=("labels",)) if usual else options
-
-
-def _model(arguments: Namespace) -> CustomSource | str | list[Member]:
-    """What `Segmenter` is to take as model: weights, a network of the user's own, or a preset's."""
-    weights: list[str] = arguments.weights or []
-    if arguments.model is None:
-        if len(weights) > 1:
-            return list(weights)
-        return weights[0] if weights else shipped.DEFAULT
-    model = model_of(arguments)
-    if not isinstance(model, ModelConfig):
-        return [_of_own(model, file) for file in weights] if len(weights) > 1 else model
-    if not weights and model.name in shipped.SHIPPED:
-        return model.name
-    raise ConfigError(
-        f"--model {model.name} is one of dsunet's own models, of which the weights file says "
-        f"which: give --weights alone (--weights {shipped.DEFAULT}, say)"
-    )
-
-
-def _of_own(model: CustomSource, file: str) -> Member:
-    """A member of an ensemble: one of dsunet's models, if its file says so, or the user's own."""
-    from dsunet.weights.exported import is_exported
-    from dsunet.weights.opened import open_weights
-
-    if is_exported(file):
-        return file
-    state = open_weights(file).state
-    is_ours = state.about is not None and "custom" not in state.about["model"]
-    return file if is_ours else (model, file)
-
-
-def _segmenter(arguments: Namespace, model: CustomSource | str | list[Member]) -> Segmenter:
-    from dsunet.predict import Segmenter
-
-    own = not isinstance(model, str | list) and arguments.weights
-    return Segmenter(
-        model,
-        arguments.device,
-        arguments.precision,
-        weights=arguments.weights[0] if own else None,
-        pyramid_weights=arguments.pyramid_weights,
-        semantic_weights=arguments.semantic_weights,
-        fold_batchnorm=arguments.fold_batchnorm,
-        int8=arguments.int8,
-        compile=arguments.compile,
-        engine=arguments.engine,
-        intensity=arguments.intensity,
-        view=arguments.view,
-        flips=arguments.flips,
-        zoom=arguments.zoom,
-        tile=arguments.tile,
-        overlap=arguments.overlap,
-        blocks=arguments.blocks or (),
-    )
-
-
-def _whose_weights(arguments: Namespace, segmenter: Segmenter) -> list[str]:
-    """Where nobody named weights, which ones it is that segment; and what on."""
-    lines = []
-    if arguments.weights is None and arguments.model is None:
-        parameters = segmenter.engine.parameters / 1e6
-        lines.append(
-            f"no --weights: {shipped.versioned(shipped.DEFAULT)}, which comes with dsunet "
-            f"({parameters:.1f} million parameters; marks what stands out), not the paper's large "
-            "model; what it was trained on and where it fails: dsunet info "
-            f"{shipped.DEFAULT}"
-        )
-    if len(segmenter.files) > 1:
-        lines.append(f"mean of {len(segmenter.files)} models: {few(segmenter.files)}")
-    if not segmenter.files and segmenter.engine.takes_weights:
-        lines.append(
-            f"{arguments.model} has no --weights: its maps are those of the weights that it makes "
-            "itself"
-        )
-    if segmenter.classes:
-        told = ", ".join(f"{i} {name}" for i, name in enumerate(segmenter.classes, 1))
-        lines.append(f"classes: {told}")
-    if segmenter.intensity != "full":
-        lines.append(f"values of images from black to white: {segmenter.intensity}")
-    runtime = segmenter.engine.runtime
-    by = f", by {runtime}" if runtime else ""
-    return [*lines, f"on {segmenter.device}, {segmenter.engine.precision}{by}"]
-
-
-def _before(arguments: Namespace, options: Options, segmenter: Segmenter) -> list[str]:
-    """What is to be said before the first image."""
-    lines = [*_whose_weights(arguments, segmenter), *_thresholds(options, segmenter)]
-    if (tiling := segmenter.looks.tiling) is not None:
-        by = "" if arguments.tile is not None else ", as the weights were trained (--tile 0: whole)"
-        lines.append(f"images larger than a tile in {tiling}{by}")
-    return lines
-
-
-def _interrupted(done: int, total: int) -> int:
-    """Says how far it has come; gives the exit status."""
-    said = f"interrupted; {done} of {total} images are done: the same command with --resume goes on"
-    return fail("dsunet predict", said, 130)
-
-
-def _thresholds(options: Options, segmenter: Segmenter) -> list[str]:
-    """Those that count and that nobody gave here, but the weights."""
-    lines = []
-    counts = options.crop_to_object or {"binary", "overlay"} & set(options.save)
-    if counts and options.threshold is None and segmenter.threshold != 0.5:
-        lines.append(f"threshold {segmenter.threshold:g}, as the weights were calibrated")
-    if options.abstain:
-        least = segmenter.filled(options).image_threshold
-        by = "" if options.image_threshold is not None else ", as the weights were calibrated"
-        lines.append(f"images whose score is below {least:.4g} get an empty mask{by}")
-    return lines
-
-
-def _say(lines: list[str], file: TextIO) -> None:
-    for line in lines:
-        print(visible(line), file=file, flush=True)
 
 
 def _predict_on_cluster(arguments: Namespace, options: Options) -> int:
@@ -577,7 +157,7 @@ def _predict_on_cluster(arguments: Namespace, options: Options) -> int:
     from dsunet.predict.cluster.run import ClusterReport, predict_on_cluster
     from dsunet.predict.plan import plan
 
-    model = _model(arguments)
+    model = model_asked(arguments)
     names = read_names(arguments.list) if arguments.list else None
     planned = plan(
         arguments.paths,
@@ -589,10 +169,10 @@ def _predict_on_cluster(arguments: Namespace, options: Options) -> int:
         from_parquet=arguments.from_parquet,
         column=arguments.column,
     )
-    _say_what_is_told_apart([each.job() for each in planned if each.told_apart])
-    segmenter = _segmenter(arguments, model)
-    options = _as_usual(arguments, options, segmenter)
-    _say(_before(arguments, options, segmenter), sys.stdout)
+    say_what_is_told_apart([each.job() for each in planned if each.told_apart])
+    segmenter = segmenter_of(arguments, model)
+    options = as_usual(arguments, options, segmenter)
+    say(before(arguments, options, segmenter), sys.stdout)
     report = ClusterReport()
     try:
         with Progress("predicting") as progress:
@@ -611,67 +191,9 @@ def _predict_on_cluster(arguments: Namespace, options: Options) -> int:
                 report=report,
             )
     except KeyboardInterrupt:
-        return _interrupted(report.written + report.skipped, len(planned))
-    for reason in report.reasons:
-        print(f"dsunet predict: failed: {visible(with_flags(reason))}", file=sys.stderr)
-    if report.failed:
-        listed = Path(arguments.output, "failures.csv")
-        said = f"{report.failed} images failed; all are listed in {listed}"
-        print(f"dsunet predict: {said}", file=sys.stderr)
-    if report.notes:
-        print(f"of {report.notes} images the manifest has a note")
-    skipped = f"; {report.skipped} were there already" if report.skipped else ""
-    print(
-        f"{report.written} of {len(planned)} images written to {arguments.output}{skipped}; a row "
-        f"for each is in {Path(arguments.output, 'manifest')}"
-    )
+        return interrupted(report.written + report.skipped, len(planned))
+    say_what_the_cluster_did(arguments, report, len(planned))
     return 1 if report.failed else 0
-
-
-def _say_what_is_told_apart(jobs: Sequence[Job]) -> None:
-    """That images of one stem keep more of their name in their outputs'."""
-    if apart := [job for job in jobs if job.told_apart]:
-        print(
-            f"{len(apart)} images share their stem with another, so that their outputs' names have "
-            f"more of theirs ({apart[0].image}: {apart[0].name})",
-            flush=True,
-        )
-
-
-def _say_what_was_done(arguments: Namespace, report: Report, total: int) -> None:
-    print_failures(
-        "dsunet predict",
-        [reason for _, reason in report.failures],
-        f"failed; all are listed in {Path(arguments.output, 'failures.csv')}",
-    )
-    if report.first_frames:
-        print(
-            f"{len(report.first_frames)} files have several pages or frames, of which the first "
-            f"was taken ({few(report.first_frames)})"
-        )
-    if report.odd_profiles:
-        print(
-            f"{len(report.odd_profiles)} images were taken as sRGB, because they have "
-            f"{report.odd_profiles[0][1]} ({few([file for file, _ in report.odd_profiles])})"
-        )
-    if report.without_object:
-        print(
-            f"in {len(report.without_object)} images nothing reaches the threshold, so that their "
-            f"outputs are not cropped ({few(report.without_object)})"
-        )
-    if report.abstained:
-        print(
-            f"{len(report.abstained)} images are taken for ones without an object, so that their "
-            f"masks are empty ({few(report.abstained)})"
-        )
-    if report.read_whole:
-        files, reasons = zip(*report.read_whole, strict=True)
-        print(
-            f"{len(files)} huge images were read as a whole, which takes memory for all of their "
-            f"pixels: {with_flags(reasons[0])} ({few(files)})"
-        )
-    skipped = f"; {report.skipped} were there already" if report.skipped else ""
-    print(f"{report.written} of {total} images written to {arguments.output}{skipped}")
 
 
 PREDICT = Command(
@@ -682,6 +204,6 @@ PREDICT = Command(
     "  dsunet predict photo.jpg --weights RUN TRIAL --output MEAN\n"
     "  dsunet predict DIR/images --list RUN/val.txt --weights RUN/best.safetensors "
     "--output MAPS\n",
-    _predict_arguments,
+    add_predict_arguments,
     _predict,
 )
