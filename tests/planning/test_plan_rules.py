@@ -150,11 +150,28 @@ def test_validation() -> None:
 def test_batches_and_rates() -> None:
     assert values(steps.choose_batch(8, 1e4, "it fits")) == {"batch_size": 8, "accumulate": 1}
     assert values(steps.choose_batch(2, 1e4, "it fits")) == {"batch_size": 2, "accumulate": 4}
-    rates = values(steps.choose_rates("dsunet-lite", "trained", 8))
-    assert (rates["lr"], rates["encoder_lr"]) == (5e-4, 2e-4)
-    rates = values(steps.choose_rates("dsunet-lite", "trained", 4))
-    assert (rates["lr"], rates["encoder_lr"]) == (3.5e-4, 1.4e-4)  # times √½
-    assert values(steps.choose_rates("dsunet-nano", "none", 8))["encoder_lr"] == 2e-4
+    assert values(steps.choose_batch(8, 3999, "it fits")) == {"batch_size": 4, "accumulate": 1}
+    assert values(steps.choose_batch(8, 4000, "it fits")) == {"batch_size": 8, "accumulate": 1}
+
+
+@pytest.mark.parametrize(
+    ("start", "batch", "images", "expected"),
+    [
+        ("trained", 8, 1e4, (5e-4, 2e-4)),
+        ("trained", 4, 1e4, (3.5e-4, 1.4e-4)),  # times √½
+        ("trained", 4, 1200, (1e-3, 5e-4)),  # few steps, so large ones
+        ("trained", 8, 4000, (5e-4, 2e-4)),
+        ("encoders", 4, 1200, (1e-3, 3e-4)),
+        ("none", 8, 1e4, (1e-3, 1e-3)),
+    ],
+)
+def test_rates(start: str, batch: int, images: float, expected: tuple[float, float]) -> None:
+    rates = values(steps.choose_rates("dsunet-lite", start, batch, images))
+    assert (rates["lr"], rates["encoder_lr"]) == expected
+
+
+def test_the_encoder_of_nano_learns_slowly() -> None:
+    assert values(steps.choose_rates("dsunet-nano", "none", 8, 1e4))["encoder_lr"] == 2e-4
 
 
 def test_averages() -> None:

@@ -230,8 +230,10 @@ class _Planning:
         batch = self.recipe.batch_size
         assert isinstance(batch, int)
         step = batch * self.recipe.accumulate
-        self._take(*steps.choose_rates(self.model.name, start, step))
-        return costs_of(self._tried(), self.clock)
+        costs = costs_of(self._tried(), self.clock)
+        seen_now = self._seen(costs, self._side())
+        self._take(*steps.choose_rates(self.model.name, start, step, seen_now))
+        return costs
 
     def _choose_start(self) -> str:
         """What the weights start from: `trained`, `encoders` or `none`; says so of shipped ones."""
