@@ -73,6 +73,21 @@ def test_a_file_of_labels(labels: Path, trained: list[tuple[Any, ...]]) -> None:
     assert trained[1][2] == data
 
 
+def test_pixels_that_do_not_count(labels: Path, trained: list[tuple[Any, ...]]) -> None:
+    """They are told of to the training, also when their masks are there already."""
+    labels.unlink()
+    for picture in Path("pictures").iterdir():
+        shapes = [
+            {"label": label, "shape_type": "rectangle", "points": points}
+            for label, points in (("part", [[8, 8], [40, 40]]), ("__ignore__", [[0, 0], [4, 4]]))
+        ]
+        content = {"shapes": shapes, "imagePath": picture.name, "imageWidth": 64, "imageHeight": 64}
+        picture.with_suffix(".json").write_text(json.dumps(content))
+    for further in ([], ["--resume"]):
+        assert run("--data", "pictures", *further) == 0
+    assert [data.ignore_value for _, _, data, *_ in trained] == ["128", "128"]
+
+
 def test_classes_of_labels(labels: Path, trained: list[tuple[Any, ...]]) -> None:
     assert run("--data", str(labels), "--images", "pictures", "--classes", "hole,part") == 0
     [(_, model, data, *_)] = trained

@@ -172,7 +172,8 @@ def import_first(arguments: Namespace) -> int:
     if arguments.data is None or not _is_of_labels(arguments):
         return 0
     from dsunet.data.labels.formats import read_labels
-    from dsunet.data.labels.importing import CLASSES, IGNORED
+    from dsunet.data.labels.importing import CLASSES
+    from dsunet.data.labels.wanted import IGNORED
 
     several = Ranks.found().world > 1 or arguments.devices != 1 or arguments.num_nodes != 1
     told = [name for name in ("masks", "object_values", "class_table") if arguments[name]]

@@ -22,7 +22,8 @@ class DataConfig:
     """Where training and validation pairs come from."""
 
     data: str | None = None
-    """Folder, or .tar file, that holds `images/` and `masks/` for training; pairs share a stem."""
+    """Folder, or .tar file, that holds `images/` and `masks/` for training; pairs share a stem. The
+    command `dsunet train` also takes labels of COCO, YOLO, LabelMe …, and imports them first."""
 
     images: str | None = None
     """Folder of training images, instead of `data`."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import csv
 import errno
 import hashlib
@@ -20,16 +18,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dsunet.config import MaskReading
-from dsunet.config.masks import value_name
-from dsunet.data.images import Header, decode, read_header
-from dsunet.data.labels.annotated import MANIFEST, Annotated, MaskFile, Picture, Shape
-from dsunet.data.masks import listed
-from dsunet.data.pairs import choose_orientation
-from dsunet.data.pixels import turn
-from dsunet.data.sources import Bytes
-from dsunet.data.survey import Survey, look_at_mask
-from dsunet.errors import ConfigError, DataError, OutputError, did_you_mean, few
+from dsunet.data.images import decode, read_header
+from dsunet.data.labels.annotated import MANIFEST, Annotated, Picture
+from dsunet.data.labels.drawing import Drawing, embedded
+from dsunet.data.labels.wanted import Wanted, what_is_wanted
+from dsunet.errors import DataError, OutputError, few
 from dsunet.support.files import (
     PNG_LEVEL,
     check_writable,
@@ -42,16 +35,12 @@ from dsunet.support.files import (
     write_json,
 )
 
-__all__ = ["CLASSES", "FAILURES", "IGNORED", "Imported", "import_labels"]
+__all__ = ["CLASSES", "FAILURES", "Imported", "import_labels"]
 
 FAILURES = "failures.csv"
 """Pictures that were left out, each with the reason."""
 CLASSES = "classes.csv"
 """With `by_class`, the table of the classes' values, see `dsunet.data.class_tables`."""
-IGNORED = 128
-"""The value of pixels that do not count, in masks of 0 and 255."""
-_IGNORED_BY_CLASS = 255
-_MOST = 254  # classes in masks of 8 bits
 
 # Of pictures that files of labels hold.
 _ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp", "BMP": ".bmp"}
@@ -135,7 +124,7 @@ def import_labels(
     report = report if report is not None else Imported()
     report.format, report.unlisted, report.said = found.format, found.unlisted, found.said
     report.lost = found.lost
-    work = _Import(found, Path(output), _wanted(found, classes, by_class), link, report)
+    work = _Import(found, Path(output), what_is_wanted(found, classes, by_class), link, report)
     report.values = work.wanted.meaning()
     root = work.root
     check_writable(root)
@@ -164,66 +153,6 @@ def _stopped(error: OSError, root: Path) -> OutputError:
         f"{error.filename or root} cannot be written ({error.strerror or error}); what was written "
         "before is whole: make room, and give the same command again"
     )
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """Which classes are object, and by which values."""
-
-    numbers: dict[str, int]
-    """Values in the masks by class; empty if every object is meant, whatever its class."""
-    by_class: bool
-    reading: MaskReading
-    """How files of masks are read whose values say the class."""
-    told: bool
-    """Whether classes were named."""
-    sources: dict[str, MaskReading] = field(default_factory=dict)
-    """How each class is read from files of masks, with `by_class`."""
-
-    def number(self, label: str) -> int | None:
-        return self.numbers.get(label) if self.numbers else 255
-
-    @property
-    def ignored(self) -> int:
-        return _IGNORED_BY_CLASS if self.by_class else IGNORED
-
-    def meaning(self) -> dict[int, str]:
-        if self.by_class:
-            return {number: name for name, number in self.numbers.items()}
-        return {255: ", ".join(self.numbers) or "object"}
-
-
-def _wanted(found: Annotated, classes: Sequence[str] | None, by_class: bool) -> _Wanted:
-    if by_class and not found.classes:
-        raise ConfigError(
-            "by_class is for labels with names of classes; these are masks, whose values are told "
-            "in training by `object_values`"
-        )
-    chosen = list(found.classes)
-    if classes is not None and found.classes:
-        classes = [
-            each if each in found.classes else found.numbers.get(each, each) for each in classes
-        ]
-        for each in classes:
-            if each not in found.classes:
-                hint = did_you_mean(each, found.classes)
-                hint = hint or f"known: {few(found.classes, 20)}"
-                raise DataError(f"the labels have no class {each!r}; {hint}")
-        chosen = [name for name in found.classes if name in classes]
-    if by_class and len(chosen) > _MOST:
-        raise ConfigError(
-            f"by_class has {len(chosen)} classes, but {_MOST} at most; choose some by `classes`"
-        )
-    ignored = None if found.ignored is None else value_name(found.ignored)
-    if found.values:
-        values = {name: value_name(found.values[name]) for name in chosen}
-        reading = MaskReading(",".join(values.values()), ignored)
-        sources = {name: MaskReading(value, ignored) for name, value in values.items()}
-    else:
-        told = ",".join(classes) if classes is not None and not found.classes else None
-        reading, sources = MaskReading(told, ignored), {}
-    numbers = {name: i if by_class else 255 for i, name in enumerate(chosen, 1)}
-    return _Wanted(numbers, by_class, reading, classes is not None, sources)
 
 
 def pair_names(pictures: Sequence[Picture]) -> list[str]:
@@ -270,15 +199,15 @@ class _Import:
 
     found: Annotated
     root: Path
-    wanted: _Wanted
+    wanted: Wanted
     link: bool
     report: Imported
-    survey: Survey = field(init=False)
+    drawing: Drawing = field(init=False)
     failed: set[str] = field(default_factory=set)
     """Names of the pairs that were left out."""
 
     def __post_init__(self) -> None:
-        self.survey = Survey(self.wanted.reading)
+        self.drawing = Drawing(self.wanted, self.report)
 
     def begin(self) -> None:
         """Notes what is imported; refuses a folder that holds something else."""
@@ -318,14 +247,15 @@ class _Import:
 
     def take(self, picture: Picture, name: str) -> None:
         """Writes one pair, or notes why it cannot be written."""
-        shapes = [each for each in picture.shapes if self._is_wanted(each)]
+        shapes = [each for each in picture.shapes if self.drawing.is_wanted(each)]
         self.report.objects += sum(not each.ignored for each in shapes)
         try:
             image, mask = self._places(picture, name)
-            if _is_done(picture, image, mask):
+            if (values := _written(picture, image, mask)) is not None:
                 self.report.skipped += 1
+                self.report.ignored += bool((values == self.wanted.ignored).any())
             else:
-                drawn = self._draw(picture, shapes)
+                drawn = self.drawing.draw(picture, shapes)
                 self._put(picture, image)
                 _write(mask, _png(drawn))
                 self.report.written += 1
@@ -350,92 +280,13 @@ class _Import:
         if picture.path is not None:
             ending = picture.path.suffix
         else:
-            ending = _ENDINGS.get(read_header(_embedded(picture)).format, ".png")
+            ending = _ENDINGS.get(read_header(embedded(picture)).format, ".png")
         return self.root / "images" / f"{name}{ending}", self.root / "masks" / f"{name}.png"
-
-    def _is_wanted(self, shape: Shape) -> bool:
-        return shape.ignored or self.wanted.number(shape.label) is not None
-
-    def _draw(self, picture: Picture, shapes: Sequence[Shape]) -> Image.Image:
-        source = picture.path or _embedded(picture)
-        header = read_header(source)
-        if picture.masks:
-            return self._from_files(header, picture.masks)
-        upright, stored = header.seen_size(), header.size
-        width, height = picture.size or upright
-        if (width, height) not in (upright, stored):
-            raise DataError(
-                f"it is {stored[0]}×{stored[1]} px, but its labels are of one of {width}×{height}; "
-                "give the picture that was labelled"
-            )
-        self.report.turned += bool(shapes) and header.orientation > 1 and upright == stored
-        return Image.fromarray(self._pixels((height, width), shapes))
-
-    def _pixels(self, size: tuple[int, int], shapes: Sequence[Shape]) -> np.ndarray:
-        """H×W uint8: the values of the classes of shapes, the smaller on top."""
-        values = np.zeros(size, np.uint8)
-        order = list(shapes)
-        if self.wanted.by_class:  # drawn twice rather than all kept, as pictures may be large
-            areas = {id(each): int(each.outline.inside(size).sum()) for each in shapes}
-            order.sort(key=lambda each: (each.order, -areas[id(each)]))
-        order.sort(key=lambda each: not each.ignored)  # what is object counts
-        overlap = False
-        for each in order:
-            inside = each.outline.inside(size)
-            number = self.wanted.number(each.label) or 0
-            if each.ignored:
-                number = self.wanted.ignored
-            elif self.wanted.by_class and not overlap:
-                below = np.unique(values[inside])
-                overlap = bool(set(below.tolist()) - {0, number, self.wanted.ignored})
-            values[inside] = number
-            self.report.pixelless += not inside.any()
-        self.report.overlaps += overlap
-        self.report.ignored += bool((values == self.wanted.ignored).any())
-        return values
-
-    def _from_files(self, header: Header, masks: Sequence[MaskFile]) -> Image.Image:
-        """The mask of a picture whose objects are files of pixels, in an orientation that fits."""
-        joined: np.ndarray | None = None
-        for each in masks:
-            decoded = decode(each.path)
-            _, upright = choose_orientation(header, decoded)
-            values = self._values_of(each, decoded)
-            seen = np.asarray(turn(Image.fromarray(values), decoded.orientation if upright else 1))
-            if joined is not None and joined.shape != seen.shape:
-                raise DataError(f"its masks differ in size ({few([m.path for m in masks])})")
-            joined = seen if joined is None else np.where(seen != 0, seen, joined)
-        assert joined is not None
-        self.report.ignored += bool((joined == self.wanted.ignored).any())
-        return Image.fromarray(joined)
-
-    def _values_of(self, mask: MaskFile, decoded: Any) -> np.ndarray:
-        """What one file says, as it is stored: H×W uint8."""
-        number = self.wanted.number(mask.label) if mask.label else 255
-        if self.wanted.sources and self.wanted.by_class:
-            values: np.ndarray | None = None
-            for name, reading in self.wanted.sources.items():
-                labels = decoded.as_labels(reading, upright=False)
-                inside = np.asarray(labels.mask) >= 128
-                values = np.zeros(inside.shape, np.uint8) if values is None else values
-                values[inside] = self.wanted.numbers[name]
-                if labels.ignored is not None:
-                    values[np.asarray(labels.ignored) > 0] = self.wanted.ignored
-            assert values is not None
-            return values
-        seen, found = look_at_mask(decoded, self.wanted.reading)
-        self.survey.add(seen)
-        if found is None:
-            raise DataError(f"{mask.path}: {_as_classes(seen.trouble)}")
-        values = np.where(found.mask >= 128, number or 0, 0).astype(np.uint8)
-        if found.ignored is not None:
-            values[found.ignored] = self.wanted.ignored
-        return values
 
     def _put(self, picture: Picture, target: Path) -> None:
         """The picture's bytes as they are, at their new place."""
         if picture.path is None:
-            _write(target, _embedded(picture).content)
+            _write(target, embedded(picture).content)
             return
         if self.link and _linked(picture.path, target):
             return
@@ -445,24 +296,11 @@ class _Import:
             raise DataError(f"it cannot be read ({error.strerror})") from error
         _write(target, content)
 
-    def _unclear(self) -> str:
-        """Why the files of masks do not say alike what is object; empty if they do."""
-        told = self.wanted.reading.objects
-        if not self.survey.masks or self.survey.troubles or (told and not self.wanted.told):
-            return ""
-        if not told:
-            return self.survey.unclear()
-        absent = [value_name(value) for value in told if value not in self.survey.met]
-        if not absent:
-            return ""
-        held = listed(self.survey.counts)
-        return f"no mask holds {' or '.join(absent)}, which `classes` names; they hold {held}"
-
     def end(self, names: Sequence[str]) -> None:
         """Writes what came from where, and what was left out."""
         report = self.report
         if not report.skipped:  # of pictures that were there already, masks were not read again
-            report.unclear = self._unclear()
+            report.unclear = self.drawing.unclear()
         _write_failures(self.root / FAILURES, report.failures)
         pictures = {
             name: {
@@ -507,23 +345,17 @@ def _linked(source: Path, target: Path) -> bool:
     return True
 
 
-def _is_done(picture: Picture, image: Path, mask: Path) -> bool:
-    """Whether an earlier import has written a pair, and both files are whole."""
+def _written(picture: Picture, image: Path, mask: Path) -> np.ndarray | None:
+    """The mask of a pair that an earlier import has written; `None` unless both files are whole."""
     if not image.is_file() or not mask.is_file():
-        return False
+        return None
     try:
-        length = len(_embedded(picture).content) if picture.path is None else 0
-        decode(mask)
-        return image.stat().st_size == (length or (picture.path or image).stat().st_size)
+        length = len(embedded(picture).content) if picture.path is None else 0
+        values = np.asarray(decode(mask).pixels)
+        whole = image.stat().st_size == (length or (picture.path or image).stat().st_size)
     except (DataError, OSError):
-        return False
-
-
-def _as_classes(text: str) -> str:
-    """What is said of the values of masks, by the name that the setting has here."""
-    return text.replace("`object_values` or `ignore_value`", "`classes`").replace(
-        "`object_values`", "`classes`"
-    )
+        return None
+    return values if whole else None
 
 
 def _changed(note: Path, request: dict[str, Any]) -> str | None:
@@ -534,14 +366,6 @@ def _changed(note: Path, request: dict[str, Any]) -> str | None:
     except (OSError, ValueError, KeyError, TypeError):
         return f"{note.name} is none of an import"
     return ", ".join(changed) or None
-
-
-def _embedded(picture: Picture) -> Bytes:
-    """The picture that its file of labels holds."""
-    try:
-        return Bytes(base64.b64decode(picture.content, validate=True), picture.name)
-    except (binascii.Error, ValueError) as error:
-        raise DataError(f"the picture in its file of labels is no base64 ({error})") from error
 
 
 def _write_table(file: Path, values: dict[int, str]) -> None:
