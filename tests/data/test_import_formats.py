@@ -587,3 +587,10 @@ class TestFormat:
         )
         assert main([*flags, "--classes", ","]) == 1
         assert "--classes names none" in capsys.readouterr().err
+
+
+def test_labels_of_no_picture(tmp_path: Path) -> None:
+    file = tmp_path / "annotations.json"
+    file.write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
+    with pytest.raises(DataError, match=r"annotations\.json names no picture; export it again"):
+        read_labels(file)

@@ -84,7 +84,9 @@ def _kind_of_file(file: Path, given: str) -> tuple[str, list[Path]]:
         )
         what += "" if tool else " and VOC (XML) and YOLO's data.yaml"
         what = f"{foreign}; unpack it" if foreign and "archive" in foreign else what
-        raise DataError(f"{file} is of no known format of labels ({what}); or give `format`")
+        raise DataError(
+            f"{file} is of no known format of labels ({what}); or tell `dsunet data import` the `format`"
+        )
     return kind, [file]
 
 
@@ -144,6 +146,8 @@ def _read_files(kind: str, files: list[Path], pictures: PictureFiles) -> Annotat
     else:
         found = read_voc_xml(files, pictures)
     missing = [each.name for each in found.pictures if each.path is None and not each.content]
+    if not found.pictures:
+        raise DataError(f"{few(files)} names no picture; export it again, with the labels")
     if len(missing) == len(found.pictures):
         troubles = [each.trouble for each in found.pictures if each.trouble]
         if troubles:
