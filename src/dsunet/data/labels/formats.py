@@ -84,9 +84,7 @@ def _kind_of_file(file: Path, given: str) -> tuple[str, list[Path]]:
         )
         what += "" if tool else " and VOC (XML) and YOLO's data.yaml"
         what = f"{foreign}; unpack it" if foreign and "archive" in foreign else what
-        raise DataError(
-            f"{file} is of no known format of labels ({what}); or tell `dsunet data import` the `format`"
-        )
+        raise DataError(f"{file} is of no known format of labels ({what}); `format` may tell it")
     return kind, [file]
 
 
