@@ -3,10 +3,10 @@
     python benchmarks/plan.py --set steel=DIR --set tile=DIR --set polyps=DIR --set camo=DIR \
         --set duts=DIR --minutes 10 --work RUNS --output benchmarks/plan.json
 
-Every DIR holds `images/` and `masks/`. Each set is planned for and trained as planned; steel, tile
-and polyps, whose held-out pairs are in benchmarks/NAME/val.txt, also by the recipe of
-docs/own-data.md (with the views of fine_tune.py), for as many epochs as the same minutes have room
-for. `--clock processor` counts minutes of computing in the training's own process, for machines
+Every DIR holds `images/` and `masks/`. Each set is planned for once and trained as planned with
+every seed; steel, tile and polyps, whose held-out pairs are in benchmarks/NAME/val.txt, also by the
+recipe of docs/own-data.md (with the views of fine_tune.py), for as many epochs as the same minutes
+have room for. `--clock processor` counts minutes of computing in the training's own process, for machines
 that do other things meanwhile; `--way plan` leaves the recipe out. What stands in `--output`
 already is not done again.
 """
@@ -86,10 +86,11 @@ def trained(plan: Plan, flags: list[str], run: Path) -> dict[str, Any]:
     }
 
 
-def compared(plan: Plan, came: dict[str, Any], clock: str) -> dict[str, Any]:
+def compared(plan: Plan, came: dict[str, Any], clock: str, seed: int) -> dict[str, Any]:
     """What was foretold beside what came; `ratio` is the one by the other."""
+    settings = {k: v for k, v in plan.settings.items() if k not in ("data", "val_list")}
     return {
-        "settings": {k: v for k, v in plan.settings.items() if k not in ("data", "val_list")},
+        "settings": settings | {"seed": seed},
         "notes": list(plan.findings),
         "seconds": {
             "clock": clock,
@@ -120,6 +121,7 @@ def main() -> None:
     arguments = parser.parse_args()
     record = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     results = record.get("sets", {})
+    plans: dict[tuple[str, str], Plan] = {}
     for seed in arguments.seeds:
         for given in arguments.set:
             name, data = given.split("=", 1)
@@ -136,12 +138,14 @@ def main() -> None:
                 if str(seed) in own:
                     continue
                 flags = [*shlex.split(text), "--seed", str(seed)]
-                plan = planned([data, *flags], arguments.minutes, arguments.clock)
+                if (name, way) not in plans:
+                    plans[name, way] = planned([data, *flags], arguments.minutes, arguments.clock)
+                plan = plans[name, way]
                 came = trained(
                     plan, ["--data", data, *flags], arguments.work / f"{name}-{way}-{seed}"
                 )
                 own[str(seed)] = {"minutes": arguments.minutes} | compared(
-                    plan, came, arguments.clock
+                    plan, came, arguments.clock, seed
                 )
                 write_json(arguments.output, {"circumstances": circumstances(), "sets": results})
                 print(name, way, seed, json.dumps(own[str(seed)]), flush=True)

@@ -39,6 +39,7 @@ def test_seldom_validation_where_it_takes_long() -> None:
     # a validation is 50.5 s and an epoch 11: 46 epochs for a tenth of the time
     assert length_within(COSTS, 1e4, 100, 1000, most=600).val_every == 46
     assert length_within(COSTS, 1000, 100, 1000, most=20).val_every == 4  # but five times
+    assert length_within(COSTS, 1000, 100, 1000, most=7).val_every == 4  # but twice
     assert length_within(COSTS, 1000, 100, 1000, most=20, val_every=1).val_every == 1
     assert length_within(COSTS, 1, 100, 20, most=99, epochs=30).epochs == 30
 

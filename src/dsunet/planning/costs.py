@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 __all__ = ["Costs", "Length", "length_within", "validations"]
 
-_FEWEST = 5  # so many validations at least, where there are so many epochs
+_FEWEST = 5  # so many validations at least, or two of fewer epochs than these
+_FEW_EPOCHS = 20
 _SHARE = 0.1  # of an epoch's time that validation may take in the mean, beyond that
 
 
@@ -81,7 +82,8 @@ def length_within(
 ) -> Length:
     """The most epochs that a time has room for, at least one, with validation now and then.
 
-    Validation takes a tenth of the time at most, unless it would be done less than five times then.
+    Validation takes a tenth of the time at most, unless it would be done less than five times then,
+    or twice where epochs are few.
 
     Args:
         costs: Of this model, view and batch.
@@ -97,7 +99,8 @@ def length_within(
     seldom = max(1, math.ceil(once / (_SHARE * each))) if validation and each > 0 else 1
 
     def every(count: int) -> int:
-        return val_every or max(1, min(seldom, count // _FEWEST))
+        fewest = _FEWEST if count >= _FEW_EPOCHS else 2
+        return val_every or max(1, min(seldom, -(-count // fewest)))
 
     def taken(count: int) -> float:
         return costs.seconds(count, every(count), training, validation)

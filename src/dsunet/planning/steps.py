@@ -109,7 +109,7 @@ def choose_epochs(length: Length, minutes: float, pairs: int, validated: bool) -
             Choice(
                 "val_every",
                 length.val_every,
-                f"validations in all: {count}; a tenth of the time, but five where there is room",
+                f"validations in all: {count}; a tenth of the time, but some where there is room",
             )
         )
     return choices
