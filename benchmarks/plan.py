@@ -6,9 +6,9 @@
 Every DIR holds `images/` and `masks/`. Each set is planned for once and trained as planned with
 every seed; steel, tile and polyps, whose held-out pairs are in benchmarks/NAME/val.txt, also by the
 recipe of docs/own-data.md (with the views of fine_tune.py), for as many epochs as the same minutes
-have room for. `--clock processor` counts minutes of computing in the training's own process, for machines
-that do other things meanwhile; `--way plan` leaves the recipe out. What stands in `--output`
-already is not done again.
+have room for. `--clock processor` counts minutes of computing in the training's own process, for
+machines that do other things meanwhile; `--way plan` leaves the recipe out. What stands in
+`--output` already is not done again.
 """
 
 from __future__ import annotations
