@@ -55,8 +55,11 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return asked
 
 
+QUIET = ("--model", "dsunet-nano", "--report", "false")
+
+
 def run(*flags: str) -> int:
-    return main(["train", "--model", "dsunet-nano", "--report", "false", "--output", "run", *flags])
+    return main(["train", *QUIET, "--output", "run", *flags])
 
 
 def test_a_file_of_labels(labels: Path, trained: list[tuple[Any, ...]]) -> None:
@@ -71,6 +74,14 @@ def test_a_file_of_labels(labels: Path, trained: list[tuple[Any, ...]]) -> None:
         assert np.asarray(mask).sum() == 255 * 32 * 32
     assert run(*flags, "--resume") == 0  # which finds them there
     assert trained[1][2] == data
+
+
+def test_copies_of_an_earlier_import_are_not_meant(
+    labels: Path, trained: list[tuple[Any, ...]]
+) -> None:
+    for output in ("run", "other"):  # beside the pictures, both looked for below this folder
+        assert main(["train", "--data", "annotations.json", "--output", output, *QUIET]) == 0
+    assert [data.data for _, _, data, *_ in trained] == ["run-data", "other-data"]
 
 
 def test_pixels_that_do_not_count(labels: Path, trained: list[tuple[Any, ...]]) -> None:

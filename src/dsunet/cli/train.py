@@ -232,7 +232,6 @@ TRAIN = Command(
     "Train a network on a folder of images and masks, on labels of COCO and others, or on public "
     "sets.",
     "  dsunet train --data DIR --plan auto --minutes 20 --output PLANNED\n"
-    "  dsunet train --data annotations.json --images PICTURES --plan auto --output LABELLED\n"
     "  dsunet train --data DIR --model dsunet-nano --val-fraction 0.2 --output RUN\n"
     "  dsunet train --benchmarks ROOT --task cod --limit 100 --model dsunet-nano --output TRIAL\n"
     "  dsunet train --config RUN/config.yaml --output RUN --resume\n",

@@ -162,7 +162,8 @@ def files_below(folder: Path, endings: Sequence[str], without: Path | None = Non
 class PictureFiles:
     """The pictures below some folders, to be found by what labels call them.
 
-    Whatever a name says, nothing outside these folders is ever found, and nothing in `without`.
+    Whatever a name says, nothing outside these folders is ever found, and nothing in `without`, nor
+    what an earlier import has copied into a folder among them.
     """
 
     def __init__(self, folders: Iterable[Path], without: Path | None = None) -> None:
@@ -220,12 +221,22 @@ class PictureFiles:
         self._looked = True
         seen: set[str] = set()
         for folder in self.folders:
-            for path in files_below(folder, sorted(IMAGE_SUFFIXES), self.without):
+            paths = files_below(folder, sorted(IMAGE_SUFFIXES), self.without)
+            imports = _imports_below(folder, paths)
+            for path in paths:
+                if not imports.isdisjoint(path.parents):
+                    continue
                 if (real := os.path.realpath(path)) not in seen:
                     seen.add(real)
                     inside = [_composed(part) for part in path.relative_to(folder).parts]
                     self._depth[path] = len(inside)
                     self._by_name.setdefault(inside[-1], []).append((path, inside))
+
+
+def _imports_below(folder: Path, paths: Iterable[Path]) -> set[Path]:
+    """The folders between a folder and files below it that imports have written."""
+    between = {each for path in paths for each in path.parents if folder in each.parents}
+    return {each for each in between if (each / MANIFEST).is_file()}
 
 
 def _composed(text: str) -> str:
