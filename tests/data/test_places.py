@@ -57,7 +57,7 @@ def lay_out(root: Path, *names: str) -> None:
         (("notes.txt",), "and no image at all; needed are images/ and masks/"),
     ],
 )
-@pytest.mark.parametrize("command", ["check", "train"])
+@pytest.mark.parametrize("command", ["check", "plan"])
 def test_what_is_seen(
     tmp_path: Path,
     names: tuple[str, ...],
@@ -67,14 +67,20 @@ def test_what_is_seen(
 ) -> None:
     lay_out(tmp_path / "in", *names)
     place = str(tmp_path / "in")
-    arguments = {
-        "check": ["data", "check", place],
-        "train": ["train", "--data", place, "--output", str(tmp_path / "run")],
-    }
+    arguments = {"check": ["data", "check", place], "plan": ["plan", place]}
     assert main(arguments[command]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert __import__("re").search(message, line), line
     assert "DUTS" not in line
+
+
+def test_training_says_the_same_where_there_are_no_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lay_out(tmp_path / "in", "images/a.jpg", "ground_truth/a.png")
+    assert main(["train", "--data", str(tmp_path / "in"), "--output", str(tmp_path / "run")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "holds no masks/, but images in images/ and masks in ground_truth/" in line
 
 
 def test_files_of_labels(tmp_path: Path) -> None:
