@@ -107,8 +107,9 @@ def length_within(
 
     if epochs is None:
         low, high = 1, max(1, most)
+        room = budget * (1 + 1e-9)  # as seconds are sums of rounded ones
         while low < high:
             middle = (low + high + 1) // 2
-            low, high = (middle, high) if taken(middle) <= budget else (low, middle - 1)
+            low, high = (middle, high) if taken(middle) <= room else (low, middle - 1)
         epochs = low
     return Length(epochs, every(epochs), taken(epochs))
