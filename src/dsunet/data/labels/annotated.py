@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ __all__ = [
     "Shape",
     "files_below",
     "foreign",
+    "is_imported",
     "read_json",
 ]
 
@@ -222,9 +224,9 @@ class PictureFiles:
         seen: set[str] = set()
         for folder in self.folders:
             paths = files_below(folder, sorted(IMAGE_SUFFIXES), self.without)
-            imports = _imports_below(folder, paths)
+            copies = _imported_below(folder, {path.parent for path in paths})
             for path in paths:
-                if not imports.isdisjoint(path.parents):
+                if path.parent in copies:
                     continue
                 if (real := os.path.realpath(path)) not in seen:
                     seen.add(real)
@@ -233,10 +235,22 @@ class PictureFiles:
                     self._by_name.setdefault(inside[-1], []).append((path, inside))
 
 
-def _imports_below(folder: Path, paths: Iterable[Path]) -> set[Path]:
-    """The folders between a folder and files below it that imports have written."""
-    between = {each for path in paths for each in path.parents if folder in each.parents}
-    return {each for each in between if (each / MANIFEST).is_file()}
+def is_imported(folder: Path) -> bool:
+    """Whether an import has filled a folder; others have a file of this name, too."""
+    try:
+        with open(folder / MANIFEST, "rb") as note:
+            return re.match(rb'\{\s*"complete"\s*:', note.read(64)) is not None
+    except OSError:
+        return False
+
+
+def _imported_below(top: Path, folders: Iterable[Path]) -> set[Path]:
+    """Those of some folders that are, or lie in, what imports have filled below another folder."""
+    return {
+        folder
+        for folder in folders
+        if any(is_imported(each) for each in (folder, *folder.parents) if top in each.parents)
+    }
 
 
 def _composed(text: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from dsunet.data.folders import parts_of, stem_of
-from dsunet.data.labels.annotated import MANIFEST, Annotated, MaskFile, Picture, files_below
+from dsunet.data.labels.annotated import Annotated, MaskFile, Picture, files_below, is_imported
 from dsunet.data.pairing import Pairing, pair_up
 from dsunet.data.places import guess_places
 from dsunet.data.sources import IMAGE_SUFFIXES, Source
@@ -163,8 +163,7 @@ def class_folders(folder: Path) -> dict[str, Path]:
     """The folders of classes, each with images and masks, directly below a folder."""
     found = {}
     for each in sorted(path for path in folder.iterdir() if path.is_dir()):
-        imported = (each / MANIFEST).is_file()  # by an earlier import, into a folder here
-        if not each.name.startswith(".") and not imported and _holds_pairs(each):
+        if not each.name.startswith(".") and not is_imported(each) and _holds_pairs(each):
             found[each.name] = each
     return found
 
