@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from jsonargparse import Namespace
 
 from dsunet.cli.compare_output import Differences
+from dsunet.cli.parser import words_of
 from dsunet.config import Measuring, MeasuringProtocol
 from dsunet.errors import ConfigError, DataError, perhaps
 
@@ -45,7 +46,7 @@ def asked_of(arguments: Namespace) -> Asked:
     methods = name_methods(arguments.folders)
     measures = tuple(ALL_MEASURES)
     if arguments.measures is not None:
-        measures = check_measures(_split(arguments.measures))
+        measures = check_measures(words_of(arguments.measures))
     pair = _pair(arguments.differ, list(methods))
     usual = "S" if "S" in measures else measures[0]
     key = measure_key(arguments.differ_by) if arguments.differ_by else usual
@@ -129,7 +130,7 @@ def _published(arguments: Namespace, sets: dict[str, str]) -> dict[str, list[Pub
     if not sets:
         return {"": published_rows(arguments.published)}
     found = {}
-    for given in _split(arguments.published):
+    for given in words_of(arguments.published):
         rows = published_rows(given)
         name = next((name for name in sets if name.casefold() == given.casefold()), None)
         if name is None:
@@ -220,15 +221,11 @@ def name_methods(folders: Sequence[str]) -> dict[str, Path]:
             depths[i] += 1
 
 
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def _pair(given: str | None, methods: Sequence[str]) -> tuple[str, str] | None:
     """The two methods whose differences are shown; none if there is only one."""
     if given is None:
         return (methods[0], methods[1]) if len(methods) > 1 else None
-    wanted = _split(given)
+    wanted = words_of(given)
     if len(set(wanted)) != 2 or len(wanted) != 2 or not set(wanted) <= set(methods):
         raise ConfigError(
             f"--differ is {given!r}, but needs two of {', '.join(methods)}, separated by a comma"

@@ -17,6 +17,7 @@ from dsunet.cli.parser import (
     add_max_pixels,
     add_model_argument,
     preset_of,
+    words_of,
 )
 from dsunet.config import MODEL_PRESETS
 from dsunet.errors import ConfigError
@@ -203,7 +204,7 @@ def _checked(arguments: Namespace) -> _Settings:
     """What to draw; raises `ConfigError` if that makes no sense."""
     from dsunet.visualize.cells import check_kinds
 
-    kinds, formats = _words(arguments.maps), _words(arguments.formats)
+    kinds, formats = words_of(arguments.maps), words_of(arguments.formats)
     check_kinds(kinds)
     if not formats or len(set(formats)) != len(formats) or set(formats) - set(FORMATS):
         raise ConfigError(f"--formats is {arguments.formats!r}, but needs png, pdf or png,pdf")
@@ -215,15 +216,11 @@ def _checked(arguments: Namespace) -> _Settings:
     if arguments.depths is None:
         return _Settings(kinds, formats, None)
     try:
-        return _Settings(kinds, formats, [int(word) for word in _words(arguments.depths)])
+        return _Settings(kinds, formats, [int(word) for word in words_of(arguments.depths)])
     except ValueError as error:
         raise ConfigError(
             f"--depths is {arguments.depths!r}, but needs numbers of blocks, such as 2,8,18,24"
         ) from error
-
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def _check_free(folder: Path, files: Sequence[Path], arguments: Namespace) -> None:

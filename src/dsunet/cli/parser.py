@@ -45,6 +45,7 @@ __all__ = [
     "reading_of",
     "sharing_workers",
     "with_hyphens",
+    "words_of",
 ]
 
 GIVEN = "given_by_hand"
@@ -371,6 +372,11 @@ def add_intensity(parser: Parser, where: str = "") -> None:
         "16 bits), percentile (of each image, so that 1 % of it is cut), or two numbers, as "
         "0,4095.",
     )
+
+
+def words_of(text: str) -> list[str]:
+    """What stands between the commas of a text, but for nothing."""
+    return [word.strip() for word in text.split(",") if word.strip()]
 
 
 def add_classes_argument(parser: Parser, about: str) -> None:

@@ -20,6 +20,7 @@ from dsunet.cli.parser import (
     add_max_pixels,
     add_model_argument,
     model_of,
+    words_of,
 )
 from dsunet.config import ModelConfig
 from dsunet.errors import ConfigError, perhaps
@@ -262,7 +263,7 @@ def options_of(arguments: Namespace) -> Options:
     from dsunet.predict import Options
     from dsunet.predict.outputs import OUTPUTS, check_options
 
-    kinds = tuple(kind.strip() for kind in arguments.save.split(",") if kind.strip())
+    kinds = tuple(words_of(arguments.save))
     unknown = [kind for kind in kinds if kind not in OUTPUTS]
     if unknown or not kinds or len(set(kinds)) != len(kinds):
         raise ConfigError(
