@@ -110,6 +110,42 @@ def test_classes_of_labels(labels: Path, trained: list[tuple[Any, ...]]) -> None
     assert [(numbers == value).sum() for value in (1, 2)] == [32 * 32 - 8 * 8, 8 * 8]
 
 
+def test_classes_as_a_list_of_a_file(labels: Path, trained: list[tuple[Any, ...]]) -> None:
+    Path("own.yaml").write_text("classes: [hole, part]\nimages: pictures\n")
+    assert run("--config", "own.yaml", "--data", "annotations.json") == 0
+    assert Path("run-data/classes.csv").is_file()
+
+
+def test_an_export_that_calls_its_labels_as_imports_do(
+    labels: Path, trained: list[tuple[Any, ...]]
+) -> None:
+    """As FiftyOne does, of the folder above it."""
+    Path("all/export").mkdir(parents=True)
+    labels.rename("all/export/labels.json")
+    Path("pictures").rename("all/export/data")
+    assert run("--data", "all") == 0
+    assert len(list(Path("run-data/masks").iterdir())) == 3
+
+
+def test_the_folder_that_one_is_in(
+    labels: Path, trained: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("here").mkdir()
+    monkeypatch.chdir("here")
+    assert main(["train", "--data", str(labels), *QUIET, "--output", "."]) == 0
+    assert Path(trained[0][2].data) == labels.parent / "here-data"
+
+
+def test_a_mask_that_is_missing_is_no_reason_to_take_labels(
+    labels: Path, trained: list[tuple[Any, ...]]
+) -> None:
+    Path("pictures").rename("drawn/images")
+    labels.rename("drawn/annotations.json")
+    next(Path("drawn/masks").iterdir()).unlink()
+    assert run("--data", "drawn") == 0
+    assert trained[0][2].data == "drawn"  # where the training says what is missing
+
+
 def test_a_folder_of_labels(labels: Path, trained: list[tuple[Any, ...]]) -> None:
     labels.rename("pictures/annotations.json")
     assert run("--data", "pictures") == 0
@@ -129,6 +165,8 @@ def test_images_and_masks_are_left_alone(labels: Path, trained: list[tuple[Any, 
     [
         (["--devices", "2", "--batch-size", "2"], "one process imports; make images and masks"),
         (["--object-values", "1"], "--object-values is about masks; make images and masks first"),
+        (["--ignore-value", "255"], "--ignore-value is about masks; make images and masks first"),
+        (["--mask-suffix", "_m"], "--mask-suffix is about masks; make images and masks first"),
         (["--classes", "bolt"], "bolt"),
     ],
 )

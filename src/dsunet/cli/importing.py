@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from jsonargparse import Namespace
 
 from dsunet.cli.output import Progress, fail, print_failures, print_line
-from dsunet.cli.parser import GIVEN, Command, Parser
+from dsunet.cli.parser import GIVEN, Command, Parser, words_of
+from dsunet.config.classes import as_classes
 from dsunet.errors import ConfigError, DataError, few
 from dsunet.support.ranks import Ranks
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from dsunet.data.labels.importing import Imported
 
 __all__ = ["DATA_IMPORT", "import_first"]
+
+# Settings of a training that tell how masks are named and read, which an import makes.
+_OF_MASKS = ("masks", "mask_suffix", "object_values", "ignore_value", "class_table")
 
 
 def _import_arguments(parser: Parser) -> None:
@@ -84,7 +88,9 @@ def _import_arguments(parser: Parser) -> None:
 def _import(arguments: Namespace) -> int:
     from dsunet.data.labels.formats import read_labels
 
-    classes = None if arguments.classes is None else _names(arguments.classes)
+    classes = None if arguments.classes is None else words_of(str(arguments.classes))
+    if classes == []:
+        raise ConfigError("--classes names none; give some, or leave it out")
     found = read_labels(
         arguments.source,
         format=arguments.format,
@@ -100,13 +106,6 @@ def _import(arguments: Namespace) -> int:
         return 130
     print_line(f"look at them: {_next(arguments.output, report)}")
     return 0 if report.complete else 1
-
-
-def _names(classes: object) -> list[str]:
-    names = [name.strip() for name in str(classes).split(",") if name.strip()]
-    if not names:
-        raise ConfigError("--classes names none; give some, or leave it out")
-    return names
 
 
 def _carry_out(
@@ -175,16 +174,17 @@ def import_first(arguments: Namespace) -> int:
     from dsunet.data.labels.importing import CLASSES
     from dsunet.data.labels.wanted import IGNORED
 
-    several = Ranks.found().world > 1 or arguments.devices != 1 or arguments.num_nodes != 1
-    told = [name for name in ("masks", "object_values", "class_table") if arguments[name]]
-    if several or told:
-        reason = f"--{told[0].replace('_', '-')} is about masks" if told else "one process imports"
+    told = [name for name in _OF_MASKS if arguments[name] is not None]
+    if told or Ranks.found().world > 1 or arguments.devices != 1 or arguments.num_nodes != 1:
+        reason = f"`{told[0]}` is about masks" if told else "one process imports"
         raise ConfigError(
             f"--data {arguments.data} is a file or folder of labels, and {reason}; make images and "
             "masks first: dsunet data import"
         )
-    output = str(Path(arguments.output).with_name(f"{Path(arguments.output).name}-data"))
-    classes = None if arguments.classes is None else _names(arguments.classes)
+    folder = Path(arguments.output)
+    folder = folder if folder.name not in ("", "..") else folder.resolve()
+    output = str(folder.with_name(f"{folder.name}-data"))
+    classes = list(as_classes(arguments.classes)) or None
     found = read_labels(arguments.data, images=arguments.images, output=output)
     by_class = classes is not None
     report = _carry_out("dsunet train", found, output, classes, by_class=by_class, link=False)
@@ -206,18 +206,20 @@ def import_first(arguments: Namespace) -> int:
 
 def _is_of_labels(arguments: Namespace) -> bool:
     """Whether `--data` is a file of labels, or a folder that has them and no masks."""
-    from dsunet.data import find_pairs
-    from dsunet.data.labels.sniff import LABEL_SUFFIXES, find_labels
+    from dsunet.data.labels.sniff import LABEL_SUFFIXES
+    from dsunet.data.pairing import pair_up
+    from dsunet.data.places import LabelsError
 
     place = Path(arguments.data)
-    if place.is_file():
-        return place.suffix.lower() in LABEL_SUFFIXES
-    if not place.is_dir() or arguments.masks or arguments.mask_suffix:
+    if place.is_file() and place.suffix.lower() not in LABEL_SUFFIXES:  # an archive, say
         return False
+    classes = as_classes(arguments.classes)
     try:
-        find_pairs(place)
-    except DataError:
-        return find_labels(place) is not None
+        pair_up(place, mask_suffix=arguments.mask_suffix, classes=classes)
+    except LabelsError:
+        return True
+    except DataError:  # told of by the training
+        return False
     return False
 
 

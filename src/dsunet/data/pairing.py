@@ -19,7 +19,7 @@ from dsunet.data.folders import (
 )
 from dsunet.data.pairs import Pair, by_stem, group_files
 from dsunet.data.patterns import Name, Pattern, find_pattern, find_pattern_inside
-from dsunet.data.places import advice, no_pairs
+from dsunet.data.places import misplaced, no_pairs
 from dsunet.data.sources import (
     IMAGE_SUFFIXES,
     ClassMasks,
@@ -155,8 +155,8 @@ def pair_up(
                 classes=classes,
             )
         except DataError as error:
-            if data is not None and (more := advice(Path(data))):  # most likely the reason
-                raise DataError(f"{data} holds {more}") from error
+            if data is not None and (reason := misplaced(Path(data), f"{data} holds")):
+                raise reason from error  # most likely
             raise
     _check_suffix(mask_suffix)
     place, fill = _place(data, images, masks), missing_masks == "empty"
@@ -302,8 +302,8 @@ def _of_one(folder: Path, mask_suffix: str | None, fill: bool) -> Pairing:
     if pattern is None:
         if by_ending := _by_ending(listing):
             return by_ending
-        if more := advice(folder):
-            raise DataError(f"{folder} holds {more}")
+        if error := misplaced(folder, f"{folder} holds"):
+            raise error
         raise DataError(
             f"{folder} holds {len(names)} images ({few([stem for _, stem in names], 3)}), and no "
             "name tells which are masks; name them like a.jpg and a_mask.png, give `mask_suffix`, "

@@ -12,7 +12,7 @@ from dsunet.data.patterns import IMAGE_WORDS, MASK_WORDS
 from dsunet.data.sources import is_image_name
 from dsunet.errors import DataError, few
 
-__all__ = ["advice", "guess_places", "no_pairs"]
+__all__ = ["LabelsError", "guess_places", "misplaced", "no_pairs"]
 
 _WANTED = "needed are images/ and masks/ with files of equal stems"
 
@@ -48,55 +48,65 @@ def _words(name: str) -> set[str]:
     return {whole, *re.split(r"[-_. ]", name.casefold())}
 
 
+class LabelsError(DataError):
+    """What should hold images and masks holds labels of another format."""
+
+
 def no_pairs(root: Path) -> DataError:
     """What to raise where a folder lacks `images/` or `masks/`: what it holds, and what to do."""
     if not root.exists():
         return DataError(f"there is no folder {root}; {_WANTED}")
     if not root.is_dir():
-        return DataError(f"{root} is no folder, but {_what_file(root)}")
+        return _no_folder(root)
     lacking = [f"{name}/" for name in ("images", "masks") if not (root / name).is_dir()]
     start = f"{root} holds no {' and '.join(lacking)}"
-    if more := advice(root):
-        return DataError(f"{start}, but {more}")
-    return DataError(f"{start}, {_contents(root)}; {_WANTED}")
+    return misplaced(root, f"{start}, but") or DataError(f"{start}, {_contents(root)}; {_WANTED}")
 
 
-def advice(root: Path) -> str:
-    """What a folder holds that is neither `images/` and `masks/` nor pairs, and what to do with it.
+def misplaced(root: Path, start: str) -> DataError | None:
+    """What to raise of a folder that holds labels, or images and masks in folders of other names.
 
-    A clause: labels of other formats, or folders of other names; empty if it is neither.
+    Args:
+        root: The folder, which holds neither `images/` and `masks/` nor pairs.
+        start: How what is said begins.
+
+    Returns:
+        A `LabelsError` if there are labels; `None` if it is neither.
     """
     try:
         found, guessed = find_labels(root), guess_places(root)
     except (OSError, DataError):  # told of by whoever needs it
-        return ""
+        return None
     if found is not None:
         what = "folders" if found.files[0].is_dir() else found.files[0].relative_to(root)
-        return (
-            f"labels of the format {found.format} ({what}): dsunet data import {root} --output DIR "
-            "makes images and masks of them"
+        return LabelsError(
+            f"{start} labels of the format {found.format} ({what}): dsunet data import {root} "
+            "--output DIR makes images and masks of them"
         )
     if guessed is not None and guessed != (root / "images", root / "masks"):
         images, masks = guessed
         where = "in it" if images == root else f"in {images.name}/"
-        return (
-            f"images {where} and masks in {masks.name}/, as it seems: give `images` {images} and "
-            f"`masks` {masks}"
+        return DataError(
+            f"{start} images {where} and masks in {masks.name}/, as it seems: give `images` "
+            f"{images} and `masks` {masks}"
         )
-    return ""
+    return None
 
 
-def _what_file(file: Path) -> str:
+def _no_folder(file: Path) -> DataError:
+    start = f"{file} is no folder, but"
     if name := format_of(file):
-        return (
-            f"labels of the format {name}: dsunet data import {file} --output DIR makes images and "
-            "masks of them"
+        return LabelsError(
+            f"{start} labels of the format {name}: dsunet data import {file} --output DIR makes "
+            "images and masks of them"
         )
     if tool := other_tool(file):
-        return f"labels of {tool}; export them as COCO, and take dsunet data import"
+        return DataError(
+            f"{start} labels of {tool}; export them as COCO, and take dsunet data import"
+        )
     if file.suffix.lower() in LABEL_SUFFIXES:
-        return f"a {file.suffix.lower()[1:]} file of unknown kind; {_WANTED}"
-    return f"a file; {_WANTED}"
+        return DataError(f"{start} a {file.suffix.lower()[1:]} file of unknown kind; {_WANTED}")
+    return DataError(f"{start} a file; {_WANTED}")
 
 
 def _contents(root: Path) -> str:
