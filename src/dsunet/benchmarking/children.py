@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, cast
 
@@ -30,7 +31,7 @@ from dsunet.benchmarking.steps import (
 from dsunet.config import Variant
 from dsunet.errors import DsunetError
 from dsunet.predict import Segmenter
-from dsunet.running.memory import give_back
+from dsunet.running.memory import WORTH, give_back, keep_freed
 from dsunet.running.place import Place, choose_device
 from dsunet.support.processes import process_context, stay_with_parent
 
@@ -169,13 +170,14 @@ def _train(variant: Variant) -> tuple[Callable[[], object], torch.device]:
     if variant.naive:
         return training_step(model, batch, place, maps=maps), device
     # as training does
+    worth = keep_freed(device) if variant.keep_memory else WORTH
     step = training_step(
         model,
         batch,
         place,
         maps=maps,
         fused=device.type == "cuda" or None,
-        tidy=give_back if device.type == "cpu" else lambda: None,
+        tidy=partial(give_back, worth) if device.type == "cpu" else lambda: None,
     )
     return step, device
 

@@ -90,6 +90,7 @@ def describe(results: Results) -> list[str]:
         if variant.task == "train" and variant.model.uses_semantic:
             parts.append("features from a file" if variant.feature_cache else "no feature cache")
         parts += ["activation checkpointing"] * variant.checkpointing
+        parts += ["memory kept"] * variant.keep_memory
         parts += ["compiled"] * variant.compile
         parts += [option.replace("_", " ") for option in variant.options]
         texts[variant.name] = f"{variant.name}: {', '.join(parts)}."

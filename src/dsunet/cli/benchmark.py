@@ -77,6 +77,11 @@ def _step_arguments(parser: Parser) -> None:
         action="store_true",
         help="Compute Hiera's activations again on the way back instead of keeping them.",
     )
+    parser.add_argument(
+        "--keep_memory",
+        action="store_true",
+        help="Keep freed memory for the next tensors; on CPUs under Linux.",
+    )
     parser.add_argument("--compile", action="store_true", help="Run through torch.compile.")
 
 
@@ -149,6 +154,7 @@ def _step(arguments: Namespace, config: ModelConfig) -> Variant:
         arguments.precision,
         feature_cache=arguments.feature_cache == "on",
         checkpointing=arguments.activation_checkpointing,
+        keep_memory=arguments.keep_memory,
         compile=arguments.compile,
     )
 
@@ -225,7 +231,8 @@ def _data(arguments: Namespace) -> int:
     from dsunet.benchmarking import Failure, loader_table, measure_loader, record
 
     check_outputs(arguments.json)
-    given = [name for name in ("compile", "activation_checkpointing") if arguments[name]]
+    names = ("compile", "activation_checkpointing", "keep_memory")
+    given = [name for name in names if arguments[name]]
     if given and not arguments.step:
         raise ConfigError(f"--{given[0]} is about the training step: give --step, too")
     config = _config(arguments)

@@ -33,6 +33,8 @@ class Variant:
     """DINOv2's maps are read from a file, and DINOv2 is not there."""
     checkpointing: bool = False
     """Hiera's activations are computed again on the way back instead of being kept."""
+    keep_memory: bool = False
+    """Freed memory stays with the process, see `TrainConfig`; for training on CPUs alone."""
     compile: bool = False
     """The network goes through `torch.compile`."""
     channels_last: bool | None = None
@@ -63,6 +65,7 @@ class Variant:
             naive=True,
             feature_cache=False,
             checkpointing=False,
+            keep_memory=False,
             compile=False,
             channels_last=False,
             options=(),

@@ -164,6 +164,11 @@ class TrainConfig:
     """Keep less of Hiera for the backward pass and compute it again there: less memory, longer
     steps, the very same results. May change on `resume`."""
 
+    keep_memory: bool = False
+    """Keep memory that is freed within a step for the next tensors, for the rest of the process:
+    shorter steps on a CPU, and more memory; the very same results. Needs Linux with the GNU C
+    library. May change on `resume`."""
+
     compile: bool = False
     """Compile the training step's network with `torch.compile`, which takes some minutes at the
     start and needs a C++ compiler; results differ in the last digits. Validation is not compiled.

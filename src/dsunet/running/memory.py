@@ -1,4 +1,4 @@
-"""How much memory is free, and giving some back."""
+"""How much memory is free, keeping what was freed, and giving some back."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ import torch
 
 from dsunet.errors import TrainingError
 
-__all__ = ["free_memory", "give_back"]
+__all__ = ["WORTH", "free_memory", "give_back", "keep_freed"]
 
-# Below this many bytes, giving memory back costs more time than it is worth.
-_WORTH = 2e9
+WORTH = 2e9
+"""Below this many bytes, giving memory back costs more time than it is worth."""
+
+# What glibc's `mallopt` is told (malloc.h): no mappings, and no trimming by itself.
+_NO_MAPPINGS, _NO_TRIMMING = (-4, 0), (-1, 2**31 - 1)
 
 
 def free_memory(device: torch.device, root: Path = Path("/")) -> float:
@@ -44,7 +47,7 @@ def free_memory(device: torch.device, root: Path = Path("/")) -> float:
     return min([available, *_left_by_limits(root)]) + own
 
 
-def give_back(worth: float = _WORTH) -> None:
+def give_back(worth: float = WORTH) -> None:
     """Lets the C library give the system the gaps between what a step has left in memory.
 
     The next step then starts without them: its tensors, of other sizes, do not all fit into the
@@ -61,6 +64,38 @@ def give_back(worth: float = _WORTH) -> None:
             ctypes.CDLL(None).malloc_trim(0)
     except (OSError, ValueError, AttributeError):  # other C libraries have no such function
         return
+
+
+def keep_freed(device: torch.device) -> float:
+    """Has the C library keep what this process frees, for good, instead of giving it back at once.
+
+    A large tensor is a mapping of its own otherwise: the system takes it back when it is freed, and
+    clears every page of the next one, which is a good part of a step's time where views or batches
+    are large. What is kept lies in gaps that do not fit everything, so that the process grows.
+
+    Args:
+        device: A CPU.
+
+    Returns:
+        From how many bytes of its own on the process should `give_back` all the same: half of what
+        it may take in all.
+
+    Raises:
+        TrainingError: It is another device, or the C library is another one than glibc.
+    """
+    try:
+        if device.type != "cpu" or sys.platform != "linux":
+            raise AttributeError
+        tell = ctypes.CDLL(None).mallopt
+        kept = tell(*_NO_MAPPINGS) and tell(*_NO_TRIMMING)
+    except AttributeError:
+        kept = 0
+    if not kept:
+        raise TrainingError(
+            "`keep_memory` is for training on a CPU under Linux with the GNU C library, and this "
+            f"is {device.type} on {sys.platform}: leave it out"
+        )
+    return free_memory(device) / 2
 
 
 def _kilobytes(file: Path, name: str) -> float:

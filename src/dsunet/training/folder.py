@@ -181,7 +181,7 @@ _FREE = frozenset(
         *("workers", "device", "check", "save_every", "log_every", "val_pictures", "max_pixels"),
         *("logger", "logger_project"),
         # the results are the same, of several devices but for the last digits
-        *("activation_checkpointing", "devices", "num_nodes", "strategy"),
+        *("activation_checkpointing", "keep_memory", "devices", "num_nodes", "strategy"),
         # may have moved; what is in the weights, and the names of pairs, are compared
         *("pyramid_weights", "semantic_weights", "benchmarks", "cache_budget"),
         # a teacher is told by its weights or maps, and unlabelled images by their names

@@ -13,6 +13,7 @@ from dsunet.data.split import Split, split_data
 from dsunet.data.transform import Transform
 from dsunet.data.unlabelled import find_unlabelled
 from dsunet.errors import ConfigError
+from dsunet.running.memory import keep_freed
 from dsunet.support.files import check_writable
 from dsunet.training.compiling import require_compiler
 from dsunet.training.folder import check_folder, checked_data, names_of
@@ -50,7 +51,7 @@ def find_material(request: Request) -> Material:
     Raises:
         DataError: There are none, or a list does not fit them.
         ConfigError: The recipe needs a validation set, and there is none.
-        TrainingError: The recipe needs a compiler, and there is none.
+        TrainingError: The recipe needs a compiler, and there is none, or memory cannot be kept.
     """
     data, recipe, distill = request.data, request.recipe, request.distill
     model = request.model
@@ -66,6 +67,8 @@ def find_material(request: Request) -> Material:
         unlabelled = find_unlabelled(distill.unlabelled, split, full=full, say=request.say)
     if recipe.compile:
         require_compiler(request.place.device)
+    if recipe.keep_memory:
+        keep_freed(request.place.device)
     return Material(split, unlabelled)
 
 

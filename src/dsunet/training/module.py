@@ -28,7 +28,7 @@ from dsunet.network.decoder import SegmentationLogits
 from dsunet.running.class_maps import class_masks
 from dsunet.running.inference import forward_views, predict_probabilities, probabilities_of
 from dsunet.running.maps import quantise
-from dsunet.running.memory import give_back
+from dsunet.running.memory import WORTH, give_back, keep_freed
 from dsunet.running.step import Given, in_float32, loss_of, wanted_outputs, way_there
 from dsunet.running.tiling import blended
 from dsunet.training.average import WeightAverage
@@ -91,6 +91,7 @@ class SegmentationModule(L.LightningModule):
         self._validation_losses: list[float] = []
         self._loss_sum = torch.zeros(())
         self._loss_count = 0
+        self._worth = WORTH  # from how many bytes on freed memory is given back
         self._names: list[str] = []  # of the batches since the last step of the optimiser
         self.strict_loading = False  # frozen tensors are not in the checkpoint, see below
 
@@ -119,8 +120,7 @@ class SegmentationModule(L.LightningModule):
             if self.distillation is None or batch.lesson is None
             else self._distilled_loss(self.distillation, given, batch)
         )
-        if self.device.type == "cpu":
-            give_back()  # what only the way there needed
+        self._give_back()  # what only the way there needed
         self._names += batch.names
         self._require_finite("loss", loss)
         count, weight = len(batch.sam), 1.0
@@ -264,11 +264,16 @@ class SegmentationModule(L.LightningModule):
         return int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        self._give_back()
+
+    def _give_back(self) -> None:
         if self.device.type == "cpu":
-            give_back()
+            give_back(self._worth)
 
     def on_train_start(self) -> None:
         give_back(worth=0)  # what building and loading have left
+        if self.recipe.keep_memory:
+            self._worth = keep_freed(self.device)
 
     def on_train_epoch_start(self) -> None:
         recipe = self.recipe
