@@ -120,7 +120,7 @@ class SegmentationModule(L.LightningModule):
             if self.distillation is None or batch.lesson is None
             else self._distilled_loss(self.distillation, given, batch)
         )
-        self._give_back()  # what only the way there needed
+        self._give_back(self._worth)  # what only the way there needed
         self._names += batch.names
         self._require_finite("loss", loss)
         count, weight = len(batch.sam), 1.0
@@ -264,11 +264,15 @@ class SegmentationModule(L.LightningModule):
         return int(np.random.SeedSequence(step).generate_state(1, np.uint64)[0] >> 1)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        self._give_back()
+        # the processes that read pictures are copies of this one, and start between epochs
+        self._give_back(0 if self.trainer.is_last_batch else self._worth)
 
-    def _give_back(self) -> None:
+    def on_validation_end(self) -> None:
+        self._give_back(0)
+
+    def _give_back(self, worth: float) -> None:
         if self.device.type == "cpu":
-            give_back(self._worth)
+            give_back(worth)
 
     def on_train_start(self) -> None:
         give_back(worth=0)  # what building and loading have left
