@@ -1,4 +1,4 @@
-"""Makes the weights that come with the package of a run of configs/duts-lite-v2.yaml.
+"""Makes the weights that come with the package of a run of configs/duts-lite-v3.yaml.
 
     python benchmarks/ship.py RUN --before FIRST --data DIR --output benchmarks/lite-shipped.json
 
@@ -36,7 +36,7 @@ FACTS = {
     "data": "DUTS-TR (10,553 pairs of at most 256 px, a quarter of them again at their own size) "
     "and 499 training pairs of CAMO",
     "encoder_start": "ImageNet-1k, tf_efficientnet_lite0.in1k",
-    "recipe": "configs/duts-lite.yaml, then configs/duts-lite-v2.yaml",
+    "recipe": "configs/duts-lite.yaml, then configs/duts-lite-v2.yaml and duts-lite-v3.yaml",
     "terms": "trained on research data sets; look at the card before you build a product on it",
 }
 KEPT = ("training_pairs", "validation_pairs", "seed", "epochs", "epoch", "measures")

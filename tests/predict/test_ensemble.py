@@ -57,7 +57,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_map_is_the_mean_of_the_members_own_whatever_they_are() -> None:
     """Two networks with views of their own, the shipped file on onnxruntime, and a function."""
-    onnx = str(Path(dsunet.__file__).parent / "weights/shipped/dsunet-lite-v2.onnx")
+    onnx = str(Path(dsunet.__file__).parent / "weights/shipped/dsunet-lite-v3.onnx")
     members = [network(0), network(1, 96), onnx, red]
     each = [map_of(member) for member in members]
     segmenter = dsunet.Segmenter(members, "cpu", "float32")

@@ -92,7 +92,7 @@ def own() -> CustomSource:
     ("load", "path", "files"),
     [
         (lambda: dsunet.load("run"), "run", [BEST]),
-        (lambda: dsunet.load(), "dsunet-lite", ["dsunet-lite-v2.safetensors"]),
+        (lambda: dsunet.load(), "dsunet-lite", ["dsunet-lite-v3.safetensors"]),
         (lambda: dsunet.load(REFERS), REFERS, [REFERS, SAM2]),
         (lambda: dsunet.load(REFERS, pyramid_weights=SAM2), REFERS, [REFERS, SAM2]),
         (lambda: dsunet.Segmenter("run", "cpu"), "run", [BEST]),

@@ -143,7 +143,7 @@ def test_predict_with_nothing_but_a_photograph(
     Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save("photo.png")
     assert main(["predict", "photo.png", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
-    assert "no --weights: dsunet-lite-v2, which comes with dsunet (3.7 million parameters" in out
+    assert "no --weights: dsunet-lite-v3, which comes with dsunet (3.7 million parameters" in out
     assert "not the paper's large model" in out
     with Image.open(tmp_path / "predictions" / "photo.png") as image:
         assert image.size == (60, 40)

@@ -27,7 +27,7 @@ __all__ = [
 DEFAULT = "dsunet-lite"
 """What segments where nobody says which weights to take."""
 
-SHIPPED = {DEFAULT: 2}
+SHIPPED = {DEFAULT: 3}
 """Models whose trained weights come with the package, and the version of these weights."""
 
 _FOLDER = Path(__file__).parent
