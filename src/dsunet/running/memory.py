@@ -83,14 +83,9 @@ def keep_freed(device: torch.device) -> float:
     Raises:
         TrainingError: It is another device, or the C library is another one than glibc.
     """
-    try:
-        if device.type != "cpu" or sys.platform != "linux":
-            raise AttributeError
-        tell = ctypes.CDLL(None).mallopt
-        kept = tell(*_NO_MAPPINGS) and tell(*_NO_TRIMMING)
-    except AttributeError:
-        kept = 0
-    if not kept:
+    here = device.type == "cpu" and sys.platform == "linux"
+    tell = getattr(ctypes.CDLL(None), "mallopt", None) if here else None
+    if tell is None or not (tell(*_NO_MAPPINGS) and tell(*_NO_TRIMMING)):
         raise TrainingError(
             "`keep_memory` is for training on a CPU under Linux with the GNU C library, and this "
             f"is {device.type} on {sys.platform}: leave it out"
