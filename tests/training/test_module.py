@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -73,6 +74,35 @@ def test_cosine_by_hand() -> None:
     assert cosine_factor(5, 10, 0, 0.1) == pytest.approx(0.55)
     assert cosine_factor(10, 10, 0, 0.1) == pytest.approx(0.1)
     assert [cosine_factor(e, 10, 3, 0.0) for e in range(4)] == pytest.approx([0.25, 0.5, 0.75, 1])
+
+
+@pytest.mark.parametrize(
+    ("by", "factors"),
+    [
+        ("epoch", [1, 1, 1, 0.5, 0.5, 0.5]),
+        ("step", [1, (2 + 3**0.5) / 4, 3 / 4, 1 / 2, 1 / 4, (2 - 3**0.5) / 4]),
+    ],
+)
+def test_rates_move_with_epochs_or_steps(
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    by: Literal["epoch", "step"],
+    factors: list[float],
+) -> None:
+    seen = []
+
+    def noted(self: SegmentationModule, *arguments: Any, **options: Any) -> None:
+        seen.append([group["lr"] for group in self.trainer.optimizers[0].param_groups])
+        optimizer_step(self, *arguments, **options)
+
+    optimizer_step = SegmentationModule.optimizer_step
+    monkeypatch.setattr(SegmentationModule, "optimizer_step", noted)
+    run(
+        *(tmp_path / "run", pictures),
+        **{"epochs": 2, "lr": 1e-3, "encoder_lr": 1e-4, "min_lr": 0, "cosine_by": by},
+    )
+    assert seen == [pytest.approx([1e-3 * each, 1e-4 * each]) for each in factors]
 
 
 def test_cosine_is_torchs() -> None:

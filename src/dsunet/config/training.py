@@ -100,8 +100,12 @@ class TrainConfig:
     0.8: the first ones, which are general, change least. 1 for one rate, as in the paper."""
 
     min_lr: float = 1e-7
-    """What `lr` falls to at the end of the cosine schedule, which steps once an epoch; the
-    encoders' rate falls by the same factor."""
+    """What `lr` falls to at the end of the cosine schedule; the encoders' rate falls by the same
+    factor."""
+
+    cosine_by: Literal["epoch", "step"] = "epoch"
+    """How often the rates move along the cosine: once an `epoch`, as published, or with every
+    `step`, for trainings of few epochs: of two, by epochs, the second still has half the rate."""
 
     warmup_epochs: int = 0
     """Epochs of linear warm-up before the cosine schedule; the paper has none."""

@@ -258,6 +258,9 @@ class SegmentationModule(L.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout, say, is a function of the seed and the step; a resumed run repeats it."""
         torch.manual_seed(self._step_seed(self.global_rank, batch_idx))
+        if self.recipe.cosine_by == "step":
+            batches = float(self.trainer.num_training_batches)
+            self._set_rates(self.current_epoch + batch_idx / batches)
 
     def _step_seed(self, rank: int, batch_idx: int) -> int:
         step = [self.recipe.seed, rank, self.current_epoch, batch_idx]
@@ -280,14 +283,17 @@ class SegmentationModule(L.LightningModule):
             self._worth = keep_freed(self.device)
 
     def on_train_epoch_start(self) -> None:
+        self.log("lr", self.recipe.lr * self._set_rates(self.current_epoch))
+        self._loss_sum, self._loss_count = torch.zeros(()), 0
+
+    def _set_rates(self, epoch: float) -> float:
         recipe = self.recipe
         factor = cosine_factor(
-            self.current_epoch, recipe.epochs, recipe.warmup_epochs, recipe.min_lr / recipe.lr
+            epoch, recipe.epochs, recipe.warmup_epochs, recipe.min_lr / recipe.lr
         )
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = group["base_lr"] * factor
-        self.log("lr", recipe.lr * factor)
-        self._loss_sum, self._loss_count = torch.zeros(()), 0
+        return factor
 
     def on_validation_epoch_start(self) -> None:
         recipe, classes = self.recipe, self.model.classes

@@ -1,4 +1,4 @@
-"""The learning rate over the epochs."""
+"""The learning rate over a training."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import math
 __all__ = ["cosine_factor"]
 
 
-def cosine_factor(epoch: int, epochs: int, warmup: int, floor: float) -> float:
-    """The learning rate of an epoch as a share of the first one.
+def cosine_factor(epoch: float, epochs: int, warmup: int, floor: float) -> float:
+    """The learning rate at a moment, in epochs from the start, as a share of the first one.
 
-    A cosine from 1 to `floor`, stepping once an epoch, after `warmup` epochs of linear rise. As a
-    plain function of the epoch it needs no state to resume from.
+    A cosine from 1 to `floor` after `warmup` epochs of linear rise. As a plain function of the
+    moment it needs no state to resume from.
     """
     if epoch < warmup:
         return (epoch + 1) / (warmup + 1)
