@@ -40,8 +40,9 @@ LISTED = HERE / "steel" / "val.txt"
 CLASSES = {"inclusion": "In_", "patches": "Pa_", "scratches": "Sc_"}
 TRAIN = (
     "--model dsunet-lite --classes {classes} --val-list benchmarks/steel/val.txt --sam-size 192 "
-    "--epochs 18 --batch-size 8 --lr 1e-3 --encoder-lr 5e-4 --warmup-epochs 1 --clip-grad-norm 2 "
-    "--crop 0.7 --average 0.98 --without-object area --val-every 6 --workers 0 --device cpu"
+    "--epochs 40 --batch-size 8 --lr 2e-3 --encoder-lr 1.5e-3 --warmup-epochs 1 --clip-grad-norm 2 "
+    "--crop 0.7 --average 0.98 --without-object area --positive-weight 4 --val-every 5 --workers 0 "
+    "--device cpu"
 )
 
 

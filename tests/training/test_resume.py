@@ -65,7 +65,7 @@ def test_a_run_goes_on_inside_an_epoch(
     """With validation, and a state saved after every step; killed after every other."""
     data = {"data": str(pictures), "val_fraction": 0.2, "workers": workers}
     recipe = {"epochs": 2, "batch_size": 2, "accumulate": accumulate, "save_every": 0}
-    recipe["average"] = average
+    recipe |= {"average": average, "cosine_by": "step"}
     whole = run(tmp_path / "whole", pictures, data=data, **recipe)
 
     class Killed(Exception):
