@@ -79,7 +79,7 @@ def test_cosine_by_hand() -> None:
 @pytest.mark.parametrize(
     ("by", "factors"),
     [
-        ("epoch", [1, 1, 1, 0.5, 0.5, 0.5]),
+        pytest.param("epoch", [1, 1, 1, 0.5, 0.5, 0.5], marks=pytest.mark.slow),
         ("step", [1, (2 + 3**0.5) / 4, 3 / 4, 1 / 2, 1 / 4, (2 - 3**0.5) / 4]),
     ],
 )
