@@ -448,12 +448,12 @@ def test_killed_processes_leave_whole_stores(
 ) -> None:
     """Killed while the store fills, a run goes on to the weights of an uninterrupted one."""
     settings = [
-        *"--model dsunet-nano --train-semantic false --weights none --epochs 12".split(),
+        *"--model dsunet-nano --train-semantic false --weights none --epochs 8".split(),
         *"--sam-size 128 --dino-size 112 --device cpu --batch-size 2 --workers 2".split(),
         *"--val-fraction 0.2 --save-every 0.005 --feature-cache cache".split(),
         *("--semantic-weights", str(semantic)),
     ]
-    outcome = kill_and_compare(pictures, settings, tmp_path, kills=6, longest=None, seed=3)
+    outcome = kill_and_compare(pictures, settings, tmp_path, kills=4, longest=None, seed=3)
     assert outcome.different == []
     assert outcome.same_metrics
     assert outcome.orphans == 0

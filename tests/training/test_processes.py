@@ -118,9 +118,9 @@ def test_killed_processes_leave_no_trace(pictures: Path, tmp_path: Path) -> None
     """Real processes, killed by SIGKILL at random moments; benchmarks/ records a longer series."""
     settings = [
         *"--model dsunet-nano --sam-size 128 --dino-size 112 --device cpu --batch-size 2".split(),
-        *"--workers 2 --val-fraction 0.2 --epochs 16 --save-every 0.005".split(),
+        *"--workers 2 --val-fraction 0.2 --epochs 12 --save-every 0.005".split(),
     ]
-    outcome = kill_and_compare(pictures, settings, tmp_path, kills=6, longest=None, seed=2)
+    outcome = kill_and_compare(pictures, settings, tmp_path, kills=4, longest=None, seed=2)
     assert outcome.different == []
     assert outcome.same_metrics
     assert outcome.leftovers == []
