@@ -82,7 +82,7 @@ def measured(work: Path, name: str, flags: str) -> dict[str, Any]:
     run("evaluate", "--predictions", str(labels), *masks, *only)
     found = json.loads(record.read_bytes())
     with open(folder / "metrics.csv", newline="", encoding="utf-8") as file:
-        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+        epochs = list(csv.DictReader(file))
     return {
         "commands": [
             f"dsunet train --data WORK/data {how} --output RUN",
@@ -91,7 +91,12 @@ def measured(work: Path, name: str, flags: str) -> dict[str, Any]:
             f"dsunet evaluate --predictions LABELS --masks WORK/data/masks --classes {classes} "
             "--list benchmarks/steel/val.txt",
         ],
-        "minutes": round(sum(seconds) / 60, 1),
+        "minutes": round(sum(float(row["seconds"]) for row in epochs) / 60, 1),
+        "IoU in training": {
+            row["epoch"]: {name: round(float(row[f"IoU/{name}"]), 3) for name in CLASSES}
+            for row in epochs
+            if row["mIoU"]
+        },
         "classes": found["classes"],
         "mean": found["mean"],
         "pictures": kinds_of_pictures(labels),

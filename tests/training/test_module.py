@@ -98,14 +98,8 @@ def test_rates_move_with_epochs_or_steps(
 
     optimizer_step = SegmentationModule.optimizer_step
     monkeypatch.setattr(SegmentationModule, "optimizer_step", noted)
-    run(
-        *(tmp_path / "run", pictures),
-        epochs=2,
-        lr=1e-3,
-        encoder_lr=1e-4,
-        min_lr=0,
-        cosine_by=by,
-    )
+    rates = {"lr": 1e-3, "encoder_lr": 1e-4, "min_lr": 0, "cosine_by": by}
+    run(tmp_path / "run", pictures, **rates)
     assert seen == [pytest.approx([1e-3 * each, 1e-4 * each]) for each in factors]
 
 
