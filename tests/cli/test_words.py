@@ -37,6 +37,8 @@ def test_a_group_without_such_a_command(capsys: pytest.CaptureFixture[str]) -> N
         (["predict", "a.jpg", "--treshold", "0.4"], "did you mean --threshold?"),
         (["predict", "a.jpg", "--threshold", "0,4"], "is 0,4, but needs a number; write 0.4"),
         (["train", "--lr", "1e-3x"], "--lr is 1e-3x, but needs a number"),
+        (["train", "--cosine-by", ""], "--cosine-by is empty, but needs epoch or step"),
+        (["train", "--lr", ""], "--lr is empty, but needs a number"),
         (["train", "--epochs", "2.5"], "--epochs is 2.5, but needs a whole number"),
         (["train", "--batch-size", "atuo"], "a whole number or auto; did you mean auto?"),
         (["train", "--check", "ful"], "needs full or headers; did you mean full?"),

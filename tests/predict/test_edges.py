@@ -12,6 +12,7 @@ import dsunet
 from dsunet.cli import main
 from dsunet.config import Options
 from dsunet.errors import ConfigError
+from dsunet.predict import edges
 from dsunet.predict.edges import refined, tidied
 from dsunet.predict.files import check_draft
 from dsunet.predict.foreground import foreground
@@ -57,6 +58,37 @@ def test_crumbs_go_unless_there_is_nothing_else() -> None:
     assert not tidied(_map(body | crumb))[:30, :30].any()
     alone = tidied(_map(crumb))
     assert (alone[crumb] >= 0.5).all()
+
+
+@pytest.mark.parametrize(
+    ("radius", "value", "stays"),
+    [(12, 0.7, False), (12, 0.9, True), (24, 0.7, True), (18, 0.84, False), (20, 0.7, True)],
+)
+def test_a_half_hearted_piece_beside_a_larger_one_goes(
+    radius: float, value: float, stays: bool
+) -> None:
+    body, piece = _disc(60), _disc(radius, (30, 30))  # a tenth of its area: a radius of 19
+    found = tidied(np.where(piece, np.float32(value), _map(body)))
+    assert found[30, 30] == stays
+    assert found[:50, :50].any() == stays
+    assert (found[_disc(56)] == 1).all()
+
+
+def test_pieces_of_any_shape_are_one() -> None:
+    spiral = np.zeros((64, 64), bool)
+    for turn in range(0, 28, 4):
+        spiral[turn, turn : 64 - turn] = True
+        spiral[turn : 64 - turn, 63 - turn] = True
+        spiral[63 - turn, turn : 64 - turn] = True
+        spiral[turn + 4 : 64 - turn, turn] = True
+        spiral[turn + 4, turn : turn + 5] = True
+    pieces = edges._pieces(spiral)
+    assert set(pieces[spiral]) == {1}
+    assert not pieces[~spiral].any()
+    chess = np.indices((5, 7)).sum(0) % 2 == 0  # corners that touch
+    assert sorted(edges._pieces(chess)[chess]) == list(range(1, 19))
+    assert not edges._pieces(np.zeros((3, 4), bool)).any()
+    assert (edges._pieces(np.ones((3, 4), bool)) == 1).all()
 
 
 def test_smoke_goes_and_the_inside_is_whole() -> None:

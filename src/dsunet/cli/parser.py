@@ -231,7 +231,7 @@ class Parser(ArgumentParser):
 def in_plain_words(error: str) -> str:
     """An error about a flag's value as what was given, what is needed, what to do."""
     text = " ".join(error.split())
-    found = re.match(r'Parser key "(\w+)": (.*?)(?:Got value|Given value): (.*)$', text)
+    found = re.match(r'Parser key "(\w+)": (.*?)(?:Got value|Given value): ?(.*)$', text)
     if not found:
         return error
     key, about, value = found.groups()
@@ -243,10 +243,10 @@ def in_plain_words(error: str) -> str:
         needed += [word.strip(" '\"") for word in literal.split(",")]
     if not needed:
         return error
-    message = f"--{key} is {value}, but needs {' or '.join(dict.fromkeys(needed))}"
+    message = f"--{key} is {value or 'empty'}, but needs {' or '.join(dict.fromkeys(needed))}"
     if re.fullmatch(r"[+-]?\d+,\d+", value) and "a number" in needed:
         return f"{message}; write {value.replace(',', '.')}"
-    return message + perhaps(value, needed)
+    return message + (perhaps(value, needed) if value else "")
 
 
 def _with_underscores(argument: str) -> str:

@@ -26,6 +26,9 @@ ENDS = (0.3, 0.7)
 CRUMBS = 1 / 128
 """Pieces no square of this radius fits into, as a share of the view's side, are crumbs, or holes
 that are small."""
+LESSER, SURE = 0.1, 0.85
+"""A piece with less than this share of the largest one's area is a ghost, unless the map's mean on
+it is at least the second."""
 EMPTY = 0.25
 """A hole is one where the map's mean is below this, and otherwise a mistake."""
 ROWS = 64
@@ -73,11 +76,11 @@ def refined(
 
 
 def tidied(small: np.ndarray) -> np.ndarray:
-    """A map without see-through places in the middle of objects, and without crumbs.
+    """A map without see-through places in the middle of objects, and without crumbs and ghosts.
 
     Enclosed places below 0.5 are filled if they are half-hearted, or small; a handle's hole stays.
-    Small pieces of object go, unless there are no others. Two pixels and more away from the edge,
-    all is object or background.
+    Small pieces of object go, unless there are no others, and so do half-hearted ones beside one
+    that is ten times as large. Two pixels and more away from the edge, all is object or background.
 
     Args:
         small: H×W float32 in 0..1, at the view's size.
@@ -92,17 +95,15 @@ def tidied(small: np.ndarray) -> np.ndarray:
     radius = int(min(small.shape) * CRUMBS)
     if inside.any():
         large = _large(inside, radius)
-        filled = inside & ~large
-        while large.any():
-            first = np.zeros_like(large)
-            first.flat[np.argmax(large)] = True
-            hole = _reached(first, large)
-            large &= ~hole
-            if small[hole].mean() >= EMPTY:
-                filled |= hole
+        holes = _pieces(large)
+        _, means = _areas_and_means(holes, small)
+        filled = inside & ~(large & (means < EMPTY)[holes])
         result[filled | (_grown(filled) & found)] = 1
     kept = _large(found, radius)
     if kept.any():
+        pieces = _pieces(kept)
+        areas, means = _areas_and_means(pieces, small)
+        kept &= ~((areas < LESSER * areas.max()) & (means < SURE))[pieces]
         crumbs = found & ~kept
         result[crumbs | (_grown(crumbs) & ~_grown(kept))] = 0
     whole = result >= 0.5
@@ -136,31 +137,53 @@ def _grown(mask: np.ndarray) -> np.ndarray:
 
 
 def _reached(seeds: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The pieces of a mask that hold a seed; pixels touch by their sides.
+    """The pieces of a mask that hold a seed."""
+    pieces = _pieces(mask)
+    hit = np.zeros(int(pieces.max()) + 1, bool)
+    hit[pieces[seeds & mask]] = True
+    return np.asarray(hit[pieces])
 
-    Whole runs of rows, then of columns, are reached at a time, until nothing is new.
+
+def _areas_and_means(pieces: np.ndarray, small: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The pixels of each of `_pieces`, and the map's mean on them; of the outside both are 0."""
+    areas = np.bincount(pieces.ravel())
+    sums = np.bincount(pieces.ravel(), small.ravel())
+    areas[0] = sums[0] = 0
+    return areas, sums / np.maximum(areas, 1)
+
+
+def _pieces(mask: np.ndarray) -> np.ndarray:
+    """The pieces of a mask, numbered from 1; 0 is outside: H×W. Pixels touch by their sides.
+
+    The least number in each whole run of a row, then of a column, goes to all of the run, until
+    nothing is new.
     """
-    found = seeds & mask
-    rows, columns = _runs(mask), _runs(mask.T)
+    places = np.arange(mask.size, dtype=np.int32).reshape(mask.shape)
+    numbers = np.where(mask, places, np.int32(mask.size))
+    rows, columns = _starts(mask), _starts(mask.T)
     while True:
-        before = int(found.sum())
-        found = _spread(found, mask, rows)
-        found = _spread(found.T, mask.T, columns).T
-        if int(found.sum()) == before:
-            return found
+        before = numbers
+        numbers = _least(_least(numbers, rows).T, columns).T
+        if np.array_equal(numbers, before):
+            break
+    named = np.zeros(mask.size + 1, np.int32)
+    firsts = numbers[numbers == places]
+    named[firsts] = np.arange(1, len(firsts) + 1)
+    return np.asarray(named[numbers])
 
 
-def _runs(mask: np.ndarray) -> np.ndarray:
-    """A number for each run of equal values in each row: H×W."""
-    starts = np.ones(mask.shape, np.int64)
+def _starts(mask: np.ndarray) -> np.ndarray:
+    """Where the runs of equal values in the rows start, in a mask whose rows follow each other."""
+    starts = np.ones(mask.shape, bool)
     starts[:, 1:] = mask[:, 1:] != mask[:, :-1]
-    return np.cumsum(starts.ravel()).reshape(mask.shape)
+    return np.flatnonzero(starts)
 
 
-def _spread(found: np.ndarray, mask: np.ndarray, runs: np.ndarray) -> np.ndarray:
-    hit = np.zeros(int(runs[-1, -1]) + 1, bool)
-    hit[runs[found]] = True
-    return np.asarray(hit[runs] & mask)
+def _least(numbers: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """The least number of each run, for all of it."""
+    least = np.minimum.reduceat(numbers.ravel(), starts)
+    lengths = np.diff(starts, append=numbers.size)
+    return np.repeat(least, lengths).reshape(numbers.shape)
 
 
 def _coefficients(guide: np.ndarray, target: np.ndarray) -> np.ndarray:
