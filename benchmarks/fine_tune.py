@@ -43,7 +43,8 @@ STARTS = {
 }
 COMMON = (
     "--model dsunet-lite --warmup-epochs 1 --clip-grad-norm 2 --batch-size 8 "
-    "--crop 0.7 --average 0.99 --val-every 5 --protocol benchmark --workers 1 --device cpu"
+    "--crop 0.7 --average 0.99 --val-every 5 --protocol benchmark --workers 1 --device cpu "
+    "--keep-memory"
 )
 SETTINGS = {
     "steel": "--sam-size 192 --epochs 40",
