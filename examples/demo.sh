@@ -14,9 +14,9 @@ rm -rf "$out"
 mkdir -p "$out"
 touch "$out/.made-by-demo"
 
-echo "1/5  segmenting four photographs"
-python "$here/photographs.py" "$out/photographs"
-dsunet predict "$out/photographs" --output "$out/photographs-masks" --save probability,cutout
+echo "1/5  segmenting three photographs"
+python "$here/photographs.py" "$out/photographs" astronaut camera rocket
+dsunet predict "$out/photographs" --output "$out/photographs-masks" --save probability,cutout --flips --zoom
 
 echo "2/5  making pictures of another kind: 240 to train on, 40 to test"
 dsunet generate --output "$out/train" --count 240 --size 160 --seed 0

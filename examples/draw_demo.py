@@ -9,7 +9,6 @@ import json
 import sys
 from pathlib import Path
 
-from photographs import PHOTOGRAPHS
 from PIL import Image, ImageDraw, ImageFont
 
 from dsunet.visualize import panel
@@ -31,10 +30,9 @@ def cut_out(path: Path) -> Image.Image:
 
 def photographs(folder: Path) -> Image.Image:
     """Each photograph above what the network takes for its object."""
-    pictures = [Image.open(folder / "photographs" / f"{name}.png") for name in PHOTOGRAPHS]
-    objects = [
-        cut_out(folder / "photographs-masks" / "cutout" / f"{name}.png") for name in PHOTOGRAPHS
-    ]
+    paths = sorted((folder / "photographs").glob("*.png"))
+    pictures = [Image.open(path) for path in paths]
+    objects = [cut_out(folder / "photographs-masks" / "cutout" / path.name) for path in paths]
     shapes = [picture.width / picture.height for picture in pictures]
     height = int((WIDTH - GAP * (len(pictures) + 1)) / sum(shapes))
     sheet = Image.new("RGB", (WIDTH, 2 * (height + GAP) + GAP), "white")
@@ -73,7 +71,9 @@ def main(folder: Path) -> None:
     """Writes `demo.png`."""
     means = [json.loads((folder / f"{n}.json").read_text())["S"] for n in ("before", "after")]
     parts = {
-        "Photographs, with the weights that come with dsunet": photographs(folder),
+        "Photographs, with the weights that come with dsunet, --flips and --zoom": photographs(
+            folder
+        ),
         "Pictures of another kind, before and after twelve epochs of fine-tuning on a CPU: mean "
         f"S-measure {means[0]:.3f} and {means[1]:.3f}": fine_tuned(folder),
     }
