@@ -91,6 +91,21 @@ def test_pieces_of_any_shape_are_one() -> None:
     assert (edges._pieces(np.ones((3, 4), bool)) == 1).all()
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (3, 30), (21, 4)])
+def test_means_are_of_what_is_in_the_picture(shape: tuple[int, int]) -> None:
+    plane = np.random.default_rng(0).random(shape, np.float32)
+    reach = edges.RADIUS
+    expected = [
+        [
+            plane[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1].mean()
+            for x in range(shape[1])
+        ]
+        for y in range(shape[0])
+    ]
+    [found] = edges._means(plane[None])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
 def test_smoke_goes_and_the_inside_is_whole() -> None:
     body, smoke = _disc(60, (128, 90)), _disc(20, (128, 215))
     found = tidied(np.where(smoke, np.float32(0.4), _map(body, high=0.7)))

@@ -226,17 +226,30 @@ def _means(planes: np.ndarray) -> np.ndarray:
 
 
 def _mean_along(plane: np.ndarray, axis: int) -> np.ndarray:
-    """Means over 2 · `RADIUS` + 1 values, by the differences of running sums."""
+    """Means over 2 · `RADIUS` + 1 values: sums of 1, 2, 4 … neighbours make up that number."""
     length = plane.shape[axis]
-    sums = np.zeros([n + (i == axis) for i, n in enumerate(plane.shape)], np.float64)
-    inner = sums[1:] if axis == 0 else sums[:, 1:]
-    np.cumsum(plane, axis, np.float64, out=inner)
+    ends = [(RADIUS, RADIUS) if i == axis else (0, 0) for i in range(plane.ndim)]
+    sums = np.pad(plane, ends)
+    totals = np.zeros_like(plane)
+    width, start = 2 * RADIUS + 1, 0
+    for power in range(width.bit_length()):
+        number = 2**power
+        if power:
+            half, rest = number // 2, sums.shape[axis] - number // 2
+            sums = _part(sums, axis, 0, rest) + _part(sums, axis, half, rest)
+        if width & number:
+            totals += _part(sums, axis, start, length)
+            start += number
     places = np.arange(length)
-    first, last = (places - RADIUS).clip(0, None), (places + RADIUS + 1).clip(None, length)
-    totals = sums.take(last, axis)
-    totals -= sums.take(first, axis)
-    totals /= (last - first)[:, None] if axis == 0 else last - first
-    return totals.astype(np.float32)
+    counts = (places + RADIUS + 1).clip(None, length) - (places - RADIUS).clip(0, None)
+    shares = (1 / counts).astype(np.float32)
+    totals *= shares[:, None] if axis == 0 else shares
+    return totals
+
+
+def _part(plane: np.ndarray, axis: int, start: int, length: int) -> np.ndarray:
+    stop = start + length
+    return plane[start:stop] if axis == 0 else plane[:, start:stop]
 
 
 def _planes(picture: Image.Image) -> np.ndarray:
