@@ -74,6 +74,14 @@ def test_a_half_hearted_piece_beside_a_larger_one_goes(
     assert (found[_disc(56)] == 1).all()
 
 
+@pytest.mark.parametrize("size", [100, 127, 128])
+def test_ghosts_go_from_small_views_too(size: int) -> None:
+    """Below 128 px no piece is a crumb."""
+    body, ghost = _disc(25, (60, 60), size), _disc(5, (12, 12), size)
+    assert not tidied(np.where(ghost, np.float32(0.7), _map(body)))[:20, :20].any()
+    assert tidied(_map(body | ghost))[12, 12] == 1
+
+
 def test_pieces_of_any_shape_are_one() -> None:
     spiral = np.zeros((64, 64), bool)
     for turn in range(0, 28, 4):

@@ -246,7 +246,7 @@ def in_plain_words(error: str) -> str:
     message = f"--{key} is {value or 'empty'}, but needs {' or '.join(dict.fromkeys(needed))}"
     if re.fullmatch(r"[+-]?\d+,\d+", value) and "a number" in needed:
         return f"{message}; write {value.replace(',', '.')}"
-    return message + (perhaps(value, needed) if value else "")
+    return message + perhaps(value, needed)
 
 
 def _with_underscores(argument: str) -> str:

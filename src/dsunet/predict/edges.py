@@ -91,19 +91,17 @@ def tidied(small: np.ndarray) -> np.ndarray:
     result = small.copy()
     edge = np.zeros_like(found)
     edge[[0, -1]] = edge[:, [0, -1]] = True
-    inside = ~found & ~_reached(edge, ~found)
+    inside = ~found & ~_holding(edge & ~found, _pieces(~found))
     radius = int(min(small.shape) * CRUMBS)
     if inside.any():
-        large = _large(inside, radius)
-        holes = _pieces(large)
+        holes = _large(inside, radius)
         _, means = _areas_and_means(holes, small)
-        filled = inside & ~(large & (means < EMPTY)[holes])
+        filled = inside & ((holes == 0) | (means >= EMPTY)[holes])
         result[filled | (_grown(filled) & found)] = 1
-    kept = _large(found, radius)
-    if kept.any():
-        pieces = _pieces(kept)
+    pieces = _large(found, radius)
+    if pieces.any():
         areas, means = _areas_and_means(pieces, small)
-        kept &= ~((areas < LESSER * areas.max()) & (means < SURE))[pieces]
+        kept = (pieces > 0) & ((areas >= LESSER * areas.max()) | (means >= SURE))[pieces]
         crumbs = found & ~kept
         result[crumbs | (_grown(crumbs) & ~_grown(kept))] = 0
     whole = result >= 0.5
@@ -113,16 +111,17 @@ def tidied(small: np.ndarray) -> np.ndarray:
 
 
 def _large(mask: np.ndarray, radius: int) -> np.ndarray:
-    """The pieces of a mask that a square of this radius fits into."""
+    """Those of `_pieces` that a square of this radius fits into; the others are 0."""
+    pieces = _pieces(mask)
     if radius < 1:
-        return mask
+        return pieces
     size = 2 * radius + 1
     core = np.zeros_like(mask)
     if min(mask.shape) >= size:
         outside = np.pad(~mask, ((1, 0), (1, 0))).cumsum(0, np.int32).cumsum(1, np.int32)
         rows = outside[size:] - outside[:-size]
         core[radius:-radius, radius:-radius] = rows[:, size:] == rows[:, :-size]
-    return _reached(core, mask)
+    return np.where(_holding(core, pieces), pieces, 0)
 
 
 def _grown(mask: np.ndarray) -> np.ndarray:
@@ -136,11 +135,10 @@ def _grown(mask: np.ndarray) -> np.ndarray:
     return mask
 
 
-def _reached(seeds: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """The pieces of a mask that hold a seed."""
-    pieces = _pieces(mask)
+def _holding(seeds: np.ndarray, pieces: np.ndarray) -> np.ndarray:
+    """Where those of `_pieces` are that hold a seed; seeds lie in pieces."""
     hit = np.zeros(int(pieces.max()) + 1, bool)
-    hit[pieces[seeds & mask]] = True
+    hit[pieces[seeds]] = True
     return np.asarray(hit[pieces])
 
 
